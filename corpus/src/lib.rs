@@ -1,0 +1,1 @@
+//! crawl to clean, deduplicated, scored documents

@@ -1,0 +1,1 @@
+//! the form a cleaned page takes at rest: schema, reader, writer

@@ -1,0 +1,1 @@
+//! harness, examinations, baselines, contamination

@@ -1,0 +1,1 @@
+//! generation: cache, batching, sampling

@@ -1,0 +1,1 @@
+//! buffers and kernels: forward and backward of each op, and the devices that run them

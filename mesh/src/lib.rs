@@ -1,0 +1,1 @@
+//! axes, groups, collectives and transports

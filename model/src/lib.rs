@@ -1,0 +1,1 @@
+//! Llama: configuration, parameter table, forward, backward, checkpoint format, import and export

@@ -1,0 +1,1 @@
+//! what is durable: atomic files, manifests, checksums, run lock, resumable work units; progress and cancellation

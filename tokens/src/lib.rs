@@ -1,0 +1,1 @@
+//! tokenizer, chat format, token shards, the loader

@@ -1,0 +1,1 @@
+//! pre-training: the step, optimizer, schedules, checkpoint policy, recovery

@@ -1,0 +1,1 @@
+//! post-training: dialogues, SFT, DPO

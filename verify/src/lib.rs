@@ -1,0 +1,1 @@
+//! the referee: holds the program against reference tensors

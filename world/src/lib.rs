@@ -1,0 +1,1 @@
+//! a simulated world that can be crawled, taught and examined

@@ -1,0 +1,3 @@
+//! The automation.
+
+fn main() {}
