@@ -35,7 +35,7 @@ mod tests {
     fn file_and_bytes_agree_and_match_the_published_value() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a");
-        let bytes: Vec<u8> = (0..3_000_000u32).map(|i| (i * 7 >> 3) as u8).collect();
+        let bytes: Vec<u8> = (0..3_000_000u32).map(|i| ((i * 7) >> 3) as u8).collect();
         std::fs::write(&path, &bytes).unwrap();
         assert_eq!(xxh3_file(&path).unwrap(), xxh3_bytes(&bytes));
         // XXH3_64 of the empty input, from the algorithm's specification.

@@ -1,3 +1,52 @@
-//! The automation.
+//! The automation, in Rust: `cargo xtask COMMAND`. Not part of the product: it imports no crate
+//! of it and runs the program as a user would. The idea is matklad's `cargo xtask`.
 
-fn main() {}
+mod bench;
+mod docs;
+mod peers;
+mod run;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+const HELP: &str = "\
+usage: cargo xtask COMMAND
+
+  test [--full] [--setup]   formatting, clippy, tidy, all tests, docs; a table of time by part
+                            --full also runs what is marked as long; --setup installs what is missing
+  tidy                      only the house rules: import table, headers, lengths, names, reasons
+  bench [--rounds N] [--python PATH]
+                            quipu and its peers side by side; writes bench/<date>-<machine>/
+  peers [--python PATH]     what needs a Python peer: training step, export, extraction score
+  docs [--seed N]           runs the speedrun and pastes its transcript into README.md
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let flags: Vec<&str> = arguments.iter().skip(1).map(String::as_str).collect();
+    let result = match arguments.first().map(String::as_str) {
+        Some("test") => test::run(&flags),
+        Some("tidy") => tidy::run(&flags),
+        Some("bench") => bench::run(&flags),
+        Some("peers") => peers::run(&flags),
+        Some("docs") => docs::run(&flags),
+        Some("help" | "--help" | "-h") => {
+            print!("{HELP}");
+            Ok(true)
+        }
+        other => {
+            let what = other.map_or("no command".into(), |c| format!("unknown command {c:?}"));
+            eprint!("{what}\n{HELP}");
+            return ExitCode::from(2);
+        }
+    };
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("xtask: {error}");
+            ExitCode::from(1)
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! `cargo xtask peers`: what can only be checked with a Python peer beside us: the training step
+//! against PyTorch, an exported checkpoint in `transformers`, the extraction score by the scorer
+//! that is not ours. Says what is missing instead of failing over it; nothing else needs Python.
+
+use crate::bench;
+use crate::run::{self, Error};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The peer's training step, in the shared folder.
+pub const STEP_PEER: &str = "tools/torch_train_step.py";
+
+/// A Python interpreter.
+pub struct Python(PathBuf);
+
+impl Python {
+    /// `--python PATH`, else `python3` of the search path.
+    pub fn find(flags: &[&str]) -> Result<Self, Error> {
+        Ok(Self(run::value(flags, "--python")?.unwrap_or("python3").into()))
+    }
+
+    /// A command of this interpreter.
+    pub fn command(&self) -> Command {
+        Command::new(&self.0)
+    }
+
+    /// The first of `modules` that cannot be imported, as a sentence.
+    pub fn lacks(&self, modules: &[&str]) -> Option<String> {
+        modules.iter().find_map(|module| {
+            let mut command = self.command();
+            let out = command.args(["-c", &format!("import {module}")]).output();
+            match out {
+                Err(e) => {
+                    Some(format!("{} does not start ({e}); try --python PATH", self.0.display()))
+                }
+                Ok(out) if !out.status.success() => Some(format!(
+                    "{} lacks {module}; install it there or point --python PATH elsewhere",
+                    self.0.display()
+                )),
+                Ok(_) => None,
+            }
+        })
+    }
+}
+
+/// Runs the command; false when a peer ran and disagreed.
+pub fn run(flags: &[&str]) -> Result<bool, Error> {
+    run::known(flags, &[], &["--python", "--rounds"])?;
+    let rounds: usize = run::value(flags, "--rounds")?.unwrap_or("3").parse()?;
+    let root = run::root();
+    let quipu = run::build_quipu(&root)?;
+    let python = Python::find(flags)?;
+    let Some(shared) = run::shared(&root) else {
+        println!("nothing to compare with: ../shared is absent (QUIPU_SHARED names another place)");
+        return Ok(true);
+    };
+    let checks: [(&str, Result<bool, Error>); 3] = [
+        ("extraction score", extraction(&quipu, &python, &shared)),
+        ("export in transformers", export(&root, &quipu, &python, &shared)),
+        ("training step", step(&root, &quipu, &python, rounds)),
+    ];
+    let mut agreed = true;
+    for (name, check) in checks {
+        match check {
+            Ok(true) => println!("{name}: passed"),
+            Ok(false) => println!("{name}: FAILED"),
+            Err(ref error) => println!("{name}: {error}"),
+        }
+        agreed &= check.is_ok_and(|passed| passed);
+    }
+    Ok(agreed)
+}
+
+fn extraction(quipu: &Path, python: &Python, shared: &Path) -> Result<bool, Error> {
+    let gold = shared.join("data/html-gold");
+    let extracted = temporary("extracted")?.join("pages.jsonl");
+    let lines = run::output(Command::new(quipu).arg("extract").arg(gold.join("html")))?;
+    std::fs::write(&extracted, lines)?;
+    let scorer = shared.join("tools/score_extraction.py");
+    let said = run::output(python.command().arg(scorer).arg(&gold).arg(&extracted))?;
+    print!("{said}");
+    let overall = said.lines().find_map(|l| l.strip_prefix("overall")).unwrap_or_default();
+    let overall: f64 = overall.trim().parse().map_err(|_| "the scorer printed no overall score")?;
+    Ok(overall >= 0.80)
+}
+
+fn export(root: &Path, quipu: &Path, python: &Python, shared: &Path) -> Result<bool, Error> {
+    if let Some(missing) = python.lacks(&["torch", "transformers", "safetensors"]) {
+        return Err(missing.into());
+    }
+    let script = root.join("xtask/peers/compare_export.py");
+    let mut agreed = true;
+    for name in ["gqa", "mha-tied", "rope-scaled", "rope-scaled-new-spelling"] {
+        let dir = temporary("export")?.join(name);
+        let case = dir.with_extension("safetensors");
+        let from = shared.join("golden").join(name);
+        run::output(Command::new(quipu).arg("export").arg(&from).arg(&dir))?;
+        print!("{}", run::output(python.command().arg(&script).arg(&dir).arg(&case))?);
+        let mut verify = Command::new(quipu);
+        agreed &= run::lines(verify.arg("verify").arg(&dir).arg(&case), |l| println!("  {l}"))?;
+        std::fs::remove_dir_all(&dir)?;
+    }
+    Ok(agreed)
+}
+
+fn step(root: &Path, quipu: &Path, python: &Python, rounds: usize) -> Result<bool, Error> {
+    if let Some(missing) = python.lacks(&["torch"]) {
+        return Err(missing.into());
+    }
+    let result = bench::train_step(root, quipu, python, rounds, &mut Vec::new())?;
+    println!("{result}");
+    Ok(result["ratio_to_torch_eager"]["median"].as_f64().is_some_and(|ratio| ratio >= 1.0))
+}
+
+/// A fresh folder of this process.
+fn temporary(name: &str) -> Result<PathBuf, Error> {
+    let dir = std::env::temp_dir().join(format!("quipu-peers-{}-{name}", std::process::id()));
+    std::fs::create_dir_all(&dir)?;
+    Ok(dir)
+}

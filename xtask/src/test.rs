@@ -1,0 +1,218 @@
+//! `cargo xtask test`: everything that must hold before a change is accepted, in the order in
+//! which it fails cheaply. Ends with a table of time by part and one line of counts.
+//!
+//! A test that lacks its data prints `SKIPPED: …` and passes; here it is counted as skipped, and
+//! where `CI=true` as failed, so that no machine that should have the data loses tests silently.
+
+use crate::run::{self, Error};
+use crate::tidy;
+use std::path::Path;
+use std::process::Command;
+use std::time::Instant;
+
+/// What has been counted so far.
+#[derive(Default)]
+struct Counts {
+    passed: usize,
+    failed: usize,
+    skipped: usize,
+    table: Vec<(String, f64, String)>,
+}
+
+impl Counts {
+    /// Runs one part that is one check.
+    fn part(&mut self, name: &str, check: impl FnOnce() -> Result<bool, Error>) {
+        println!("== {name}");
+        let start = Instant::now();
+        let passed = check().unwrap_or_else(|error| {
+            println!("{name}: {error}");
+            false
+        });
+        let result = if passed { "passed" } else { "FAILED" };
+        self.passed += usize::from(passed);
+        self.failed += usize::from(!passed);
+        self.table.push((name.into(), start.elapsed().as_secs_f64(), result.into()));
+    }
+}
+
+/// Runs the command; true when all passed.
+pub fn run(flags: &[&str]) -> Result<bool, Error> {
+    run::known(flags, &["--full", "--setup"], &[])?;
+    let root = run::root();
+    if flags.contains(&"--setup") {
+        setup(&root)?;
+    }
+    let mut counts = Counts::default();
+    counts.part("formatting", || echo(run::cargo(&root).args(["fmt", "--all", "--check"])));
+    counts.part("tidy", || Ok(tidy::report(&root)? == 0));
+    counts.part("clippy", || {
+        let what = ["clippy", "--quiet", "--locked", "--workspace", "--all-targets"];
+        echo(run::cargo(&root).args(what).args(["--", "-D", "warnings"]))
+    });
+    counts.part("build of tests", || {
+        echo(run::cargo(&root).args(["test", "--quiet", "--locked", "--workspace", "--no-run"]))
+    });
+    tests(&root, flags.contains(&"--full"), &mut counts)?;
+    counts.part("docs", || {
+        let what = ["doc", "--quiet", "--locked", "--workspace", "--no-deps"];
+        echo(run::cargo(&root).args(what).env("RUSTDOCFLAGS", "-D warnings"))
+    });
+    Ok(close(&counts))
+}
+
+fn close(counts: &Counts) -> bool {
+    println!("\n{:24} {:>9}  result", "part", "seconds");
+    for (name, seconds, result) in &counts.table {
+        println!("{name:24} {seconds:9.1}  {result}");
+    }
+    let strict = std::env::var("CI").is_ok_and(|v| v == "true");
+    let failed = counts.failed + if strict { counts.skipped } else { 0 };
+    if strict && counts.skipped > 0 {
+        println!("CI=true: skipped tests count as failed");
+    }
+    println!("{} passed, {failed} failed, {} skipped", counts.passed, counts.skipped);
+    failed == 0
+}
+
+fn echo(command: &mut Command) -> Result<bool, Error> {
+    run::lines(command, |line| println!("{line}"))
+}
+
+/// One run of all test programs, with what they print shown only when it says something.
+fn tests(root: &Path, full: bool, counts: &mut Counts) -> Result<(), Error> {
+    println!("== tests");
+    let mut command = run::cargo(root);
+    // Without fail-fast one failing crate would hide the others' results.
+    command.args(["test", "--locked", "--workspace", "--no-fail-fast", "--", "--show-output"]);
+    if full {
+        command.arg("--include-ignored");
+    }
+    let start = Instant::now();
+    let mut reader = Reader::default();
+    let success = run::lines(&mut command, |line| reader.line(line))?;
+    reader.close(start.elapsed().as_secs_f64(), counts);
+    if !success && reader.failed == 0 {
+        println!("cargo test failed before any test did");
+        counts.failed += 1;
+    }
+    Ok(())
+}
+
+/// Reads what `cargo test -- --show-output` prints, test program by test program.
+#[derive(Default)]
+struct Reader {
+    program: String,
+    passed: usize,
+    failed: usize,
+    skipped: usize,
+    ignored: usize,
+    by_program: Vec<(String, f64, usize, usize)>,
+    failing: bool,
+}
+
+impl Reader {
+    fn line(&mut self, line: &str) {
+        let text = line.trim_start();
+        if let Some(rest) = text.strip_prefix("Running ") {
+            self.program = program(rest);
+        } else if let Some(rest) = text.strip_prefix("Doc-tests ") {
+            self.program = format!("{rest} docs");
+        } else if let Some(rest) = line.strip_prefix("test result: ") {
+            self.result(rest);
+        } else if text.starts_with("SKIPPED: ") {
+            self.skipped += 1;
+            println!("{text}");
+        } else if line == "failures:" {
+            self.failing = true;
+        } else if line == "successes:" {
+            self.failing = false;
+        }
+        if self.failing || line.starts_with("error") || line.ends_with("... FAILED") {
+            println!("{line}");
+        }
+    }
+
+    fn result(&mut self, rest: &str) {
+        let number = |unit: &str| -> f64 {
+            let before = rest.split(unit).next().unwrap_or_default();
+            before.split_whitespace().last().and_then(|n| n.parse().ok()).unwrap_or(0.0)
+        };
+        let seconds = rest.rsplit("finished in ").next().unwrap_or_default();
+        let seconds = seconds.trim_end_matches('s').parse().unwrap_or(0.0);
+        let (passed, failed) = (number(" passed") as usize, number(" failed") as usize);
+        self.ignored += number(" ignored") as usize;
+        self.passed += passed;
+        self.failed += failed;
+        self.failing = false;
+        if passed + failed > 0 {
+            println!("{:40} {passed:4} passed {failed:3} failed {seconds:7.1} s", self.program);
+            self.by_program.push((self.program.clone(), seconds, passed, failed));
+        }
+    }
+
+    fn close(&self, seconds: f64, counts: &mut Counts) {
+        counts.passed += self.passed.saturating_sub(self.skipped);
+        counts.failed += self.failed;
+        counts.skipped += self.skipped;
+        let ignored = match self.ignored {
+            0 => String::new(),
+            n => format!(", {n} left for --full"),
+        };
+        let result = format!("{} passed, {} failed{ignored}", self.passed, self.failed);
+        counts.table.push(("tests".into(), seconds, result));
+        let mut slow = self.by_program.clone();
+        slow.sort_by(|a, b| b.1.total_cmp(&a.1));
+        for (program, seconds, passed, failed) in slow.into_iter().take(12) {
+            let result = format!("{passed} passed, {failed} failed");
+            counts.table.push((format!("  {program}"), seconds, result));
+        }
+    }
+}
+
+/// `unittests src/lib.rs (…/deps/quipu_store-0123456789abcdef)` → `quipu_store`; an integration
+/// test keeps its file: `tests/faults.rs`.
+fn program(rest: &str) -> String {
+    let (source, path) = rest.split_once(" (").unwrap_or((rest, ""));
+    let name = path.trim_end_matches(')').rsplit('/').next().unwrap_or_default();
+    let name = name.rsplit_once('-').map_or(name, |(name, _)| name);
+    if source.starts_with("unittests") { name.into() } else { source.into() }
+}
+
+/// Installs what the parts need and a fresh toolchain may lack.
+fn setup(root: &Path) -> Result<(), Error> {
+    for component in ["rustfmt", "clippy"] {
+        let what = ["component", "add", component];
+        // Toolchains that rustup did not install bring both, so a missing rustup is no failure.
+        if let Err(error) = run::output(Command::new("rustup").args(what)) {
+            println!("rustup component add {component}: {error}");
+        }
+    }
+    echo(run::cargo(root).args(["fetch", "--locked"])).map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_what_cargo_prints() {
+        let mut reader = Reader::default();
+        for line in [
+            "     Running unittests src/lib.rs (/t/debug/deps/quipu_store-7dff026716c150dc)",
+            "test a ... ok",
+            "---- a stdout ----",
+            "SKIPPED: golden gqa: shared data absent",
+            "test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 1.67s",
+            "     Running tests/faults.rs (/t/debug/deps/faults-5099660e67acd637)",
+            "test result: FAILED. 4 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.50s",
+        ] {
+            reader.line(line);
+        }
+        let mut counts = Counts::default();
+        reader.close(2.0, &mut counts);
+        assert_eq!((counts.passed, counts.failed, counts.skipped), (15, 1, 1));
+        assert_eq!(reader.by_program[0].0, "quipu_store");
+        assert_eq!(reader.by_program[1].0, "tests/faults.rs");
+        assert!(!close(&counts));
+    }
+}
