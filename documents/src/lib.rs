@@ -1,1 +1,25 @@
-//! the form a cleaned page takes at rest: schema, reader, writer
+//! The form a cleaned page takes at rest: schema, reader, writer.
+//!
+//! Documents are rows of Parquet (schema version 1, ARCHITECTURE.md, "Formats"), so that any
+//! Parquet tool opens them; what was removed stands beside them as fates. This crate does not
+//! know how pages are judged, and arrow and Parquet stay below its interface.
+
+mod date;
+mod document;
+mod error;
+mod fate;
+mod reader;
+mod schema;
+mod writer;
+
+pub use date::{format_date, parse_date};
+pub use document::{Document, Id, Route};
+pub use error::Error;
+pub use fate::{Fate, read_fates, write_fates};
+pub use reader::{Reader, read_manifest};
+pub use writer::{Writer, write_file};
+
+/// Name of the folder format in its manifest.
+pub const FORMAT: &str = "quipu-documents";
+/// Version of the folder format; it changes with the schema in ARCHITECTURE.md.
+pub const VERSION: u32 = 1;

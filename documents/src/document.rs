@@ -1,0 +1,133 @@
+//! One cleaned page, and its identity.
+//!
+//! The identity is a hash of what the page is (canonical URL, date, position in its input), not of
+//! what was made of it, so that it survives every change of extraction. Not here: its form on disk.
+
+use std::fmt;
+
+/// 128-bit identity of a document, printed as 32 hexadecimal digits.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Id(pub u128);
+
+impl Id {
+    /// Hash of canonical URL, date (milliseconds since 1970, if known) and position in the input.
+    pub fn of(url: &str, date: Option<i64>, position: &str) -> Id {
+        let mut bytes = Vec::with_capacity(url.len() + position.len() + 24);
+        bytes.extend_from_slice(url.as_bytes());
+        bytes.push(0);
+        bytes.extend_from_slice(&date.unwrap_or(i64::MIN).to_le_bytes());
+        bytes.push(0);
+        bytes.extend_from_slice(position.as_bytes());
+        Id(xxhash_rust::xxh3::xxh3_128(&bytes))
+    }
+
+    /// Reads 32 hexadecimal digits; anything else (an identity somebody else gave) is hashed.
+    pub fn parse(text: &str) -> Id {
+        if text.len() == 32
+            && let Ok(value) = u128::from_str_radix(text, 16)
+            && !text.starts_with('+')
+        {
+            return Id(value);
+        }
+        Id(xxhash_rust::xxh3::xxh3_128(text.as_bytes()))
+    }
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl fmt::Debug for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+/// Which pipeline judged a document (paper §3.1.1: code and reasoning pages have their own).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Route {
+    /// Running text.
+    #[default]
+    Prose,
+    /// Pages that teach or contain code.
+    Code,
+    /// Pages with formulas and derivations.
+    Mathematics,
+}
+
+impl Route {
+    /// Every route, in the order of this type.
+    pub const ALL: [Route; 3] = [Route::Prose, Route::Code, Route::Mathematics];
+
+    /// The name that stands in the column.
+    pub fn name(self) -> &'static str {
+        match self {
+            Route::Prose => "prose",
+            Route::Code => "code",
+            Route::Mathematics => "mathematics",
+        }
+    }
+
+    /// The route of that name; prose for a name that is none.
+    pub fn parse(name: &str) -> Route {
+        Route::ALL.into_iter().find(|r| r.name() == name).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A cleaned page at rest. Columns and their meaning: ARCHITECTURE.md, "Formats".
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Document {
+    /// Identity; see [`Id::of`].
+    pub id: Id,
+    /// Canonical URL or path below the input; empty where there is none.
+    pub url: String,
+    /// Milliseconds since 1970, UTC.
+    pub date: Option<i64>,
+    /// Short name of the input.
+    pub source: String,
+    /// Title, or empty.
+    pub title: String,
+    /// Headings that stand in `text`, each as a line of its own, in order.
+    pub headings: Vec<String>,
+    /// Which rules judged it.
+    pub route: Route,
+    /// BCP 47 primary subtag, or `other`.
+    pub language: String,
+    /// Confidence of the language, 0 to 1.
+    pub language_score: f32,
+    /// Plain text.
+    pub text: String,
+    /// What rules and classifiers measured, by name.
+    pub scores: Vec<(String, f32)>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identity_depends_on_each_part_and_on_nothing_else() {
+        let a = Id::of("http://a.example/", Some(1), "x");
+        assert_eq!(a, Id::of("http://a.example/", Some(1), "x"));
+        assert_ne!(a, Id::of("http://a.example/", Some(2), "x"));
+        assert_ne!(a, Id::of("http://a.example/", None, "x"));
+        assert_ne!(a, Id::of("http://a.example/", Some(1), "y"));
+        assert_ne!(a, Id::of("http://b.example/", Some(1), "x"));
+    }
+
+    #[test]
+    fn identity_survives_printing() {
+        let a = Id::of("u", None, "p");
+        assert_eq!(Id::parse(&a.to_string()), a);
+        assert_ne!(Id::parse("12"), Id(0x12), "a foreign identity is hashed");
+        assert_ne!(Id::parse("+0000000000000000000000000000001"), Id(1));
+    }
+}

@@ -1,0 +1,62 @@
+//! Writes documents: files under final names at once, the manifest last.
+//!
+//! The caller decides which documents share a file (its units of work); the bytes of a file depend
+//! on its documents alone. Not here: what is worth keeping.
+
+use crate::{Document, Error, FORMAT, Fate, VERSION, schema, write_fates};
+use quipu_store::manifest::{File, Manifest};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// Writes one Parquet file of documents atomically.
+pub fn write_file(path: &Path, rows: &[Document]) -> Result<(), Error> {
+    let bytes = schema::documents_to_parquet(path, rows)?;
+    Ok(quipu_store::atomic::write(path, |out| out.write_all(&bytes))?)
+}
+
+/// Writes the numbered files of a documents folder, then its manifest.
+///
+/// Files may be written in any order and by several runs: what counts is what stands in the
+/// folder when [`Writer::finish`] lists it.
+pub struct Writer {
+    dir: PathBuf,
+}
+
+impl Writer {
+    /// A writer into `dir`, which is created; a manifest of an earlier run there is removed first,
+    /// since from now on it does not describe the folder.
+    pub fn new(dir: &Path) -> Result<Writer, Error> {
+        std::fs::create_dir_all(dir).map_err(Error::io(dir))?;
+        let manifest = dir.join("manifest.json");
+        if manifest.exists() {
+            std::fs::remove_file(&manifest).map_err(Error::io(&manifest))?;
+        }
+        Ok(Writer { dir: dir.to_owned() })
+    }
+
+    /// Writes file number `unit`: documents and the fates of the same pages.
+    pub fn write(&self, unit: usize, rows: &[Document], fates: &[Fate]) -> Result<(), Error> {
+        write_file(&self.dir.join(format!("documents-{unit:05}.parquet")), rows)?;
+        write_fates(&self.dir.join(format!("fates-{unit:05}.parquet")), fates)
+    }
+
+    /// Writes the manifest over files 0 to `units` and removes numbered files beyond them (of an
+    /// earlier run with more units). `facts` is what the caller wants beside the checksums.
+    pub fn finish(self, units: usize, facts: serde_json::Value) -> Result<(), Error> {
+        let mut names = Vec::new();
+        for kind in ["documents", "fates"] {
+            names.extend((0..units).map(|unit| format!("{kind}-{unit:05}.parquet")));
+        }
+        for entry in std::fs::read_dir(&self.dir).map_err(Error::io(&self.dir))? {
+            let entry = entry.map_err(Error::io(&self.dir))?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let ours = name.starts_with("documents-") || name.starts_with("fates-");
+            if ours && name.ends_with(".parquet") && !names.contains(&name) {
+                std::fs::remove_file(entry.path()).map_err(Error::io(&self.dir))?;
+            }
+        }
+        let files = names.iter().map(|name| File::of(&self.dir, name)).collect::<Result<_, _>>()?;
+        let (format, version) = (FORMAT.to_owned(), VERSION);
+        Ok(Manifest { format, version, files, facts }.write(&self.dir)?)
+    }
+}
