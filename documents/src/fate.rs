@@ -5,7 +5,7 @@
 
 use crate::{Error, Id, schema};
 use serde::{Deserialize, Serialize};
-use std::io::{BufRead, Write};
+use std::io::BufRead;
 use std::path::Path;
 
 /// One removal. Columns and their meaning: ARCHITECTURE.md, "Formats".

@@ -20,6 +20,6 @@ pub use reader::{Reader, read_manifest};
 pub use writer::{Writer, write_file};
 
 /// Name of the folder format in its manifest.
-pub const FORMAT: &str = "quipu-documents";
+pub const FORMAT: &str = "quipu.documents";
 /// Version of the folder format; it changes with the schema in ARCHITECTURE.md.
 pub const VERSION: u32 = 1;

@@ -34,7 +34,8 @@ impl Reader {
         if let Some((path, batches, position)) = &mut self.current {
             match batches.next() {
                 Some(batch) => {
-                    let rows = batch.and_then(|b| schema::documents_from_batch(path, &b, *position));
+                    let rows =
+                        batch.and_then(|b| schema::documents_from_batch(path, &b, *position));
                     let Ok(rows) = rows else {
                         self.current = None;
                         return rows.map(|_| true);
@@ -74,7 +75,7 @@ fn files_of(path: &Path) -> Result<Vec<PathBuf>, Error> {
     if !path.is_dir() {
         return Ok(vec![path.to_owned()]);
     }
-    if path.join("manifest.json").exists() {
+    if Manifest::exists(path) {
         let manifest = read_manifest(path)?;
         let names = manifest.files.iter().map(|f| &f.name);
         return Ok(names.filter(|n| n.starts_with("documents-")).map(|n| path.join(n)).collect());
@@ -123,8 +124,7 @@ mod tests {
         writer.write(2, &[], &[]).unwrap();
         writer.finish(2, serde_json::json!({"kept": rows.len()})).unwrap();
         assert!(!dir.path().join("documents-00002.parquet").exists());
-        let back: Vec<Document> =
-            Reader::open(dir.path()).unwrap().map(Result::unwrap).collect();
+        let back: Vec<Document> = Reader::open(dir.path()).unwrap().map(Result::unwrap).collect();
         assert_eq!(back, rows);
     }
 

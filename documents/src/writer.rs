@@ -4,8 +4,7 @@
 //! on its documents alone. Not here: what is worth keeping.
 
 use crate::{Document, Error, FORMAT, Fate, VERSION, schema, write_fates};
-use quipu_store::manifest::{File, Manifest};
-use std::io::Write;
+use quipu_store::manifest::{self, Manifest};
 use std::path::{Path, PathBuf};
 
 /// Writes one Parquet file of documents atomically.
@@ -27,7 +26,7 @@ impl Writer {
     /// since from now on it does not describe the folder.
     pub fn new(dir: &Path) -> Result<Writer, Error> {
         std::fs::create_dir_all(dir).map_err(Error::io(dir))?;
-        let manifest = dir.join("manifest.json");
+        let manifest = dir.join(manifest::NAME);
         if manifest.exists() {
             std::fs::remove_file(&manifest).map_err(Error::io(&manifest))?;
         }
@@ -55,8 +54,9 @@ impl Writer {
                 std::fs::remove_file(entry.path()).map_err(Error::io(&self.dir))?;
             }
         }
-        let files = names.iter().map(|name| File::of(&self.dir, name)).collect::<Result<_, _>>()?;
-        let (format, version) = (FORMAT.to_owned(), VERSION);
-        Ok(Manifest { format, version, files, facts }.write(&self.dir)?)
+        let mut manifest = Manifest::new(FORMAT, VERSION);
+        names.iter().try_for_each(|name| manifest.add(&self.dir, name))?;
+        manifest.facts = facts;
+        Ok(manifest.write(&self.dir)?)
     }
 }

@@ -1,0 +1,109 @@
+//! What stops curation, each with its file and reason.
+//!
+//! A page that cannot be read stops nothing: it is counted and has a fate. Here is only what makes
+//! going on pointless.
+
+use std::path::{Path, PathBuf};
+
+/// An error that ends a run, or refuses an input.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file could not be opened, read or listed.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// An input of no known kind.
+    #[error(
+        "{path}: {found}; expected a WARC, HTML, text, Markdown, JSON Lines or Parquet file, \
+         or a folder of them"
+    )]
+    Unrecognised {
+        /// The file.
+        path: PathBuf,
+        /// What its first bytes look like.
+        found: String,
+    },
+    /// A file whose name or place says WARC, but whose content is something else.
+    #[error("{path}: not a WARC: expected `WARC/` (or `filedesc:`) at its start, found {found}")]
+    NotWarc {
+        /// The file.
+        path: PathBuf,
+        /// Its first bytes, printable.
+        found: String,
+    },
+    /// An input that is a trained model, not text.
+    #[error("{path}: a checkpoint folder, not a crawl; `quipu look` describes it")]
+    Checkpoint {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The inputs hold no page at all.
+    #[error("{inputs}: no pages found ({reason}); give a crawl with at least one HTML page")]
+    EmptyCrawl {
+        /// The inputs.
+        inputs: String,
+        /// What was found instead: records by kind, damaged members.
+        reason: String,
+    },
+    /// Pages were read, and every one was removed.
+    #[error(
+        "{inputs}: zero documents left of {pages} pages; removed: {funnel}; \
+         relax the recipe (languages, rules) or give other input"
+    )]
+    NothingLeft {
+        /// The inputs.
+        inputs: String,
+        /// Pages read.
+        pages: u64,
+        /// Removals by rule.
+        funnel: String,
+    },
+    /// The documentation that rustup installs is not there.
+    #[error(
+        "rust-docs: {reason}; install it with `rustup component add rust-docs`, \
+         or name a folder of HTML pages instead"
+    )]
+    RustDocs {
+        /// What was looked for, and where.
+        reason: String,
+    },
+    /// A value of the recipe that cannot be.
+    #[error("recipe: corpus.{key}: found {found}, expected {expected}")]
+    Recipe {
+        /// Key.
+        key: &'static str,
+        /// Value found.
+        found: String,
+        /// What is possible.
+        expected: &'static str,
+    },
+    /// A file of truths or a work file does not parse.
+    #[error("{path}, line {line}: {reason}")]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// Line number from 1.
+        line: usize,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Reading or writing documents failed.
+    #[error(transparent)]
+    Documents(#[from] quipu_documents::Error),
+    /// The durable layer refused: full disk, checksum, lock.
+    #[error(transparent)]
+    Store(#[from] quipu_store::Error),
+    /// Asked to stop.
+    #[error(transparent)]
+    Cancelled(#[from] quipu_store::Cancelled),
+}
+
+impl Error {
+    pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Error + '_ {
+        move |source| Error::Io { path: path.to_owned(), source }
+    }
+}

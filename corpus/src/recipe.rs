@@ -1,0 +1,183 @@
+//! What a run of curation may be told: languages, sample, thresholds.
+//!
+//! Defaults are the paper's where the paper gives a figure, else ours. Not here: the thresholds of
+//! single rules, which stand in the file of the rule.
+
+use crate::Error;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// Recipe of one curation; as TOML it is the table `[corpus]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Recipe {
+    /// Which languages are kept.
+    pub languages: Languages,
+    /// Budget of the input, chosen by hash; `None` takes everything.
+    pub sample: Option<Sample>,
+    /// Rules that are switched off, by name.
+    pub without: Vec<String>,
+    /// A line goes where more documents of its bucket than this contain it (paper: 6).
+    pub line_limit: u32,
+    /// Documents of a bucket in line deduplication (paper: 30 million).
+    pub bucket: u64,
+    /// Fewest words of a document, after its repeated lines went.
+    pub min_words: u32,
+    /// Longest document in bytes of text; longer plain texts are split, longer pages removed.
+    pub max_bytes: usize,
+    /// Plain text is split into documents of about this many bytes, at chapters or paragraphs.
+    pub piece_bytes: usize,
+    /// Bytes that the tables of deduplication may use at a time.
+    pub memory: u64,
+    /// A `truth.jsonl`: precision and recall by rule are reported against it.
+    pub truth: Option<PathBuf>,
+}
+
+impl Default for Recipe {
+    fn default() -> Recipe {
+        Recipe {
+            languages: Languages::default(),
+            sample: None,
+            without: Vec::new(),
+            line_limit: 6,
+            bucket: 30_000_000,
+            min_words: 25,
+            max_bytes: 4 << 20,
+            piece_bytes: 12_000,
+            memory: 512 << 20,
+            truth: None,
+        }
+    }
+}
+
+impl Recipe {
+    /// Refuses what cannot be, with key, value and what is possible.
+    pub fn validate(&self) -> Result<(), Error> {
+        let refuse = |key, found: String, expected| Err(Error::Recipe { key, found, expected });
+        if self.line_limit == 0 {
+            return refuse("line_limit", "0".into(), "1 or more (the paper's is 6)");
+        }
+        if self.bucket == 0 {
+            return refuse("bucket", "0".into(), "1 or more documents (the paper's is 30 million)");
+        }
+        if self.piece_bytes < 1000 || self.piece_bytes > self.max_bytes {
+            let found = self.piece_bytes.to_string();
+            return refuse("piece_bytes", found, "1,000 bytes to `max_bytes`");
+        }
+        if self.memory < 1 << 20 {
+            return refuse("memory", self.memory.to_string(), "at least 1,048,576 bytes");
+        }
+        if matches!(&self.languages, Languages::Only(list) if list.is_empty()) {
+            return refuse(
+                "languages",
+                "[]".into(),
+                "\"all\" or a list such as [\"en\", \"other\"]",
+            );
+        }
+        match self.sample {
+            Some(Sample { bytes: None, documents: None }) => {
+                refuse("sample", "{}".into(), "`bytes`, `documents` or both")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Which languages are kept: `"all"`, or a list in which `other` stands for whatever no language
+/// model of ours knows.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(from = "LanguagesForm", into = "LanguagesForm")]
+pub enum Languages {
+    /// Every document, whatever its language.
+    #[default]
+    All,
+    /// Only these.
+    Only(Vec<String>),
+}
+
+impl Languages {
+    /// Whether a document in `language` is kept.
+    pub fn keeps(&self, language: &str) -> bool {
+        match self {
+            Languages::All => true,
+            Languages::Only(list) => list.iter().any(|l| l == language),
+        }
+    }
+}
+
+/// How [`Languages`] stands in a recipe.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum LanguagesForm {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl From<LanguagesForm> for Languages {
+    fn from(form: LanguagesForm) -> Languages {
+        match form {
+            LanguagesForm::One(name) if name == "all" => Languages::All,
+            LanguagesForm::One(name) => Languages::Only(vec![name]),
+            LanguagesForm::Many(list) => Languages::Only(list),
+        }
+    }
+}
+
+impl From<Languages> for LanguagesForm {
+    fn from(languages: Languages) -> LanguagesForm {
+        match languages {
+            Languages::All => LanguagesForm::One("all".into()),
+            Languages::Only(list) => LanguagesForm::Many(list),
+        }
+    }
+}
+
+/// A budget of input. Pages are taken in the order of a hash of what they are called, until the
+/// budget is full, so that the same input gives the same sample on every machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sample {
+    /// Bytes of pages as they stand, uncompressed.
+    pub bytes: Option<u64>,
+    /// Pages.
+    pub documents: Option<u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(change: impl FnOnce(&mut Recipe), key: Option<&str>) {
+        let mut recipe = Recipe::default();
+        change(&mut recipe);
+        let message = recipe.validate().err().map(|e| e.to_string());
+        match key {
+            None => assert_eq!(message, None),
+            Some(key) => assert!(message.unwrap().contains(&format!("corpus.{key}:"))),
+        }
+    }
+
+    #[test]
+    fn impossible_values_are_refused_by_name() {
+        check(|_| (), None);
+        check(|r| r.line_limit = 0, Some("line_limit"));
+        check(|r| r.bucket = 0, Some("bucket"));
+        check(|r| r.piece_bytes = 1, Some("piece_bytes"));
+        check(|r| r.memory = 0, Some("memory"));
+        check(|r| r.sample = Some(Sample::default()), Some("sample"));
+        check(|r| r.languages = Languages::Only(Vec::new()), Some("languages"));
+    }
+
+    #[test]
+    fn languages_are_one_word_or_a_list() {
+        let parse = |text| serde_json::from_str::<Languages>(text).unwrap();
+        assert_eq!(parse("\"all\""), Languages::All);
+        assert_eq!(parse("[\"en\"]"), Languages::Only(vec!["en".into()]));
+        assert!(!parse("[\"en\"]").keeps("other"));
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused() {
+        assert!(serde_json::from_str::<Recipe>("{\"line_limt\":7}").is_err());
+    }
+}

@@ -1,0 +1,165 @@
+//! What a run did, in figures and samples: the funnel of the report.
+//!
+//! Everything here is computed from documents and fates; it is written as `summary.json` beside
+//! them. Not here: how it is shown.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The funnel from pages to kept documents.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Summary {
+    /// What was read: short name and kind of each input, with its counts.
+    pub inputs: Vec<InputCount>,
+    /// Pages (or texts) that the inputs hold, after sampling.
+    pub pages: u64,
+    /// Bytes of these pages as they stood.
+    pub page_bytes: u64,
+    /// Pages that the sample left out.
+    pub not_sampled: u64,
+    /// Removals in the order in which stages act, then by count.
+    pub steps: Vec<Step>,
+    /// Documents kept.
+    pub kept: u64,
+    /// Bytes of their text.
+    pub kept_bytes: u64,
+    /// Words of their text.
+    pub kept_words: u64,
+    /// Lines removed from documents, by rule.
+    pub lines: BTreeMap<String, u64>,
+    /// Kept documents by language.
+    pub languages: BTreeMap<String, u64>,
+    /// Kept documents by route.
+    pub routes: BTreeMap<String, u64>,
+    /// Kept documents as they read: first of each source, then by hash.
+    pub samples: Vec<Excerpt>,
+    /// Precision and recall by rule, where a truth was given.
+    pub scores: Vec<RuleScore>,
+}
+
+/// One input.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct InputCount {
+    /// Short name.
+    pub name: String,
+    /// Kind, by content.
+    pub kind: String,
+    /// Pages found in it.
+    pub pages: u64,
+    /// Records that are no pages (requests, images, metadata), by reason.
+    pub skipped: BTreeMap<String, u64>,
+    /// Members that could not be read.
+    pub damaged: u64,
+}
+
+/// One rule's part in the funnel.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Step {
+    /// The stage.
+    pub stage: String,
+    /// The rule.
+    pub rule: String,
+    /// Documents it removed.
+    pub documents: u64,
+    /// Some of them, so that a person can judge the rule.
+    pub samples: Vec<Excerpt>,
+}
+
+/// The beginning of a document or the text of a line.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Excerpt {
+    /// Identity, hexadecimal.
+    pub id: String,
+    /// URL or place.
+    pub url: String,
+    /// What the rule measured (0 for a kept document).
+    pub value: f64,
+    /// At most [`EXCERPT_BYTES`] of the text.
+    pub text: String,
+}
+
+/// Bytes of an excerpt.
+pub const EXCERPT_BYTES: usize = 600;
+/// Excerpts a rule.
+pub const EXCERPTS: usize = 4;
+
+/// How one rule did against the truth. A rule is wrong about a page when it removed what should
+/// stay, or what another rule should have removed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RuleScore {
+    /// The rule.
+    pub rule: String,
+    /// Pages that it should remove.
+    pub expected: u64,
+    /// Pages that it removed.
+    pub removed: u64,
+    /// Pages that it removed and should.
+    pub right: u64,
+    /// Pages that it removed and that should have been kept.
+    pub wrongly_removed: u64,
+    /// Pages that it should have removed and that were kept.
+    pub wrongly_kept: u64,
+}
+
+impl RuleScore {
+    /// Share of its removals that were right; 1 where it removed nothing.
+    pub fn precision(&self) -> f64 {
+        if self.removed == 0 { 1.0 } else { self.right as f64 / self.removed as f64 }
+    }
+
+    /// Share of what it should remove that it removed; 1 where there was nothing.
+    pub fn recall(&self) -> f64 {
+        if self.expected == 0 { 1.0 } else { self.right as f64 / self.expected as f64 }
+    }
+}
+
+impl Summary {
+    /// The funnel in one line: `6,200 pages → 3,410 kept (url-duplicate 1,120 · menu-only 840)`.
+    pub fn line(&self) -> String {
+        let mut removed: Vec<&Step> = self.steps.iter().filter(|s| s.documents > 0).collect();
+        removed.sort_by(|a, b| b.documents.cmp(&a.documents).then(a.rule.cmp(&b.rule)));
+        let reasons: Vec<String> =
+            removed.iter().map(|s| format!("{} {}", s.rule, grouped(s.documents))).collect();
+        let reasons =
+            if reasons.is_empty() { String::new() } else { format!(" ({})", reasons.join(" · ")) };
+        format!("{} pages → {} kept{reasons}", grouped(self.pages), grouped(self.kept))
+    }
+}
+
+/// A count with thousands separated by commas.
+pub(crate) fn grouped(count: u64) -> String {
+    let digits = count.to_string();
+    let mut out = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_gives_the_largest_reason_first() {
+        let step = |rule: &str, documents| Step { rule: rule.into(), documents, ..Step::default() };
+        let steps = vec![step("a", 1), step("b", 1120), step("c", 0)];
+        let summary = Summary { pages: 1_234_567, kept: 999, steps, ..Summary::default() };
+        assert_eq!(summary.line(), "1,234,567 pages → 999 kept (b 1,120 · a 1)");
+    }
+
+    #[test]
+    fn precision_and_recall() {
+        let score = RuleScore { expected: 4, removed: 5, right: 3, ..RuleScore::default() };
+        assert_eq!((score.precision(), score.recall()), (0.6, 0.75));
+        assert_eq!(RuleScore::default().precision(), 1.0);
+    }
+}
