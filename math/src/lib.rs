@@ -1,1 +1,34 @@
-//! buffers and kernels: forward and backward of each op, and the devices that run them
+//! Buffers and kernels: forward and backward of each op, and the devices that run them.
+//!
+//! Every tensor is a matrix of rows ([`View`]); an operation is plain data ([`Op`]); a [`Device`]
+//! runs it. Not an autograd framework, and no model: the sixteen-odd ops of the Llama architecture
+//! with hand-derived backwards, each checked against finite differences on the [`Reference`] device.
+//!
+//! ```text
+//! let device: Arc<dyn Device> = Arc::new(Cpu::new(2));
+//! let (x, w) = (device.matrix(F32, 8, 16)?, device.matrix(F32, 32, 16)?);
+//! let y = device.matrix(F32, 8, 32)?;
+//! device.execute(Matmul { layout: NT, a: x, b: w, out: y, accumulate: false })?;
+//! ```
+
+mod buffer;
+mod check;
+mod cost;
+mod device;
+mod dtype;
+mod error;
+pub mod op;
+mod operand;
+pub mod random;
+mod transfer;
+mod view;
+
+pub use buffer::Buffer;
+pub use cost::Cost;
+pub use device::{Device, Event, Queue, Usage};
+pub use dtype::DType;
+pub use error::Error;
+pub use op::{Layout, Op};
+pub use operand::{Access, Operand};
+pub use random::Random;
+pub use view::View;

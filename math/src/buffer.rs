@@ -1,0 +1,51 @@
+//! Memory of a device as an opaque handle. Not a slice: only the device that allocated a buffer
+//! knows what lies behind it, so nothing above this crate can touch its bytes but by copy.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A cloneable handle to bytes of one device; the bytes are freed when the last clone is dropped.
+#[derive(Clone)]
+pub struct Buffer(Arc<Inner>);
+
+struct Inner {
+    id: u64,
+    bytes: usize,
+    memory: Box<dyn Any + Send + Sync>,
+}
+
+impl Buffer {
+    /// Wraps `memory` (whatever the device frees on drop) of `bytes` bytes. For devices.
+    pub fn new(bytes: usize, memory: Box<dyn Any + Send + Sync>) -> Buffer {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Buffer(Arc::new(Inner { id: NEXT.fetch_add(1, Ordering::Relaxed), bytes, memory }))
+    }
+
+    /// Length in bytes.
+    pub fn bytes(&self) -> usize {
+        self.0.bytes
+    }
+
+    /// A number that no other buffer of this process has; the order in which locks are taken.
+    pub fn id(&self) -> u64 {
+        self.0.id
+    }
+
+    /// What the device stored, if it is an `M`. For devices.
+    pub fn memory<M: Any>(&self) -> Option<&M> {
+        self.0.memory.downcast_ref()
+    }
+
+    /// Whether both handles mean the same memory.
+    pub fn same(&self, other: &Buffer) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl fmt::Debug for Buffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Buffer#{}({} bytes)", self.id(), self.bytes())
+    }
+}
