@@ -1,0 +1,112 @@
+//! What can go wrong in training, with the operands. Not the errors of other crates: those are
+//! wrapped, never retold.
+
+use std::path::PathBuf;
+
+/// Errors of the training crate.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A value in the recipe that no run can use.
+    #[error("recipe: {key} = {found}, but {expected}; {change}")]
+    Recipe {
+        /// The key as it stands in the recipe.
+        key: &'static str,
+        /// The value found.
+        found: String,
+        /// The condition that it breaks.
+        expected: String,
+        /// What to change.
+        change: String,
+    },
+    /// The loss or the gradient is no number, noticed before the optimizer ran.
+    #[error(
+        "step {step}: the {what} is {value}; nothing was updated, the last checkpoint is sound; \
+         lower `peak_lr`, lengthen `warm_up`, or look at samples {first_sample} to {last_sample}"
+    )]
+    NotFinite {
+        /// Step, counted from 1.
+        step: u64,
+        /// "loss" or "gradient norm".
+        what: &'static str,
+        /// The value found.
+        value: f64,
+        /// First global sample index of the step.
+        first_sample: u64,
+        /// Last global sample index of the step.
+        last_sample: u64,
+    },
+    /// A step without a single target token.
+    #[error(
+        "step {step}: none of its {samples} samples has a token to learn; look at the data of the \
+         run (documents of one token, or dialogues without answers)"
+    )]
+    NothingToLearn {
+        /// Step, counted from 1.
+        step: u64,
+        /// Samples of the step.
+        samples: u64,
+    },
+    /// The run folder holds a checkpoint that another recipe, model or data wrote.
+    #[error(
+        "{path}: the checkpoint was written with {what} {found}, this run has {expected}; \
+         start a new run folder, or go back to the old {what}"
+    )]
+    OtherRun {
+        /// The checkpoint.
+        path: PathBuf,
+        /// What differs.
+        what: &'static str,
+        /// As the checkpoint says.
+        found: String,
+        /// As this run says.
+        expected: String,
+    },
+    /// A checkpoint that lacks something or holds it in another shape.
+    #[error("{path}: {what}")]
+    Checkpoint {
+        /// The checkpoint.
+        path: PathBuf,
+        /// What was found and what was expected.
+        what: String,
+    },
+    /// A line of `metrics.jsonl` that cannot be read.
+    #[error("{path}, line {line}: {what}")]
+    Metrics {
+        /// The file.
+        path: PathBuf,
+        /// Line, counted from 1.
+        line: usize,
+        /// What was found and what was expected.
+        what: String,
+    },
+    /// Input and output.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A rank of the mesh failed.
+    #[error("rank {rank} failed: {what}")]
+    Rank {
+        /// The rank.
+        rank: usize,
+        /// Its error.
+        what: String,
+    },
+    /// Whoever watches the run, or brings its data, reports a failure.
+    #[error("{0}")]
+    Outside(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// From the store.
+    #[error(transparent)]
+    Store(#[from] quipu_store::Error),
+}
+
+impl Error {
+    /// Wraps what the system said about a path.
+    pub fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { path, source }
+    }
+}
