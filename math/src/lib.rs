@@ -2,7 +2,7 @@
 //!
 //! Every tensor is a matrix of rows ([`View`]); an operation is plain data ([`Op`]); a [`Device`]
 //! runs it. Not an autograd framework, and no model: the sixteen-odd ops of the Llama architecture
-//! with hand-derived backwards, each checked against finite differences on the [`Reference`] device.
+//! with hand-derived backwards, each checked against finite differences on the reference device.
 //!
 //! ```text
 //! let device: Arc<dyn Device> = Arc::new(Cpu::new(2));
@@ -14,21 +14,28 @@
 mod buffer;
 mod check;
 mod cost;
+mod count;
 mod device;
 mod dtype;
 mod error;
+mod host;
 pub mod op;
+mod opaque;
 mod operand;
 pub mod random;
+mod reference;
 mod transfer;
 mod view;
 
 pub use buffer::Buffer;
 pub use cost::Cost;
+pub use count::Count;
 pub use device::{Device, Event, Queue, Usage};
 pub use dtype::DType;
 pub use error::Error;
 pub use op::{Layout, Op};
+pub use opaque::Opaque;
 pub use operand::{Access, Operand};
 pub use random::Random;
+pub use reference::Reference;
 pub use view::View;

@@ -10,6 +10,7 @@
 //!   that it *is* another operand (the same elements, shape and type);
 //! - NaN and infinity propagate; no op hides them.
 
+use crate::error::Error;
 use crate::view::View;
 
 /// Which operands of a [`Matmul`] are transposed.
@@ -22,6 +23,38 @@ pub enum Layout {
     /// `out[m,n] = Σ_k a[k,m] · b[k,n]`: the gradient of its weight, `dW = dyᵀ · x`.
     TN,
 }
+
+/// Maps the views inside a field of an op; everything that is no view stays.
+pub(crate) trait Field: Sized {
+    fn map(&self, f: &mut dyn FnMut(&View) -> Result<View, Error>) -> Result<Self, Error>;
+}
+
+impl Field for View {
+    fn map(&self, f: &mut dyn FnMut(&View) -> Result<View, Error>) -> Result<View, Error> {
+        f(self)
+    }
+}
+
+impl Field for Option<View> {
+    fn map(&self, f: &mut dyn FnMut(&View) -> Result<View, Error>) -> Result<Self, Error> {
+        self.as_ref().map(f).transpose()
+    }
+}
+
+impl Field for Vec<View> {
+    fn map(&self, f: &mut dyn FnMut(&View) -> Result<View, Error>) -> Result<Self, Error> {
+        self.iter().map(f).collect()
+    }
+}
+
+macro_rules! scalars {
+    ($($type:ty)*) => {$(impl Field for $type {
+        fn map(&self, _: &mut dyn FnMut(&View) -> Result<View, Error>) -> Result<Self, Error> {
+            Ok(*self)
+        }
+    })*};
+}
+scalars! { f64 u64 usize bool Layout }
 
 macro_rules! ops {
     ($($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* })*) => {
@@ -38,6 +71,20 @@ macro_rules! ops {
             /// The name of the op in messages and tables of time.
             pub fn name(&self) -> &'static str {
                 match self { $(Op::$name(_) => stringify!($name),)* }
+            }
+
+            /// The same op on other views.
+            ///
+            /// # Errors
+            /// The first error of `f`.
+            pub fn map_views(
+                &self,
+                mut f: impl FnMut(&View) -> Result<View, Error>,
+            ) -> Result<Op, Error> {
+                let f: &mut dyn FnMut(&View) -> Result<View, Error> = &mut f;
+                Ok(match self {
+                    $(Op::$name(o) => $name { $($field: Field::map(&o.$field, f)?),* }.into(),)*
+                })
             }
         }
     };

@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::op::Op;
 use crate::view::View;
 
-impl dyn Device {
+impl dyn Device + '_ {
     /// Runs `op` on [`Queue::MAIN`].
     ///
     /// # Errors

@@ -177,6 +177,15 @@ impl View {
         View::dense(self.buffer.clone(), dtype, start / dtype.size(), 1, cols)
     }
 
+    /// The same place in another buffer.
+    ///
+    /// # Errors
+    /// As [`View::new`], if that buffer is too small.
+    pub fn on(&self, buffer: &Buffer) -> Result<View, Error> {
+        let shape = (self.rows, self.cols);
+        View::new(buffer.clone(), self.dtype, self.offset, shape, self.stride)
+    }
+
     /// Whether both views are the very same elements in the same shape and type.
     pub fn same(&self, other: &View) -> bool {
         self.buffer.same(&other.buffer)
