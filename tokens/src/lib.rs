@@ -1,1 +1,20 @@
-//! tokenizer, chat format, token shards, the loader
+//! From text to token ids and back, at rest and on the way into a training run: the tokenizer, the
+//! chat format, token shards, the loader. Form and order of everything follow Llama 3 (paper,
+//! sections 3.2 and 4.1.1). Not here: models, tensors, curation.
+
+pub mod alphabet;
+pub mod chat;
+mod error;
+mod hugging_face;
+pub mod loader;
+pub mod shard;
+pub mod special;
+pub mod split;
+mod stream;
+mod tokenizer;
+
+pub use chat::{Chat, Dialogue, Message, Role};
+pub use error::Error;
+pub use loader::{Loader, Mix, Packed, Piece, Sequential, Stage, Tokens};
+pub use stream::StreamDecoder;
+pub use tokenizer::Tokenizer;
