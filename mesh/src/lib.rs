@@ -1,1 +1,29 @@
-//! axes, groups, collectives and transports
+//! Axes, groups, collectives and transports: who holds what, and how it gets to the others.
+//!
+//! - [`Axes`]: sizes of [TP, CP, PP, DP], `tp=1,dp=2`; rank = tp + TP·(cp + CP·(pp + PP·dp)).
+//! - [`Mesh`]: this rank's place; `mesh.group(Use::Gradients)` is its [`Group`] for a use ([`USES`]
+//!   is the one table of who talks along which axes).
+//! - [`Group`]: `all_gather`, `reduce_scatter`, `all_reduce`, `broadcast`, `barrier` on views;
+//!   `sum_numbers` on host numbers. Sums in rank order; a group of one returns at once.
+//! - [`placement`]: what a rank holds, as a type: `Placed<SeqShard>`, `Gradients<Reduced>`,
+//!   `Sum<Global>`.
+//! - [`launch`]: ranks as threads. One rank runs on the caller's thread.
+//!
+//! It knows no model and no token, and reads no clock.
+
+mod axes;
+mod error;
+mod group;
+mod launch;
+mod mesh;
+pub mod placement;
+mod transport;
+mod uses;
+
+pub use axes::{AXES, Axes, Axis};
+pub use error::Error;
+pub use group::Group;
+pub use launch::{LaunchError, launch};
+pub use mesh::Mesh;
+pub use transport::{Call, Payloads, Seat, Threads, Transport};
+pub use uses::{USES, Use};

@@ -1,1 +1,36 @@
-//! Llama: configuration, parameter table, forward, backward, checkpoint format, import and export
+//! Llama: configuration, the parameter table, forward, backward, generation, import and export.
+//!
+//! - [`Config`]: the architecture, from and to Hugging Face's `config.json`; [`Sizes`] for new ones.
+//! - [`Table`]: the one parameter table: names, shapes, flat offsets, splits, initial values, decay.
+//! - [`Capacity`] → [`Model::new`]: all memory planned at the start; `model.memory()` says how much.
+//! - Training: `forward(slot, &batch)`, `log_probs(slot)`, `backward(slot, weights)`, which adds the
+//!   gradients of Σ weight·log p(target) to the flat range `gradients()`; or `forward_backward` in
+//!   one call. By layers: `load_batch`, `forward_layers`, `backward_head`, `backward_layers` or
+//!   `backward_input` + `backward_weight`. [`Packed`] builds a [`MicroBatch`] from documents.
+//! - Generation: `cache(capacity)` gives a [`KvCache`]; `extend(&mut [Chunk], Wanted)` is prefill and
+//!   decoding, and returns logits.
+//! - Files: `load(folder)` and `save(folder)` (Hugging Face); [`checkpoint`] (our own, reshardable).
+//!
+//! It knows no data, no optimizer, no loop and no text.
+
+mod backward;
+mod batch;
+mod config;
+mod config_rules;
+mod error;
+mod forward;
+mod generate;
+mod memory;
+mod model;
+mod parameters;
+pub mod rope;
+mod table;
+
+pub use batch::{MicroBatch, Packed};
+pub use config::{Config, RopeScaling, Sizes};
+pub use error::Error;
+pub use generate::{Chunk, KvCache, Wanted};
+pub use memory::{Capacity, MemoryUse, working_dtype};
+pub use model::Model;
+pub use parameters::{Flat, LayerViews};
+pub use table::{ALIGNMENT, Entry, Init, Kind, Split, Table};

@@ -1,0 +1,235 @@
+//! What a rank holds of a value, as a type: the mistakes that every peer made once (a missing
+//! reduction, a sum over the wrong ranks) do not compile here. Costs nothing at run time.
+//!
+//! Activations of a layer are split over tensor-parallel ranks in one of four ways, and only the
+//! functions below lead from one to another (sequence parallelism as Megatron has it; paper §3.3.2).
+//! Gradients of parameters are [`Local`] until [`reduce_gradients`] made them [`Reduced`]; a number
+//! summed over one rank's tokens is a [`Sum<Local>`] until `Mesh::sum` made it a [`Sum<Global>`].
+//!
+//! A partial sum cannot pass for a whole activation:
+//! ```compile_fail
+//! use quipu_mesh::placement::{Placed, TpPartial, Whole};
+//! fn norm(_: &Placed<Whole>) {}
+//! fn layer(partial: Placed<TpPartial>) { norm(&partial) }
+//! ```
+//! What is already whole is not gathered again:
+//! ```compile_fail
+//! use quipu_mesh::placement::{self, Placed, Whole};
+//! fn layer(mesh: &quipu_mesh::Mesh, device: &dyn quipu_math::Device, x: Placed<Whole>) {
+//!     let _ = placement::gather(mesh, device, x, || unreachable!());
+//! }
+//! ```
+//! A head shard is not reduced, its product with the output projection is:
+//! ```compile_fail
+//! use quipu_mesh::placement::{self, HeadShard, Placed};
+//! fn layer(mesh: &quipu_mesh::Mesh, device: &dyn quipu_math::Device, x: Placed<HeadShard>) {
+//!     let _ = placement::scatter(mesh, device, x, || unreachable!());
+//! }
+//! ```
+//! An optimizer does not take gradients that were not reduced:
+//! ```compile_fail
+//! use quipu_mesh::placement::{Gradients, Local, Reduced};
+//! fn step(_: Gradients<Reduced>) {}
+//! fn train(gradients: Gradients<Local>) { step(gradients) }
+//! ```
+//! Gradients are not reduced twice:
+//! ```compile_fail
+//! use quipu_mesh::placement::{self, Gradients, Reduced};
+//! fn train(mesh: &quipu_mesh::Mesh, device: &dyn quipu_math::Device, g: Gradients<Reduced>) {
+//!     let _ = placement::reduce_gradients(mesh, device, g);
+//! }
+//! ```
+//! One rank's loss is not the loss:
+//! ```compile_fail
+//! use quipu_mesh::placement::{Global, Local, Sum};
+//! fn report(_: Sum<Global>) {}
+//! fn step(loss: Sum<Local>) { report(loss) }
+//! ```
+//! The sums of one rank and of all do not add:
+//! ```compile_fail
+//! use quipu_mesh::placement::{Global, Local, Sum};
+//! fn mean(a: Sum<Local>, b: Sum<Global>) -> f64 { (a + b).value() }
+//! ```
+//! And the way that compiles:
+//! ```
+//! use quipu_mesh::{Mesh, Use, placement::Sum};
+//! let mesh = Mesh::one();
+//! let (loss, tokens) = (Sum::of_this_rank(6.0), Sum::of_this_rank(3.0));
+//! let all = mesh.sum(Use::Losses, &[loss, tokens])?;
+//! assert_eq!(all[0].value() / all[1].value(), 2.0);
+//! # Ok::<(), quipu_mesh::Error>(())
+//! ```
+
+use crate::Error;
+use crate::mesh::Mesh;
+use crate::uses::Use;
+use quipu_math::{Device, View};
+use std::marker::PhantomData;
+use std::ops::Add;
+
+/// All rows and all columns, the same on every tensor-parallel rank.
+#[derive(Clone, Copy, Debug)]
+pub struct Whole;
+/// This rank's rows (tokens), all columns: the residual stream and what norms work on.
+#[derive(Clone, Copy, Debug)]
+pub struct SeqShard;
+/// All rows, this rank's heads or feed-forward columns.
+#[derive(Clone, Copy, Debug)]
+pub struct HeadShard;
+/// All rows and columns, but only this rank's summand.
+#[derive(Clone, Copy, Debug)]
+pub struct TpPartial;
+/// Gradients or sums of this rank's tokens alone.
+#[derive(Clone, Copy, Debug)]
+pub struct Local;
+/// Gradients of the whole batch.
+#[derive(Clone, Copy, Debug)]
+pub struct Reduced;
+/// Sums over the whole batch.
+#[derive(Clone, Copy, Debug)]
+pub struct Global;
+
+/// An activation, or the gradient of one, with what this rank holds of it.
+#[derive(Clone, Debug)]
+pub struct Placed<P> {
+    view: View,
+    placement: PhantomData<P>,
+}
+
+impl<P> Placed<P> {
+    /// States a placement: for whoever computes the value and so knows it.
+    pub fn new(view: View) -> Placed<P> {
+        Placed { view, placement: PhantomData }
+    }
+
+    /// The memory.
+    pub fn view(&self) -> &View {
+        &self.view
+    }
+
+    /// The memory, the placement forgotten.
+    pub fn into_view(self) -> View {
+        self.view
+    }
+}
+
+/// Joins the rows of all tensor-parallel ranks. `memory` is asked for the result's memory only where
+/// the group has more than one rank.
+///
+/// # Errors
+/// What the group reports, or `memory`.
+pub fn gather<E: From<Error>>(
+    mesh: &Mesh,
+    device: &dyn Device,
+    shard: Placed<SeqShard>,
+    memory: impl FnOnce() -> Result<View, E>,
+) -> Result<Placed<Whole>, E> {
+    let group = mesh.group(Use::Activations);
+    if group.is_one() {
+        return Ok(Placed::new(shard.view));
+    }
+    let whole = memory()?;
+    group.all_gather(device, &shard.view, &whole)?;
+    Ok(Placed::new(whole))
+}
+
+/// Adds the summands of all tensor-parallel ranks and keeps this rank's rows; memory as in
+/// [`gather`].
+///
+/// # Errors
+/// What the group reports, or `memory`.
+pub fn scatter<E: From<Error>>(
+    mesh: &Mesh,
+    device: &dyn Device,
+    partial: Placed<TpPartial>,
+    memory: impl FnOnce() -> Result<View, E>,
+) -> Result<Placed<SeqShard>, E> {
+    let group = mesh.group(Use::Activations);
+    if group.is_one() {
+        return Ok(Placed::new(partial.view));
+    }
+    let shard = memory()?;
+    group.reduce_scatter(device, &partial.view, &shard)?;
+    Ok(Placed::new(shard))
+}
+
+/// Gradients of parameters, as one flat range.
+#[derive(Clone, Debug)]
+pub struct Gradients<P> {
+    view: View,
+    placement: PhantomData<P>,
+}
+
+impl Gradients<Local> {
+    /// Gradients of this rank's tokens.
+    pub fn of_this_rank(view: View) -> Gradients<Local> {
+        Gradients { view, placement: PhantomData }
+    }
+}
+
+impl<P> Gradients<P> {
+    /// The memory.
+    pub fn view(&self) -> &View {
+        &self.view
+    }
+}
+
+/// Adds the gradients of all ranks that hold the same parameters, in place, on every rank.
+///
+/// # Errors
+/// What the group reports.
+pub fn reduce_gradients(
+    mesh: &Mesh,
+    device: &dyn Device,
+    gradients: Gradients<Local>,
+) -> Result<Gradients<Reduced>, Error> {
+    mesh.group(Use::Gradients).all_reduce(device, &gradients.view)?;
+    Ok(Gradients { view: gradients.view, placement: PhantomData })
+}
+
+/// As [`reduce_gradients`], but each rank keeps only its part, in `part` (which may be this rank's
+/// part of the whole): for a sharded optimizer.
+///
+/// # Errors
+/// What the group reports.
+pub fn scatter_gradients(
+    mesh: &Mesh,
+    device: &dyn Device,
+    gradients: Gradients<Local>,
+    part: View,
+) -> Result<Gradients<Reduced>, Error> {
+    mesh.group(Use::Gradients).reduce_scatter(device, &gradients.view, &part)?;
+    Ok(Gradients { view: part, placement: PhantomData })
+}
+
+/// A number summed over tokens or parameters.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sum<P> {
+    value: f64,
+    placement: PhantomData<P>,
+}
+
+impl Sum<Local> {
+    /// A sum over what this rank alone saw.
+    pub fn of_this_rank(value: f64) -> Sum<Local> {
+        Sum { value, placement: PhantomData }
+    }
+}
+
+impl<P> Sum<P> {
+    pub(crate) fn of(value: f64) -> Sum<P> {
+        Sum { value, placement: PhantomData }
+    }
+
+    /// The number.
+    pub fn value(&self) -> f64 {
+        self.value
+    }
+}
+
+impl<P> Add for Sum<P> {
+    type Output = Sum<P>;
+    fn add(self, other: Sum<P>) -> Sum<P> {
+        Sum::of(self.value + other.value)
+    }
+}

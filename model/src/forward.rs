@@ -1,0 +1,331 @@
+//! The forward pass: embedding, layers, final norm, loss head (paper §3.2).
+//!
+//! Every collective of the paper's 4D parallelism is called where it belongs, through types that
+//! say what a rank holds; on a group of one it returns at once. Not the way that generation takes
+//! (`generate.rs`), though each row has the same bits there.
+
+use crate::Error;
+use crate::batch::MicroBatch;
+use crate::memory::{LayerSlot, Slot};
+use crate::model::Model;
+use quipu_math::View;
+use quipu_math::op::*;
+use quipu_mesh::Use;
+use quipu_mesh::placement::{self, HeadShard, Placed, SeqShard, TpPartial, Whole};
+use std::ops::Range;
+
+impl Model {
+    /// All layers for one micro-batch; the activations stay in `slot` until its backward.
+    ///
+    /// # Errors
+    /// A micro-batch that does not fit; what the device reports.
+    pub fn forward(&mut self, slot: usize, batch: &MicroBatch<'_>) -> Result<(), Error> {
+        self.load_batch(slot, batch)?;
+        self.forward_layers(slot, 0..self.config.layers, None).map(|_| ())
+    }
+
+    /// The layers of `range` for the micro-batch in `slot`. A range that begins at 0 begins with the
+    /// tokens, every other with `hidden` [T, D] (`None`: what the slot already holds there). Returns
+    /// the hidden state after the last layer, which lives in the slot.
+    ///
+    /// # Errors
+    /// No such layers, an empty slot, a hidden state of another shape.
+    pub fn forward_layers(
+        &mut self,
+        slot: usize,
+        range: Range<usize>,
+        hidden: Option<&View>,
+    ) -> Result<View, Error> {
+        self.check_layers(&range)?;
+        let s = self.loaded(slot)?;
+        match hidden {
+            Some(x) => {
+                let (x, out) = (x.clone(), s.hidden[range.start].clone());
+                self.device.execute(Copy { x, out })?;
+            }
+            None if range.start == 0 => self.embed(&s)?,
+            None => {}
+        }
+        for layer in range.clone() {
+            self.attention_forward(&s, layer)?;
+            self.feed_forward(&s, layer)?;
+            self.release(layer);
+        }
+        Ok(s.hidden[range.end].clone())
+    }
+
+    /// Rows of the vocabulary-parallel embedding; ids of other ranks give zeros, which add up.
+    fn embed(&self, s: &Slot) -> Result<(), Error> {
+        let out = s.hidden[0].clone();
+        self.device.execute(Embed {
+            ids: s.tokens.clone(),
+            table: self.weights.embedding.clone(),
+            vocab_start: 0,
+            vocab: self.config.vocab_size,
+            out: out.clone(),
+        })?;
+        self.scatter(Placed::new(out)).map(|_| ())
+    }
+
+    /// `middle = hidden + attention(norm(hidden))`.
+    fn attention_forward(&self, s: &Slot, layer: usize) -> Result<(), Error> {
+        let (w, l) = (self.acquire(layer), &s.layers[layer]);
+        let x = Placed::<SeqShard>::new(s.hidden[layer].clone());
+        let normed = self.norm(&x, &w.attention_norm, &l.norm1, &l.rstd1)?;
+        let whole = self.gather(normed)?;
+        let qkv = self.column_parallel(&whole, &w.qkv, w.qkv_bias.as_ref(), &l.qkv)?;
+        self.rotate(qkv.view(), &s.positions, false)?;
+        let attended = self.attend(s, l)?;
+        let partial = self.row_parallel(&attended, &w.output, &l.middle)?;
+        let added = self.scatter(partial)?;
+        self.add_residual(&x, &added, w.output_bias.as_ref(), &l.middle)
+    }
+
+    /// `next hidden = middle + down(swiglu(gate_up(norm(middle))))`.
+    fn feed_forward(&self, s: &Slot, layer: usize) -> Result<(), Error> {
+        let (w, l) = (self.acquire(layer), &s.layers[layer]);
+        let x = Placed::<SeqShard>::new(l.middle.clone());
+        let normed = self.norm(&x, &w.feed_forward_norm, &l.norm2, &l.rstd2)?;
+        let whole = self.gather(normed)?;
+        let (bias, out) = (w.gate_up_bias.as_ref(), &s.hidden[layer + 1]);
+        let gate_up = self.column_parallel(&whole, &w.gate_up, bias, &l.gate_up)?;
+        let act = self.scratch.act.slice_rows(0..s.rows)?;
+        let act = self.swiglu(&gate_up, act)?;
+        let partial = self.row_parallel(&act, &w.down, out)?;
+        let added = self.scatter(partial)?;
+        self.add_residual(&x, &added, w.down_bias.as_ref(), out)
+    }
+
+    /// Causal attention inside documents, over the keys of the whole sequence.
+    fn attend(&self, s: &Slot, l: &LayerSlot) -> Result<Placed<HeadShard>, Error> {
+        let (q, k, v) = self.heads(&l.qkv)?;
+        let context = self.mesh.group(Use::KeyValues);
+        if !context.is_one() {
+            context.all_gather(&*self.device, &k, &k)?;
+            context.all_gather(&*self.device, &v, &v)?;
+        }
+        self.device.execute(Attention {
+            q,
+            k,
+            v,
+            starts: s.starts.clone(),
+            query_offset: 0,
+            heads: self.config.heads,
+            kv_heads: self.config.kv_heads,
+            scale: self.attention_scale(),
+            out: l.attended.clone(),
+            lse: l.lse.clone(),
+        })?;
+        Ok(Placed::new(l.attended.clone()))
+    }
+
+    /// The final norm of the hidden state after the last layer.
+    fn final_norm(&self, s: &Slot) -> Result<Placed<Whole>, Error> {
+        let x = Placed::new(s.hidden[self.config.layers].clone());
+        let normed = self.norm(&x, &self.weights.final_norm, &s.final_norm, &s.final_rstd)?;
+        self.gather(normed)
+    }
+
+    /// Log-probability of each row's target under the model, in nats, after the layers were run.
+    ///
+    /// # Errors
+    /// An empty slot; what the device reports.
+    pub fn log_probs(&mut self, slot: usize) -> Result<Vec<f64>, Error> {
+        let s = self.loaded(slot)?;
+        let hidden = self.final_norm(&s)?;
+        self.device.execute(LossHead {
+            hidden: hidden.into_view(),
+            weight: self.weights.head.clone(),
+            targets: s.targets.clone(),
+            vocab_start: 0,
+            vocab: self.config.vocab_size,
+            target_logit: s.target_logit.clone(),
+            lse: s.lse.clone(),
+        })?;
+        self.join_vocabulary(&s)?;
+        self.read_log_probs(&s)
+    }
+
+    /// The loss head's two calls as one, where the weights are known before: the gradient of
+    /// Σ weight·log p with regard to the hidden state after the last layer, and the
+    /// log-probabilities. Same bits as [`Model::log_probs`] and [`Model::backward_head`].
+    ///
+    /// # Errors
+    /// As those two.
+    pub fn head_fused(&mut self, slot: usize, weights: &[f64]) -> Result<(Vec<f64>, View), Error> {
+        if !self.mesh.group(Use::Vocabulary).is_one() {
+            let log_probs = self.log_probs(slot)?;
+            return Ok((log_probs, self.backward_head(slot, weights)?));
+        }
+        let s = self.loaded(slot)?;
+        self.write_weights(&s, weights)?;
+        let hidden = self.final_norm(&s)?;
+        let d_norm = self.scratch.d_norm.slice_rows(0..s.rows)?;
+        self.device.execute(LossHeadFused {
+            hidden: hidden.into_view(),
+            weight: self.weights.head.clone(),
+            targets: s.targets.clone(),
+            weights: s.weights.clone(),
+            target_logit: s.target_logit.clone(),
+            lse: s.lse.clone(),
+            dhidden: d_norm,
+            dweight: Some(self.gradient_memory()?.head.clone()),
+        })?;
+        let gradient = self.final_norm_backward(&s)?;
+        Ok((self.read_log_probs(&s)?, gradient))
+    }
+
+    /// The logits of every row of a slot after its layers were run, [T, V]: for tests and small
+    /// models; the loss head never builds them.
+    ///
+    /// # Errors
+    /// An empty slot; too little memory.
+    pub fn logits(&mut self, slot: usize) -> Result<View, Error> {
+        let s = self.loaded(slot)?;
+        let hidden = self.final_norm(&s)?.into_view();
+        self.project(hidden)
+    }
+
+    /// `hidden · headᵀ` into memory of its own.
+    pub(crate) fn project(&self, hidden: View) -> Result<View, Error> {
+        let out = self.device.matrix(self.dtype(), hidden.rows(), self.config.vocab_size)?;
+        let b = self.weights.head.clone();
+        let product = Matmul { layout: quipu_math::Layout::NT, a: hidden, b, out: out.clone(), accumulate: false };
+        self.device.execute(product)?;
+        Ok(out)
+    }
+
+    /// Adds up the parts of a vocabulary-parallel head.
+    fn join_vocabulary(&self, s: &Slot) -> Result<(), Error> {
+        let group = self.mesh.group(Use::Vocabulary);
+        if group.is_one() {
+            return Ok(());
+        }
+        group.all_reduce(&*self.device, &s.target_logit)?;
+        let parts = self.device.matrix(self.dtype(), group.size(), s.rows)?;
+        group.all_gather(&*self.device, &s.lse, &parts)?;
+        let by_row = self.device.matrix(self.dtype(), s.rows, group.size())?;
+        for rank in 0..group.size() {
+            let x = parts.slice_rows(rank..rank + 1)?.reshape(s.rows, 1)?;
+            self.device.execute(Copy { x, out: by_row.slice_cols(rank..rank + 1)? })?;
+        }
+        Ok(self.device.execute(LogSumExp { x: by_row, out: s.lse.clone() })?)
+    }
+
+    fn read_log_probs(&self, s: &Slot) -> Result<Vec<f64>, Error> {
+        let target = self.device.read_f64(&s.target_logit)?;
+        let lse = self.device.read_f64(&s.lse)?;
+        Ok(target.iter().zip(lse).map(|(target, lse)| target - lse).collect())
+    }
+
+    /// 1/√hd.
+    pub(crate) fn attention_scale(&self) -> f64 {
+        1.0 / (self.config.head_dim as f64).sqrt()
+    }
+
+    /// The columns of q, k and v in a [T, (H + 2·KV)·hd] matrix.
+    pub(crate) fn heads(&self, qkv: &View) -> Result<(View, View, View), Error> {
+        let (q, kv) = (self.config.query_width(), self.config.kv_width());
+        let at = |range| qkv.slice_cols(range);
+        Ok((at(0..q)?, at(q..q + kv)?, at(q + kv..q + 2 * kv)?))
+    }
+
+    /// Turns q and k (neighbouring columns) by their positions, or back.
+    pub(crate) fn rotate(&self, qkv: &View, positions: &View, inverse: bool) -> Result<(), Error> {
+        let turned = self.config.query_width() + self.config.kv_width();
+        let x = qkv.slice_cols(0..turned)?;
+        let (positions, table) = (positions.clone(), self.rotary.clone());
+        Ok(self.device.execute(Rope { x, positions, table, inverse })?)
+    }
+
+    pub(crate) fn norm(
+        &self,
+        x: &Placed<SeqShard>,
+        weight: &View,
+        out: &View,
+        rstd: &View,
+    ) -> Result<Placed<SeqShard>, Error> {
+        self.device.execute(RmsNorm {
+            x: x.view().clone(),
+            weight: weight.clone(),
+            out: out.clone(),
+            rstd: rstd.clone(),
+            epsilon: self.config.rms_norm_eps,
+        })?;
+        Ok(Placed::new(out.clone()))
+    }
+
+    /// Every rank's own outputs from the whole input.
+    pub(crate) fn column_parallel(
+        &self,
+        x: &Placed<Whole>,
+        weight: &View,
+        bias: Option<&View>,
+        out: &View,
+    ) -> Result<Placed<HeadShard>, Error> {
+        self.product(x.view(), weight, out)?;
+        self.bias(bias, out)?;
+        Ok(Placed::new(out.clone()))
+    }
+
+    /// Every rank's summand from its own inputs; a bias comes after the sum.
+    pub(crate) fn row_parallel(
+        &self,
+        x: &Placed<HeadShard>,
+        weight: &View,
+        out: &View,
+    ) -> Result<Placed<TpPartial>, Error> {
+        self.product(x.view(), weight, out)?;
+        Ok(Placed::new(out.clone()))
+    }
+
+    fn product(&self, x: &View, weight: &View, out: &View) -> Result<(), Error> {
+        let (a, b, out) = (x.clone(), weight.clone(), out.clone());
+        Ok(self.device.execute(Matmul { layout: quipu_math::Layout::NT, a, b, out, accumulate: false })?)
+    }
+
+    fn bias(&self, bias: Option<&View>, out: &View) -> Result<(), Error> {
+        match bias {
+            Some(bias) => Ok(self.device.execute(AddBias { bias: bias.clone(), out: out.clone() })?),
+            None => Ok(()),
+        }
+    }
+
+    /// `silu(gate) · up`; gate and up are the two halves of the columns.
+    pub(crate) fn swiglu(&self, gate_up: &Placed<HeadShard>, out: View) -> Result<Placed<HeadShard>, Error> {
+        let (gate, up) = self.halves(gate_up.view())?;
+        self.device.execute(SwiGlu { gate, up, out: out.clone() })?;
+        Ok(Placed::new(out))
+    }
+
+    pub(crate) fn halves(&self, gate_up: &View) -> Result<(View, View), Error> {
+        let f = gate_up.cols() / 2;
+        Ok((gate_up.slice_cols(0..f)?, gate_up.slice_cols(f..2 * f)?))
+    }
+
+    /// `out = x + (added + bias)`.
+    pub(crate) fn add_residual(
+        &self,
+        x: &Placed<SeqShard>,
+        added: &Placed<SeqShard>,
+        bias: Option<&View>,
+        out: &View,
+    ) -> Result<(), Error> {
+        self.bias(bias, added.view())?;
+        let (a, b) = (x.view().clone(), added.view().clone());
+        Ok(self.device.execute(Add { a, b, out: out.clone() })?)
+    }
+
+    pub(crate) fn gather(&self, x: Placed<SeqShard>) -> Result<Placed<Whole>, Error> {
+        placement::gather(&self.mesh, &*self.device, x, || Err(self.no_memory_for_tensor_parallel()))
+    }
+
+    pub(crate) fn scatter(&self, x: Placed<TpPartial>) -> Result<Placed<SeqShard>, Error> {
+        placement::scatter(&self.mesh, &*self.device, x, || Err(self.no_memory_for_tensor_parallel()))
+    }
+
+    fn no_memory_for_tensor_parallel(&self) -> Error {
+        let why = "tp above 1 is not supported yet".into();
+        Error::Mesh { axes: self.mesh.axes().to_string(), why }
+    }
+}

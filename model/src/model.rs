@@ -1,0 +1,287 @@
+//! The model as a value: memory, parameters, and the calls that the trainer, the tuner and the
+//! generator make. How a layer is computed stands in `forward.rs` and `backward.rs`.
+//!
+//! It is not a training step: it knows no optimizer, no schedule and no data.
+
+use crate::Error;
+use crate::batch::MicroBatch;
+use crate::config::Config;
+use crate::generate::Stream;
+use crate::memory::{Capacity, MemoryUse, Scratch, Slot};
+use crate::parameters::{Flat, LayerViews};
+use crate::rope;
+use crate::table::{Entry, Init, Table};
+use quipu_math::op::{Fill, Normal};
+use quipu_math::{DType, Device, View};
+use quipu_mesh::placement::{Gradients, Local};
+use quipu_mesh::{Axis, Mesh};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// A Llama on one rank's device.
+#[derive(Debug)]
+pub struct Model {
+    pub(crate) device: Arc<dyn Device>,
+    pub(crate) mesh: Mesh,
+    pub(crate) config: Config,
+    pub(crate) table: Table,
+    pub(crate) capacity: Capacity,
+    pub(crate) weights: Flat,
+    pub(crate) gradients: Option<Flat>,
+    /// positions × hd: cosines, then sines.
+    pub(crate) rotary: View,
+    pub(crate) slots: Vec<Slot>,
+    pub(crate) scratch: Scratch,
+    pub(crate) stream: Option<Stream>,
+    memory: Vec<MemoryUse>,
+}
+
+impl Model {
+    /// A model with all its memory, weights zero: then [`Model::init`] or [`Model::load`].
+    ///
+    /// # Errors
+    /// A configuration or capacity that makes no model, a mesh with tp, cp or pp above 1 (not
+    /// supported yet), too little memory.
+    pub fn new(
+        device: Arc<dyn Device>,
+        mesh: Mesh,
+        config: Config,
+        capacity: Capacity,
+    ) -> Result<Model, Error> {
+        config.validate()?;
+        check_mesh(&mesh)?;
+        let dtype = capacity.dtype;
+        let table = Table::new(&config);
+        let weights = Flat::allocate(&*device, dtype, &table)?;
+        let gradients = capacity.gradients.then(|| Flat::allocate(&*device, dtype, &table)).transpose()?;
+        let positions = capacity.positions.unwrap_or(config.max_positions).max(1);
+        let rotary = device.matrix(dtype, positions, config.head_dim)?;
+        device.write_floats(&rotary, &rope::table(&config, positions))?;
+        let (scratch_bytes, scratch) = Scratch::allocate(&*device, &config, &capacity)?;
+        let mut slots = Vec::new();
+        let mut slot_bytes = 0;
+        for _ in 0..capacity.slots {
+            let (bytes, slot) = Slot::allocate(&*device, &config, &capacity)?;
+            slot_bytes += bytes;
+            slots.push(slot);
+        }
+        let stream = (capacity.generated > 0).then(|| Stream::allocate(&*device, &config, &capacity));
+        let stream = stream.transpose()?;
+        let kinds = [
+            ("weights", weights.flat.bytes()),
+            ("gradients", gradients.as_ref().map_or(0, |g| g.flat.bytes())),
+            ("activations", slot_bytes),
+            ("scratch", scratch_bytes),
+            ("rotary table", rotary.bytes()),
+            ("generation", stream.as_ref().map_or(0, |s| s.bytes)),
+        ];
+        let memory = kinds.map(|(kind, bytes)| MemoryUse { kind, bytes }).into();
+        let stream_model = Model {
+            device,
+            mesh,
+            config,
+            table,
+            capacity,
+            weights,
+            gradients,
+            rotary,
+            slots,
+            scratch,
+            stream,
+            memory,
+        };
+        Ok(stream_model)
+    }
+
+    /// The architecture.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The architecture, to change keys that are only kept (`Config::keep`).
+    pub fn config_mut(&mut self) -> &mut Config {
+        &mut self.config
+    }
+
+    /// The parameter table.
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// The device it lies on.
+    pub fn device(&self) -> &Arc<dyn Device> {
+        &self.device
+    }
+
+    /// This rank's mesh.
+    pub fn mesh(&self) -> &Mesh {
+        &self.mesh
+    }
+
+    /// What it was made for.
+    pub fn capacity(&self) -> &Capacity {
+        &self.capacity
+    }
+
+    /// Element type of weights, gradients and activations.
+    pub fn dtype(&self) -> DType {
+        self.capacity.dtype
+    }
+
+    /// Positions of the rotary table: no document or context is longer.
+    pub fn positions(&self) -> usize {
+        self.rotary.rows()
+    }
+
+    /// Bytes it holds, by kind; all of it was allocated by [`Model::new`].
+    pub fn memory(&self) -> &[MemoryUse] {
+        &self.memory
+    }
+
+    /// The working weights as one flat row in table order. With uniform precision the optimizer
+    /// steps them in place.
+    pub fn weights(&self) -> &View {
+        &self.weights.flat
+    }
+
+    /// One parameter's weights, rows × cols.
+    ///
+    /// # Errors
+    /// An entry of another table.
+    pub fn weight(&self, entry: &Entry) -> Result<View, Error> {
+        self.weights.parameter(entry)
+    }
+
+    /// The gradients of this rank's tokens as one flat row in table order.
+    ///
+    /// # Errors
+    /// A model made without gradients.
+    pub fn gradients(&self) -> Result<Gradients<Local>, Error> {
+        Ok(Gradients::of_this_rank(self.gradient_memory()?.flat.clone()))
+    }
+
+    /// One parameter's gradient, rows × cols.
+    ///
+    /// # Errors
+    /// A model made without gradients, or an entry of another table.
+    pub fn gradient(&self, entry: &Entry) -> Result<View, Error> {
+        self.gradient_memory()?.parameter(entry)
+    }
+
+    /// Sets every gradient to zero: before the first micro-batch of a step.
+    ///
+    /// # Errors
+    /// A model made without gradients.
+    pub fn zero_gradients(&self) -> Result<(), Error> {
+        let out = self.gradient_memory()?.flat.clone();
+        Ok(self.device.execute(Fill { out, value: 0.0 })?)
+    }
+
+    pub(crate) fn gradient_memory(&self) -> Result<&Flat, Error> {
+        self.gradients.as_ref().ok_or_else(|| Error::Call {
+            what: "backward pass",
+            found: "a model made without gradients".into(),
+            expected: "Capacity { gradients: true, .. }".into(),
+        })
+    }
+
+    /// New weights: normal with deviation 0.02, outputs onto the residual stream divided by √(2·L),
+    /// norms 1, biases 0. A pure function of (seed, parameter's place in the table, index).
+    ///
+    /// # Errors
+    /// What the device reports.
+    pub fn init(&mut self, seed: u64) -> Result<(), Error> {
+        for (stream, entry) in self.table.entries().iter().enumerate() {
+            let out = self.weights.parameter(entry)?;
+            match entry.init {
+                Init::Ones => self.device.execute(Fill { out, value: 1.0 })?,
+                Init::Zeros => self.device.execute(Fill { out, value: 0.0 })?,
+                Init::Normal(deviation) => self.device.execute(Normal {
+                    out,
+                    seed,
+                    stream: stream as u64,
+                    first: 0,
+                    pitch: entry.cols as u64,
+                    mean: 0.0,
+                    deviation,
+                })?,
+            }
+        }
+        Ok(())
+    }
+
+    /// A layer's weights, before its use: free on one rank (with full sharding, a gather).
+    pub fn acquire(&self, layer: usize) -> &LayerViews {
+        &self.weights.layers[layer]
+    }
+
+    /// The layer's weights are no longer used: free on one rank.
+    pub fn release(&self, layer: usize) {
+        debug_assert!(layer < self.config.layers);
+    }
+
+    /// Copies a micro-batch into a slot.
+    ///
+    /// # Errors
+    /// No such slot, or numbers that do not fit ([`MicroBatch::validate`]).
+    pub fn load_batch(&mut self, slot: usize, batch: &MicroBatch<'_>) -> Result<(), Error> {
+        batch.validate(&self.config, self.capacity.tokens, self.positions())?;
+        self.check_slot(slot)?;
+        let rows = batch.tokens.len();
+        let cut = self.slots[slot].cut(rows)?;
+        self.device.write_u32(&cut.tokens, batch.tokens)?;
+        self.device.write_u32(&cut.targets, batch.targets)?;
+        self.device.write_u32(&cut.positions, batch.positions)?;
+        self.device.write_u32(&cut.starts, batch.starts)?;
+        self.slots[slot].rows = rows;
+        Ok(())
+    }
+
+    fn check_slot(&self, slot: usize) -> Result<(), Error> {
+        if slot < self.slots.len() {
+            return Ok(());
+        }
+        Err(Error::Call {
+            what: "slot",
+            found: slot.to_string(),
+            expected: format!("less than {}, the slots the model was made with", self.slots.len()),
+        })
+    }
+
+    /// The loaded part of a slot.
+    pub(crate) fn loaded(&self, slot: usize) -> Result<Slot, Error> {
+        self.check_slot(slot)?;
+        let slot = &self.slots[slot];
+        match slot.rows {
+            0 => Err(Error::Call {
+                what: "slot",
+                found: "empty".into(),
+                expected: "a micro-batch, by load_batch or forward".into(),
+            }),
+            rows => slot.cut(rows),
+        }
+    }
+
+    pub(crate) fn check_layers(&self, layers: &Range<usize>) -> Result<(), Error> {
+        if layers.start <= layers.end && layers.end <= self.config.layers {
+            return Ok(());
+        }
+        Err(Error::Call {
+            what: "layer range",
+            found: format!("{layers:?}"),
+            expected: format!("inside 0..{}", self.config.layers),
+        })
+    }
+}
+
+fn check_mesh(mesh: &Mesh) -> Result<(), Error> {
+    for axis in [Axis::Tp, Axis::Cp, Axis::Pp] {
+        if mesh.axes().size(axis) > 1 {
+            return Err(Error::Mesh {
+                axes: mesh.axes().to_string(),
+                why: format!("{} above 1 is not supported yet; use dp", axis.name()),
+            });
+        }
+    }
+    Ok(())
+}
