@@ -159,7 +159,9 @@ mod tests {
 
     #[test]
     fn texts_that_are_not() {
-        for text in ["dp=0", "dp", "dp=-1", "ep=2", "dp=2,dp=2", "dp=two", "dp=99999999999999999999"] {
+        for text in
+            ["dp=0", "dp", "dp=-1", "ep=2", "dp=2,dp=2", "dp=two", "dp=99999999999999999999"]
+        {
             let error = Axes::parse(text).unwrap_err().to_string();
             assert!(error.contains(text.split(['=', ',']).next().unwrap()), "{text}: {error}");
         }

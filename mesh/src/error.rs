@@ -17,7 +17,9 @@ pub enum Error {
         axis: &'static str,
     },
     /// A size that is not a whole number of at least one.
-    #[error("mesh: the size of axis {axis} is '{found}'; expected a whole number ≥ 1, as in '{axis}=2'")]
+    #[error(
+        "mesh: the size of axis {axis} is '{found}'; expected a whole number ≥ 1, as in '{axis}=2'"
+    )]
     AxisSize {
         /// The axis.
         axis: &'static str,
@@ -62,7 +64,9 @@ pub enum Error {
         theirs: String,
     },
     /// Another rank failed, so this one was let go.
-    #[error("rank {rank}, group {group}, call {sequence} ({operation}): rank {failed} failed: {why}")]
+    #[error(
+        "rank {rank}, group {group}, call {sequence} ({operation}): rank {failed} failed: {why}"
+    )]
     Poisoned {
         /// The rank that reports.
         rank: usize,
@@ -95,7 +99,9 @@ pub enum Error {
         absent: usize,
     },
     /// Every rank waits for another.
-    #[error("rank {rank}, group {group}, call {sequence} ({operation}): every rank waits: {places}")]
+    #[error(
+        "rank {rank}, group {group}, call {sequence} ({operation}): every rank waits: {places}"
+    )]
     Deadlock {
         /// The rank that reports.
         rank: usize,

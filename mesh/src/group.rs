@@ -29,7 +29,12 @@ impl std::fmt::Debug for Group {
 
 impl Group {
     /// The group `name` of `members` (world ranks, ascending), seen by member number `index`.
-    pub fn new(name: &str, members: Vec<usize>, index: usize, transport: Arc<dyn Transport>) -> Group {
+    pub fn new(
+        name: &str,
+        members: Vec<usize>,
+        index: usize,
+        transport: Arc<dyn Transport>,
+    ) -> Group {
         let transport = (members.len() > 1).then_some(transport);
         let seat = Seat { group: format!("{name}{members:?}").into(), members, index };
         Group { seat, transport, sequence: AtomicU64::new(0) }
@@ -77,7 +82,12 @@ impl Group {
     ///
     /// # Errors
     /// As [`Group::all_gather`].
-    pub fn reduce_scatter(&self, device: &dyn Device, whole: &View, piece: &View) -> Result<(), Error> {
+    pub fn reduce_scatter(
+        &self,
+        device: &dyn Device,
+        whole: &View,
+        piece: &View,
+    ) -> Result<(), Error> {
         let operation = "reduce_scatter";
         self.fits(operation, piece, whole)?;
         if self.is_one() {
@@ -145,7 +155,9 @@ impl Group {
     /// What the other ranks report; lists of different lengths.
     pub fn sum_numbers(&self, numbers: &[f64]) -> Result<Vec<f64>, Error> {
         let all = self.gather_numbers("sum_numbers", numbers)?;
-        Ok((0..numbers.len()).map(|i| all.iter().map(|list| list[i]).fold(0.0, |a, b| a + b)).collect())
+        Ok((0..numbers.len())
+            .map(|i| all.iter().map(|list| list[i]).fold(0.0, |a, b| a + b))
+            .collect())
     }
 
     /// The largest over ranks of host numbers, position by position.
@@ -158,17 +170,28 @@ impl Group {
         Ok((0..numbers.len()).map(top).collect())
     }
 
-    fn gather_numbers(&self, operation: &'static str, numbers: &[f64]) -> Result<Vec<Vec<f64>>, Error> {
+    fn gather_numbers(
+        &self,
+        operation: &'static str,
+        numbers: &[f64],
+    ) -> Result<Vec<Vec<f64>>, Error> {
         if self.is_one() {
             return Ok(vec![numbers.to_vec()]);
         }
         let payload = numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
         let all = self.exchange(operation, "f64".into(), payload)?;
-        let decode = |bytes: &Arc<Vec<u8>>| bytes.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b)).collect();
+        let decode = |bytes: &Arc<Vec<u8>>| {
+            bytes.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b)).collect()
+        };
         Ok(all.iter().map(decode).collect())
     }
 
-    fn exchange(&self, operation: &'static str, detail: String, payload: Vec<u8>) -> Result<Payloads, Error> {
+    fn exchange(
+        &self,
+        operation: &'static str,
+        detail: String,
+        payload: Vec<u8>,
+    ) -> Result<Payloads, Error> {
         self.call(Call { operation, bytes: payload.len(), detail }, payload)
     }
 
@@ -183,9 +206,15 @@ impl Group {
     /// The parts added one after the other, in the type of `like`.
     fn sum(&self, operation: &'static str, like: &View, parts: &[&[u8]]) -> Result<Vec<u8>, Error> {
         match like.dtype() {
-            DType::F32 => Ok(sum_in_order(parts, f32::from_le_bytes, |a, b| a + b, f32::to_le_bytes)),
-            DType::F64 => Ok(sum_in_order(parts, f64::from_le_bytes, |a, b| a + b, f64::to_le_bytes)),
-            other => Err(self.shape(operation, format!("elements of {other}"), "f32 or f64".into())),
+            DType::F32 => {
+                Ok(sum_in_order(parts, f32::from_le_bytes, |a, b| a + b, f32::to_le_bytes))
+            }
+            DType::F64 => {
+                Ok(sum_in_order(parts, f64::from_le_bytes, |a, b| a + b, f64::to_le_bytes))
+            }
+            other => {
+                Err(self.shape(operation, format!("elements of {other}"), "f32 or f64".into()))
+            }
         }
     }
 
@@ -200,14 +229,26 @@ impl Group {
 
     fn shape(&self, operation: &'static str, found: String, expected: String) -> Error {
         let group = self.name().to_string();
-        Error::Shape { rank: self.seat.rank(), group, ranks: self.size(), operation, found, expected }
+        Error::Shape {
+            rank: self.seat.rank(),
+            group,
+            ranks: self.size(),
+            operation,
+            found,
+            expected,
+        }
     }
 
     fn device_error(&self, operation: &'static str, source: quipu_math::Error) -> Error {
         Error::Device { rank: self.seat.rank(), group: self.name().to_string(), operation, source }
     }
 
-    fn read(&self, operation: &'static str, device: &dyn Device, view: &View) -> Result<Vec<u8>, Error> {
+    fn read(
+        &self,
+        operation: &'static str,
+        device: &dyn Device,
+        view: &View,
+    ) -> Result<Vec<u8>, Error> {
         let mut bytes = vec![0; view.bytes()];
         let read = device.read(Queue::MAIN, view, &mut bytes);
         read.map_err(|source| self.device_error(operation, source))?;
@@ -226,7 +267,13 @@ impl Group {
     }
 
     /// A group of one: the piece is the whole; where they lie apart, a copy.
-    fn copy(&self, operation: &'static str, device: &dyn Device, x: &View, out: &View) -> Result<(), Error> {
+    fn copy(
+        &self,
+        operation: &'static str,
+        device: &dyn Device,
+        x: &View,
+        out: &View,
+    ) -> Result<(), Error> {
         let fail = |source| self.device_error(operation, source);
         let flat = |view: &View| match view.is_dense() {
             true => view.reshape(1, view.len()),

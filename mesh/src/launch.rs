@@ -3,10 +3,10 @@
 //! A rank that panics or returns an error poisons every group, so that the others get an error
 //! that names it and end too. It is not the transport itself (`transport.rs`).
 
+use crate::Error;
 use crate::axes::Axes;
 use crate::mesh::Mesh;
 use crate::transport::Threads;
-use crate::Error;
 use std::any::Any;
 use std::fmt::{self, Display};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -79,7 +79,8 @@ pub fn launch<T: Send, E: Display + Send>(
         world.finish(rank, failure);
         ended
     };
-    let ended = if axes.world() == 1 { vec![run(0)] } else { on_threads(axes.world(), &world, run)? };
+    let ended =
+        if axes.world() == 1 { vec![run(0)] } else { on_threads(axes.world(), &world, run)? };
     collect(ended, world.failure().map(|(rank, _)| rank))
 }
 

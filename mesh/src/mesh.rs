@@ -1,12 +1,12 @@
 //! The mesh as one rank sees it: its place on the axes and its group for each use.
 //! It is not the transport below nor the model above; a mesh of one rank is the normal case.
 
+use crate::Error;
 use crate::axes::{Axes, Axis};
 use crate::group::Group;
 use crate::placement::{Global, Local, Sum};
 use crate::transport::{Threads, Transport};
 use crate::uses::{USES, Use};
-use crate::Error;
 use std::sync::Arc;
 
 /// This rank's view of the mesh. Cheap to clone; clones share the groups' call counters.

@@ -56,7 +56,13 @@ pub trait Transport: Send + Sync {
     ///
     /// # Errors
     /// Another member called something else, failed, left, or all ranks wait.
-    fn exchange(&self, seat: &Seat, sequence: u64, call: Call, payload: Vec<u8>) -> Result<Payloads, Error>;
+    fn exchange(
+        &self,
+        seat: &Seat,
+        sequence: u64,
+        call: Call,
+        payload: Vec<u8>,
+    ) -> Result<Payloads, Error>;
 }
 
 /// A world whose ranks are threads of this process.
@@ -141,7 +147,9 @@ impl State {
         let one = |(rank, place): (usize, &Place)| match place {
             Place::Working => format!("{rank} works"),
             Place::Finished => format!("{rank} has finished"),
-            Place::Waiting((group, sequence), what) => format!("{rank} in {group} call {sequence} ({what})"),
+            Place::Waiting((group, sequence), what) => {
+                format!("{rank} in {group} call {sequence} ({what})")
+            }
         };
         self.ranks.iter().enumerate().map(one).collect::<Vec<_>>().join(", ")
     }
@@ -192,7 +200,13 @@ impl State {
 }
 
 impl Transport for Threads {
-    fn exchange(&self, seat: &Seat, sequence: u64, call: Call, payload: Vec<u8>) -> Result<Payloads, Error> {
+    fn exchange(
+        &self,
+        seat: &Seat,
+        sequence: u64,
+        call: Call,
+        payload: Vec<u8>,
+    ) -> Result<Payloads, Error> {
         let key = (seat.group.clone(), sequence);
         let mut state = self.lock();
         state.hand_in(seat, &key, &call, payload);

@@ -247,7 +247,13 @@ impl Model {
         self.scatter(Placed::<TpPartial>::new(scratch.d_norm)).map(|_| ())
     }
 
-    fn attend_backward(&self, s: &Slot, l: &LayerSlot, dout: &View, d_qkv: &View) -> Result<(), Error> {
+    fn attend_backward(
+        &self,
+        s: &Slot,
+        l: &LayerSlot,
+        dout: &View,
+        d_qkv: &View,
+    ) -> Result<(), Error> {
         let (q, k, v) = self.heads(&l.qkv)?;
         let (dq, dk, dv) = self.heads(d_qkv)?;
         self.device.execute(AttentionBackward {
@@ -290,7 +296,13 @@ impl Model {
     }
 
     /// `d_hidden += ` the gradient of a norm's input, from the gradient of its output in `d_norm`.
-    fn norm_backward(&self, x: &View, weight: &View, rstd: &View, dweight: &View) -> Result<(), Error> {
+    fn norm_backward(
+        &self,
+        x: &View,
+        weight: &View,
+        rstd: &View,
+        dweight: &View,
+    ) -> Result<(), Error> {
         let scratch = self.scratch.cut(x.rows())?;
         Ok(self.device.execute(RmsNormBackward {
             x: x.clone(),

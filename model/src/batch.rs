@@ -23,7 +23,12 @@ impl MicroBatch<'_> {
     ///
     /// # Errors
     /// The first number that does not fit, and where it stands.
-    pub fn validate(&self, config: &Config, capacity: usize, positions: usize) -> Result<(), Error> {
+    pub fn validate(
+        &self,
+        config: &Config,
+        capacity: usize,
+        positions: usize,
+    ) -> Result<(), Error> {
         let n = self.tokens.len();
         if n == 0 || n > capacity {
             return Err(Error::Call {
@@ -40,7 +45,8 @@ impl MicroBatch<'_> {
         ];
         for (what, list, limit) in lists {
             if list.len() != n {
-                let (found, expected) = (format!("{} long", list.len()), format!("{n} long, as tokens"));
+                let (found, expected) =
+                    (format!("{} long", list.len()), format!("{n} long, as tokens"));
                 return Err(Error::Call { what, found, expected });
             }
             if let Some(row) = list.iter().position(|x| *x as usize >= limit) {

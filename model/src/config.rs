@@ -146,7 +146,8 @@ impl Config {
     /// Text that is no JSON object, a missing or impossible size, and any key or value that changes
     /// the computation in a way not supported here, by name.
     pub fn parse(text: &str) -> Result<Config, Error> {
-        let value: Value = serde_json::from_str(text).map_err(|e| Error::NotJson { why: e.to_string() })?;
+        let value: Value =
+            serde_json::from_str(text).map_err(|e| Error::NotJson { why: e.to_string() })?;
         let Value::Object(kept) = value else {
             return Err(Error::NotJson { why: "the outermost value is no object".into() });
         };
@@ -185,7 +186,8 @@ impl Config {
             return Err(Error::Config {
                 key: key.into(),
                 found: value.to_string(),
-                expected: "the field of that name to be set, this key changes the computation".into(),
+                expected: "the field of that name to be set, this key changes the computation"
+                    .into(),
             });
         }
         let mut kept = rules::write(self, &self.kept);
@@ -217,7 +219,11 @@ impl Config {
     /// The first value that does not, with what it should be.
     pub fn validate(&self) -> Result<(), Error> {
         let bad = |key: &str, found: &dyn ToString, expected: &str| {
-            Err(Error::Config { key: key.into(), found: found.to_string(), expected: expected.into() })
+            Err(Error::Config {
+                key: key.into(),
+                found: found.to_string(),
+                expected: expected.into(),
+            })
         };
         let sizes = [
             ("vocab_size", self.vocab_size, rules::MOST_ROWS),
@@ -257,7 +263,11 @@ impl Config {
             return Ok(());
         };
         let bad = |key: &str, found: f64, expected: &str| {
-            Err(Error::Config { key: key.into(), found: found.to_string(), expected: expected.into() })
+            Err(Error::Config {
+                key: key.into(),
+                found: found.to_string(),
+                expected: expected.into(),
+            })
         };
         if !(factor >= 1.0 && factor.is_finite()) {
             return bad("rope_scaling.factor", factor, "a number ≥ 1");
@@ -375,7 +385,8 @@ mod tests {
         let inside = r#""rope_type":"llama3","factor":8.0,"low_freq_factor":1.0,
             "high_freq_factor":4.0,"original_max_position_embeddings":32"#;
         let old = with("rope_scaling", &format!("{{{inside}}}")).unwrap();
-        let new = with("rope_parameters", &format!("{{{inside},\"rope_theta\":500000.0}}")).unwrap();
+        let new =
+            with("rope_parameters", &format!("{{{inside},\"rope_theta\":500000.0}}")).unwrap();
         assert_eq!(old, new);
         let older = with("rope_scaling", &format!("{{{}}}", inside.replace("rope_type", "type")));
         assert_eq!(older.unwrap(), old);

@@ -103,7 +103,12 @@ fn size(map: &Map<String, Value>, key: &str, default: Option<usize>) -> Result<u
     }
 }
 
-fn number(map: &Map<String, Value>, key: &str, name: &str, default: Option<f64>) -> Result<f64, Error> {
+fn number(
+    map: &Map<String, Value>,
+    key: &str,
+    name: &str,
+    default: Option<f64>,
+) -> Result<f64, Error> {
     match (given(map, key), default) {
         (None, Some(default)) => Ok(default),
         (None, None) => refuse(name, &Value::Null, "the key to be there"),
@@ -173,12 +178,17 @@ fn refuse_foreign(map: &Map<String, Value>) -> Result<(), Error> {
     refuse_listed(map, &REFUSED, "")
 }
 
-fn refuse_listed(map: &Map<String, Value>, list: &[(&str, &[&str])], prefix: &str) -> Result<(), Error> {
+fn refuse_listed(
+    map: &Map<String, Value>,
+    list: &[(&str, &[&str])],
+    prefix: &str,
+) -> Result<(), Error> {
     for (key, harmless) in list {
         if let Some(value) = map.get(*key)
             && !harmless.contains(&value.to_string().as_str())
         {
-            let expected = format!("{}: it changes the computation and is not supported", harmless[0]);
+            let expected =
+                format!("{}: it changes the computation and is not supported", harmless[0]);
             return refuse(&format!("{prefix}{key}"), value, &expected);
         }
     }
@@ -197,7 +207,9 @@ fn rope(map: &Map<String, Value>) -> Result<(f64, RopeScaling), Error> {
             tables.push((key, value, table));
         }
     }
-    let mut theta = given(map, "rope_theta").map(|_| number(map, "rope_theta", "rope_theta", None)).transpose()?;
+    let mut theta = given(map, "rope_theta")
+        .map(|_| number(map, "rope_theta", "rope_theta", None))
+        .transpose()?;
     let mut scaling = None;
     for (key, value, table) in tables {
         let here = scaling_of(key, value, table)?;
@@ -279,7 +291,8 @@ pub(crate) fn write(config: &Config, kept: &Map<String, Value>) -> Map<String, V
     set("attention_bias", json!(config.attention_bias));
     set("mlp_bias", json!(config.mlp_bias));
     set("hidden_act", json!("silu"));
-    let same = |b: Config| (b.rope_theta, b.rope_scaling) == (config.rope_theta, config.rope_scaling);
+    let same =
+        |b: Config| (b.rope_theta, b.rope_scaling) == (config.rope_theta, config.rope_scaling);
     if !before.is_some_and(same) {
         write_rope(config, &mut map);
     }
@@ -289,7 +302,12 @@ pub(crate) fn write(config: &Config, kept: &Map<String, Value>) -> Map<String, V
 fn write_rope(config: &Config, map: &mut Map<String, Value>) {
     let mut table = match config.rope_scaling {
         RopeScaling::None => json!({"rope_type": "default"}),
-        RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_position_embeddings } => {
+        RopeScaling::Llama3 {
+            factor,
+            low_freq_factor,
+            high_freq_factor,
+            original_max_position_embeddings,
+        } => {
             json!({
                 "factor": factor,
                 "high_freq_factor": high_freq_factor,

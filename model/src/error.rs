@@ -62,7 +62,9 @@ pub enum Error {
         shape: Vec<usize>,
     },
     /// A tensor the model has no place for.
-    #[error("tensor '{name}' has no place in this model; is the configuration that of these weights?")]
+    #[error(
+        "tensor '{name}' has no place in this model; is the configuration that of these weights?"
+    )]
     Extra {
         /// Its name.
         name: String,

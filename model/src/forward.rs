@@ -190,7 +190,13 @@ impl Model {
     pub(crate) fn project(&self, hidden: View) -> Result<View, Error> {
         let out = self.device.matrix(self.dtype(), hidden.rows(), self.config.vocab_size)?;
         let b = self.weights.head.clone();
-        let product = Matmul { layout: quipu_math::Layout::NT, a: hidden, b, out: out.clone(), accumulate: false };
+        let product = Matmul {
+            layout: quipu_math::Layout::NT,
+            a: hidden,
+            b,
+            out: out.clone(),
+            accumulate: false,
+        };
         self.device.execute(product)?;
         Ok(out)
     }
@@ -281,18 +287,30 @@ impl Model {
 
     fn product(&self, x: &View, weight: &View, out: &View) -> Result<(), Error> {
         let (a, b, out) = (x.clone(), weight.clone(), out.clone());
-        Ok(self.device.execute(Matmul { layout: quipu_math::Layout::NT, a, b, out, accumulate: false })?)
+        Ok(self.device.execute(Matmul {
+            layout: quipu_math::Layout::NT,
+            a,
+            b,
+            out,
+            accumulate: false,
+        })?)
     }
 
     fn bias(&self, bias: Option<&View>, out: &View) -> Result<(), Error> {
         match bias {
-            Some(bias) => Ok(self.device.execute(AddBias { bias: bias.clone(), out: out.clone() })?),
+            Some(bias) => {
+                Ok(self.device.execute(AddBias { bias: bias.clone(), out: out.clone() })?)
+            }
             None => Ok(()),
         }
     }
 
     /// `silu(gate) · up`; gate and up are the two halves of the columns.
-    pub(crate) fn swiglu(&self, gate_up: &Placed<HeadShard>, out: View) -> Result<Placed<HeadShard>, Error> {
+    pub(crate) fn swiglu(
+        &self,
+        gate_up: &Placed<HeadShard>,
+        out: View,
+    ) -> Result<Placed<HeadShard>, Error> {
         let (gate, up) = self.halves(gate_up.view())?;
         self.device.execute(SwiGlu { gate, up, out: out.clone() })?;
         Ok(Placed::new(out))
@@ -317,11 +335,18 @@ impl Model {
     }
 
     pub(crate) fn gather(&self, x: Placed<SeqShard>) -> Result<Placed<Whole>, Error> {
-        placement::gather(&self.mesh, &*self.device, x, || Err(self.no_memory_for_tensor_parallel()))
+        placement::gather(
+            &self.mesh,
+            &*self.device,
+            x,
+            || Err(self.no_memory_for_tensor_parallel()),
+        )
     }
 
     pub(crate) fn scatter(&self, x: Placed<TpPartial>) -> Result<Placed<SeqShard>, Error> {
-        placement::scatter(&self.mesh, &*self.device, x, || Err(self.no_memory_for_tensor_parallel()))
+        placement::scatter(&self.mesh, &*self.device, x, || {
+            Err(self.no_memory_for_tensor_parallel())
+        })
     }
 
     fn no_memory_for_tensor_parallel(&self) -> Error {

@@ -175,7 +175,11 @@ impl Model {
         let spans = self.check_chunks(chunks)?;
         let total = spans.last().map_or(0, |span| span.end);
         let Some(stream) = &self.stream else {
-            return Err(call("extend", "a model made without it", "Capacity { generated, .. } above 0"));
+            return Err(call(
+                "extend",
+                "a model made without it",
+                "Capacity { generated, .. } above 0",
+            ));
         };
         let s = stream.cut(total)?;
         self.write_chunks(&s, chunks)?;
@@ -212,7 +216,9 @@ impl Model {
                 let found = format!("{length} tokens and {n} new ones");
                 return Err(call("cache", &found, &format!("at most {room} in all")));
             }
-            if let Some(token) = chunk.tokens.iter().find(|t| **t as usize >= self.config.vocab_size) {
+            if let Some(token) =
+                chunk.tokens.iter().find(|t| **t as usize >= self.config.vocab_size)
+            {
                 let expected = format!("less than {}", self.config.vocab_size);
                 return Err(call("token", &token.to_string(), &expected));
             }
@@ -291,13 +297,19 @@ impl Model {
         let w = self.acquire(layer);
         let x = Placed::<SeqShard>::new(s.middle.clone());
         let normed = self.gather(self.norm(&x, &w.feed_forward_norm, &s.norm, &s.rstd)?)?;
-        let gate_up = self.column_parallel(&normed, &w.gate_up, w.gate_up_bias.as_ref(), &s.gate_up)?;
+        let gate_up =
+            self.column_parallel(&normed, &w.gate_up, w.gate_up_bias.as_ref(), &s.gate_up)?;
         let act = self.swiglu(&gate_up, s.act.clone())?;
         let added = self.scatter(self.row_parallel(&act, &w.down, &s.hidden)?)?;
         self.add_residual(&x, &added, w.down_bias.as_ref(), &s.hidden)
     }
 
-    fn extend_logits(&self, s: &Stream, spans: &[Range<usize>], wanted: Wanted) -> Result<View, Error> {
+    fn extend_logits(
+        &self,
+        s: &Stream,
+        spans: &[Range<usize>],
+        wanted: Wanted,
+    ) -> Result<View, Error> {
         let total = s.hidden.rows();
         let hidden = match wanted {
             Wanted::All => s.hidden.clone(),
@@ -307,7 +319,13 @@ impl Model {
                 self.device.write_u32(&ids, &last)?;
                 let out = s.middle.slice_rows(0..last.len())?;
                 let table = s.hidden.clone();
-                self.device.execute(Embed { ids, table, vocab_start: 0, vocab: total, out: out.clone() })?;
+                self.device.execute(Embed {
+                    ids,
+                    table,
+                    vocab_start: 0,
+                    vocab: total,
+                    out: out.clone(),
+                })?;
                 out
             }
         };

@@ -29,7 +29,15 @@ impl Capacity {
     pub fn training(device: &dyn Device, tokens: usize) -> Capacity {
         let dtype = working_dtype(device);
         let gradients = true;
-        Capacity { tokens, slots: 1, positions: None, generated: 0, gradients, split_backward: false, dtype }
+        Capacity {
+            tokens,
+            slots: 1,
+            positions: None,
+            generated: 0,
+            gradients,
+            split_backward: false,
+            dtype,
+        }
     }
 
     /// For log-probabilities of a frozen model: no gradients.
@@ -74,7 +82,9 @@ impl<'a> Carver<'a> {
 
     /// Allocates one buffer; the views come in the order of the calls of `ask`.
     pub(crate) fn carve(self) -> Result<(usize, Views), Error> {
-        let room = |(dtype, rows, cols): &(DType, usize, usize)| (rows * cols * dtype.size()).next_multiple_of(64);
+        let room = |(dtype, rows, cols): &(DType, usize, usize)| {
+            (rows * cols * dtype.size()).next_multiple_of(64)
+        };
         let bytes = self.shapes.iter().map(room).sum();
         let buffer = self.device.allocate(bytes)?;
         let mut at = 0;
@@ -166,7 +176,17 @@ impl Slot {
     ) -> Result<(usize, Slot), Error> {
         let (t, d, real) = (capacity.tokens, config.hidden_size, capacity.dtype);
         let (q, qkv, f) = (config.query_width(), config.qkv_width(), config.intermediate_size);
-        let layer = [(t, d), (t, 1), (t, qkv), (t, q), (t, config.heads), (t, d), (t, d), (t, 1), (t, 2 * f)];
+        let layer = [
+            (t, d),
+            (t, 1),
+            (t, qkv),
+            (t, q),
+            (t, config.heads),
+            (t, d),
+            (t, d),
+            (t, 1),
+            (t, 2 * f),
+        ];
         let kept = [(t, d), (t, f), (t, d), (t, qkv)];
         let ends = [(t, 1), (t, d), (t, 1), (t, 1), (t, 1)];
         let mut carver = Carver::new(device);
@@ -196,7 +216,9 @@ impl Slot {
             target_logit: v.next()?,
             lse: v.next()?,
             hidden: (0..=layers).map(|_| v.next()).collect::<Result<_, _>>()?,
-            layers: (0..layers).map(|_| LayerSlot::from_views(v, split)).collect::<Result<_, _>>()?,
+            layers: (0..layers)
+                .map(|_| LayerSlot::from_views(v, split))
+                .collect::<Result<_, _>>()?,
         })
     }
 
@@ -233,7 +255,9 @@ impl LayerSlot {
             rstd2: v.next()?,
             gate_up: v.next()?,
             kept: match split {
-                true => Some(Kept { out: v.next()?, act: v.next()?, middle: v.next()?, qkv: v.next()? }),
+                true => {
+                    Some(Kept { out: v.next()?, act: v.next()?, middle: v.next()?, qkv: v.next()? })
+                }
                 false => None,
             },
         })
@@ -243,7 +267,12 @@ impl LayerSlot {
         let cut = |view: &View| view.slice_rows(0..rows);
         let kept = |kept: &Kept| {
             let (out, act) = (cut(&kept.out)?, cut(&kept.act)?);
-            Ok::<_, quipu_math::Error>(Kept { out, act, middle: cut(&kept.middle)?, qkv: cut(&kept.qkv)? })
+            Ok::<_, quipu_math::Error>(Kept {
+                out,
+                act,
+                middle: cut(&kept.middle)?,
+                qkv: cut(&kept.qkv)?,
+            })
         };
         Ok(LayerSlot {
             norm1: cut(&self.norm1)?,

@@ -53,7 +53,8 @@ impl Model {
         let dtype = capacity.dtype;
         let table = Table::new(&config);
         let weights = Flat::allocate(&*device, dtype, &table)?;
-        let gradients = capacity.gradients.then(|| Flat::allocate(&*device, dtype, &table)).transpose()?;
+        let gradients =
+            capacity.gradients.then(|| Flat::allocate(&*device, dtype, &table)).transpose()?;
         let positions = capacity.positions.unwrap_or(config.max_positions).max(1);
         let rotary = device.matrix(dtype, positions, config.head_dim)?;
         device.write_floats(&rotary, &rope::table(&config, positions))?;
@@ -65,7 +66,8 @@ impl Model {
             slot_bytes += bytes;
             slots.push(slot);
         }
-        let stream = (capacity.generated > 0).then(|| Stream::allocate(&*device, &config, &capacity));
+        let stream =
+            (capacity.generated > 0).then(|| Stream::allocate(&*device, &config, &capacity));
         let stream = stream.transpose()?;
         let kinds = [
             ("weights", weights.flat.bytes()),
@@ -76,7 +78,7 @@ impl Model {
             ("generation", stream.as_ref().map_or(0, |s| s.bytes)),
         ];
         let memory = kinds.map(|(kind, bytes)| MemoryUse { kind, bytes }).into();
-        let stream_model = Model {
+        Ok(Model {
             device,
             mesh,
             config,
@@ -89,8 +91,7 @@ impl Model {
             scratch,
             stream,
             memory,
-        };
-        Ok(stream_model)
+        })
     }
 
     /// The architecture.

@@ -82,7 +82,8 @@ struct Cut<'a> {
 impl Cut<'_> {
     /// The matrix that neighbouring entries make together.
     fn maybe(&self, kinds: &[Kind], layer: Option<usize>) -> Result<Option<View>, Error> {
-        let found: Vec<&Entry> = kinds.iter().filter_map(|kind| self.table.find(*kind, layer)).collect();
+        let found: Vec<&Entry> =
+            kinds.iter().filter_map(|kind| self.table.find(*kind, layer)).collect();
         let (Some(first), Some(last)) = (found.first(), found.last()) else {
             return Ok(None);
         };

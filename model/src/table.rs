@@ -130,7 +130,14 @@ impl Table {
     pub fn new(config: &Config) -> Table {
         let mut table = Table { entries: Vec::new(), layers: Vec::new(), elements: 0 };
         let (vocab, d) = (config.vocab_size, config.hidden_size);
-        table.matrix("model.embed_tokens.weight", Kind::Embedding, None, (vocab, d), Split::Rows, STD);
+        table.matrix(
+            "model.embed_tokens.weight",
+            Kind::Embedding,
+            None,
+            (vocab, d),
+            Split::Rows,
+            STD,
+        );
         for layer in 0..config.layers {
             let first = table.entries.len();
             table.add_layer(config, layer);
