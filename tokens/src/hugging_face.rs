@@ -275,3 +275,132 @@ fn pattern(pre: &Value) -> Result<String, String> {
     split::native(pattern).map_err(|e| e.to_string())?;
     Ok(pattern.to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bpe;
+    use crate::tokenizer::tests::small;
+    use tokenizers::pipeline::EncodeOptions;
+
+    /// A tokenizer trained on texts of several scripts.
+    fn trained() -> Tokenizer {
+        let texts = [
+            "It was the best of times, it was the worst of times; it was the age of wisdom.",
+            "Είναι η εποχή της σοφίας, είναι η εποχή της ανοησίας.\n\nfn main() {\n    let x = 1;\n}",
+            "それは最良の時代であり、最悪の時代でもあった。それは最良の",
+        ];
+        let training = bpe::Training { vocabulary: 360, specials: 16, base: Vec::new() };
+        bpe::train_on(&texts, &training).unwrap()
+    }
+
+    /// Our ids, and those of `tokenizers` reading the file we wrote, with what the file adds.
+    #[track_caller]
+    fn check_same_ids(tokenizer: &Tokenizer, text: &str) {
+        let file = tokenizers::canonicalize_str(&tokenizer.to_json()).unwrap();
+        let theirs = tokenizers::from_json(&file).unwrap();
+        let encode = |text: &str, options: &EncodeOptions| -> Vec<u32> {
+            let encoded = theirs.encode(text, options).wait().unwrap();
+            encoded[0].ids().iter().map(|id| id.id()).collect()
+        };
+        let plain = EncodeOptions::no_specials();
+        assert_eq!(encode(text, &plain), tokenizer.encode_with_special(text).unwrap(), "{text:?}");
+        let begin = tokenizer.required(special::BEGIN_OF_TEXT).unwrap();
+        assert_eq!(encode(text, &EncodeOptions::default())[0], begin);
+    }
+
+    #[test]
+    fn the_crate_reads_our_file_and_gives_our_ids() {
+        for tokenizer in [small(), trained()] {
+            for text in [
+                "the thing, it was the users' worst",
+                "user",
+                "<|begin_of_text|>a<|eot_id|>\n\nb",
+                "それは最良の時代 123456  Είναι\r\n\t x",
+            ] {
+                check_same_ids(&tokenizer, text);
+            }
+        }
+    }
+
+    #[test]
+    fn our_file_read_again_is_the_same() {
+        for tokenizer in [small(), trained()] {
+            let text = tokenizer.to_json();
+            let again = Tokenizer::from_json(&text, "x").unwrap();
+            assert_eq!(again.to_json(), text);
+            assert_eq!(again.ranks().unwrap(), tokenizer.ranks().unwrap());
+        }
+    }
+
+    #[test]
+    fn merges_written_as_one_text_are_read() {
+        let mut file: Value = serde_json::from_str(&trained().to_json()).unwrap();
+        let joined: Vec<Value> = file["model"]["merges"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|m| json!(format!("{} {}", m[0].as_str().unwrap(), m[1].as_str().unwrap())))
+            .collect();
+        file["model"]["merges"] = json!(joined);
+        let again = Tokenizer::from_json(&file.to_string(), "x").unwrap();
+        assert_eq!(again.to_json(), trained().to_json());
+    }
+
+    #[track_caller]
+    fn check_refused(change: impl FnOnce(&mut Value), says: &str) {
+        let mut file: Value = serde_json::from_str(&small().to_json()).unwrap();
+        change(&mut file);
+        let error = Tokenizer::from_json(&file.to_string(), "t.json").unwrap_err().to_string();
+        assert!(error.contains(says) && error.contains("t.json"), "{error}");
+    }
+
+    #[test]
+    fn attacks() {
+        check_refused(|f| f["normalizer"] = json!({"type": "NFC"}), "normalizer \"NFC\"");
+        check_refused(|f| f["model"]["type"] = json!("Unigram"), "\"Unigram\"");
+        check_refused(|f| f["model"]["byte_fallback"] = json!(true), "byte_fallback");
+        check_refused(|f| f["model"]["dropout"] = json!(0.1), "dropout");
+        check_refused(|f| f["model"]["unk_token"] = json!("<unk>"), "unk_token");
+        check_refused(|f| f["model"]["vocab"] = json!([]), "no object");
+        check_refused(|f| f["model"]["vocab"]["a"] = json!(1_u64 << 40), "expected 0 to");
+        check_refused(|f| f["model"]["vocab"]["a"] = json!(-1), "expected 0 to");
+        check_refused(|f| f["model"]["vocab"]["a"] = json!(98), "two tokens have id 98");
+        check_refused(|f| f["model"]["vocab"]["a b"] = json!(400), "alphabet");
+        check_refused(|f| f["model"]["vocab"][""] = json!(400), "no bytes");
+        check_refused(|f| f["model"]["merges"][0] = json!(["x", "zz"]), "merge 0");
+        check_refused(|f| f["model"]["merges"][0] = json!(["a", "b"]), "merge 0");
+        check_refused(|f| f["model"]["merges"][1] = json!("ab"), "merge 1");
+        check_refused(|f| f["added_tokens"][0]["lstrip"] = json!(true), "lstrip");
+        check_refused(|f| f["added_tokens"][0]["content"] = json!(""), "empty");
+        check_refused(|f| f["added_tokens"][0]["id"] = json!(1_u64 << 33), "expected 0 to");
+        check_refused(|f| f["pre_tokenizer"] = Value::Null, "pre_tokenizer");
+        let split = "/pre_tokenizer/pretokenizers/0/pattern/Regex";
+        check_refused(|f| *f.pointer_mut(split).unwrap() = json!("(a+)+"), "(a+)+");
+        check_refused(|f| *f = json!(7), "model");
+        for text in ["", "{", "[[[[", "null", "{\"model\":{}}"] {
+            assert!(Tokenizer::from_json(text, "t.json").is_err(), "{text}");
+        }
+        let deep = "[".repeat(100_000);
+        assert!(Tokenizer::from_json(&deep, "t.json").is_err());
+    }
+
+    #[test]
+    fn mutations_never_panic() {
+        let good = small().to_json().into_bytes();
+        let mut state = 11_u64;
+        for _ in 0..400 {
+            let mut bad = good.clone();
+            for _ in 0..2 {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                let at = (state >> 33) as usize % bad.len();
+                bad[at] = b" \"{}[]:,0123456789aZ\xC3"[(state >> 20) as usize % 21];
+            }
+            let text = String::from_utf8_lossy(&bad);
+            if let Ok(tokenizer) = Tokenizer::from_json(&text, "m") {
+                let ids = tokenizer.encode("the thing <|eot_id|> 漢").unwrap();
+                let _ = tokenizer.decode(&ids);
+            }
+        }
+    }
+}

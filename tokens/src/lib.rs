@@ -3,6 +3,7 @@
 //! sections 3.2 and 4.1.1). Not here: models, tensors, curation.
 
 pub mod alphabet;
+pub mod bpe;
 pub mod chat;
 mod error;
 mod hugging_face;
@@ -11,6 +12,7 @@ pub mod shard;
 pub mod special;
 pub mod split;
 mod stream;
+pub mod tiktoken;
 mod tokenizer;
 
 pub use chat::{Chat, Dialogue, Message, Role};
