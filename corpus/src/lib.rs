@@ -5,7 +5,9 @@
 //! levels of deduplication, and come out as documents and fates (crate `documents`). This crate
 //! knows no tokenizer and no tensors.
 
+pub mod encoding;
 mod error;
+pub mod html;
 mod recipe;
 mod summary;
 

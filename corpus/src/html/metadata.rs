@@ -1,0 +1,71 @@
+//! What a page says of itself in its head and in JSON-LD: title, kind of page, language. Claims,
+//! not facts: they enter the block score as features.
+
+use super::features::PageSigns;
+use super::names::{Attr, Tag};
+use super::tree::{NONE, NodeId, Tree};
+
+/// Claims of a page.
+#[derive(Clone, Debug, Default)]
+pub struct Claims {
+    /// `og:title`, else the `title` element.
+    pub title: Option<String>,
+    /// `lang` of the `html` element, lower case.
+    pub language: Option<String>,
+    /// Kind of page.
+    pub signs: PageSigns,
+}
+
+/// Reads the claims of a page.
+pub fn read(tree: &Tree) -> Claims {
+    let mut claims = Claims::default();
+    let mut title = None;
+    for id in 0..tree.nodes.len() as NodeId {
+        match tree.node(id).tag {
+            Tag::HTML => {
+                let language = tree.attr(id, Attr::Lang).map(|v| v.trim().to_ascii_lowercase());
+                claims.language = language.filter(|v| !v.is_empty()).or(claims.language);
+            }
+            Tag::META => meta(tree, id, &mut claims),
+            Tag::TITLE if title.is_none() && tree.node(id).first != NONE => {
+                title = Some(folded(tree.text(tree.node(id).first)));
+            }
+            Tag::SCRIPT => json_ld(tree, id, &mut claims.signs),
+            _ => {}
+        }
+    }
+    claims.title = claims.title.or(title).filter(|t| !t.is_empty());
+    claims
+}
+
+fn folded(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn meta(tree: &Tree, id: NodeId, claims: &mut Claims) {
+    let name = tree.attr(id, Attr::Property).or_else(|| tree.attr(id, Attr::Name));
+    let (Some(name), Some(content)) = (name, tree.attr(id, Attr::Content)) else { return };
+    match name {
+        "og:title" if claims.title.is_none() => claims.title = Some(folded(content)),
+        "og:type" => {
+            claims.signs.article |= content.eq_ignore_ascii_case("article");
+            claims.signs.product |= content.starts_with("product") || content.contains("og:product");
+        }
+        name if name.starts_with("article:published") => claims.signs.article = true,
+        name if name.starts_with("product:price") => claims.signs.product = true,
+        _ => {}
+    }
+}
+
+/// Looks for the types that matter in a JSON-LD script, without parsing it.
+fn json_ld(tree: &Tree, id: NodeId, signs: &mut PageSigns) {
+    let is_ld = tree.attr(id, Attr::Type).is_some_and(|t| t.contains("ld+json"));
+    if !is_ld || tree.node(id).first == NONE {
+        return;
+    }
+    let text = tree.text(tree.node(id).first);
+    let has = |name: &str| text.contains(name);
+    signs.article |= has("Article\"") || has("BlogPosting\"") || has("articleBody");
+    signs.product |= has("\"Product\"");
+    signs.forum |= has("\"DiscussionForumPosting\"") || has("\"QAPage\"");
+}
