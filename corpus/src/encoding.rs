@@ -48,9 +48,8 @@ fn declared(bytes: &[u8], content_type: Option<&str>) -> Option<&'static Encodin
         return header;
     }
     // UTF-16 cannot be declared by markup that was readable as ASCII
-    markup_charset(&bytes[..bytes.len().min(PRESCAN)]).map(|encoding| {
-        if encoding == UTF_16BE || encoding == UTF_16LE { UTF_8 } else { encoding }
-    })
+    markup_charset(&bytes[..bytes.len().min(PRESCAN)])
+        .map(|encoding| if encoding == UTF_16BE || encoding == UTF_16LE { UTF_8 } else { encoding })
 }
 
 /// The `charset=` of a content type.

@@ -223,10 +223,9 @@ impl Builder<'_> {
     /// Puts a node where the standard's "appropriate place for inserting a node" is, given the
     /// element it would go into.
     pub fn place(&mut self, target: Open, node: NodeId) {
-        let table_part = matches!(
-            target.tag,
-            Tag::TABLE | Tag::TBODY | Tag::TFOOT | Tag::THEAD | Tag::TR
-        ) && target.space == Space::Html;
+        let table_part =
+            matches!(target.tag, Tag::TABLE | Tag::TBODY | Tag::TFOOT | Tag::THEAD | Tag::TR)
+                && target.space == Space::Html;
         if !(self.foster && table_part) {
             self.tree.append(target.node, node);
             return;
@@ -541,8 +540,16 @@ impl Builder<'_> {
                 self.mode = Mode::InFrameset;
             }
             Tag::HEAD => {}
-            Tag::BASE | Tag::BASEFONT | Tag::BGSOUND | Tag::LINK | Tag::META | Tag::TITLE
-            | Tag::SCRIPT | Tag::STYLE | Tag::NOFRAMES | Tag::TEMPLATE => {
+            Tag::BASE
+            | Tag::BASEFONT
+            | Tag::BGSOUND
+            | Tag::LINK
+            | Tag::META
+            | Tag::TITLE
+            | Tag::SCRIPT
+            | Tag::STYLE
+            | Tag::NOFRAMES
+            | Tag::TEMPLATE => {
                 let head = Open { node: self.head, tag: Tag::HEAD, space: Space::Html };
                 self.push(head);
                 self.start_in_head(&tag);
@@ -673,8 +680,18 @@ impl Builder<'_> {
                 let space = if tag.tag == Tag::MATH { Space::Math } else { Space::Svg };
                 self.insert_foreign(&tag, space);
             }
-            Tag::CAPTION | Tag::COL | Tag::COLGROUP | Tag::FRAME | Tag::HEAD | Tag::TBODY
-            | Tag::TD | Tag::TFOOT | Tag::TH | Tag::THEAD | Tag::TR | Tag::FRAMESET => {}
+            Tag::CAPTION
+            | Tag::COL
+            | Tag::COLGROUP
+            | Tag::FRAME
+            | Tag::HEAD
+            | Tag::TBODY
+            | Tag::TD
+            | Tag::TFOOT
+            | Tag::TH
+            | Tag::THEAD
+            | Tag::TR
+            | Tag::FRAMESET => {}
             name if name.has(VOID) => {
                 self.reconstruct();
                 self.insert_void(&tag);

@@ -137,7 +137,11 @@ mod tests {
     fn numeric_references() {
         check("&#8217;&#x2019;&#X2019 ", false, "’’’ ");
         check("&#146;&#128;", false, "’€");
-        check("&#xD800;&#0;&#x110000;&#99999999999999999999;", false, "\u{fffd}".repeat(4).as_str());
+        check(
+            "&#xD800;&#0;&#x110000;&#99999999999999999999;",
+            false,
+            "\u{fffd}".repeat(4).as_str(),
+        );
         check("&#;&#x;&#", false, "&#;&#x;&#");
     }
 }

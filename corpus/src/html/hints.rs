@@ -131,8 +131,11 @@ const WORDS: &[(Hints, &str)] = &[
          mailing paywall paid register registration regwall donate donation membership cta \
          callout leadgen",
     ),
-    (MODAL, "modal popup popover overlay lightbox dialog tooltip toast alert notice notification \
-             notifications snackbar interstitial flyout"),
+    (
+        MODAL,
+        "modal popup popover overlay lightbox dialog tooltip toast alert notice notification \
+             notifications snackbar interstitial flyout",
+    ),
     (
         BYLINE,
         "byline author meta metadata postmeta entrymeta date time timestamp published updated \
@@ -179,10 +182,16 @@ const WORDS: &[(Hints, &str)] = &[
          bodycontent articlebody postbody postcontent entrycontent articlecontent storybody \
          articletext posttext pagecontent innercontent rst docbody document doccontent",
     ),
-    (ARTICLE, "article articles post posts entry story hentry blog blogpost news newsarticle \
-               articlebody storybody postbody blogposting newsitem"),
-    (MAIN, "main primary maincontent maincol maincolumn maincontainer contentmain center \
-            centercol page"),
+    (
+        ARTICLE,
+        "article articles post posts entry story hentry blog blogpost news newsarticle \
+               articlebody storybody postbody blogposting newsitem",
+    ),
+    (
+        MAIN,
+        "main primary maincontent maincol maincolumn maincontainer contentmain center \
+            centercol page",
+    ),
     (
         PRODUCT,
         "product products pdp spec specs specification specifications feature features price \
@@ -199,8 +208,11 @@ const WORDS: &[(Hints, &str)] = &[
         "list listing listings results result grid card cards item items collection collections \
          gallery tile tiles feed archive loop catalog catalogue row",
     ),
-    (MEDIA, "caption figcaption figure image images photo photos picture gallery video videos \
-             media player slideshow thumbnail thumb embed wpcaption"),
+    (
+        MEDIA,
+        "caption figcaption figure image images photo photos picture gallery video videos \
+             media player slideshow thumbnail thumb embed wpcaption",
+    ),
     (CONTENTS, "toc tableofcontents onthispage pagetoc outline localtoc anchors jump"),
     (TITLE, "title headline heading headlines subtitle subheadline subhead heading1"),
     (

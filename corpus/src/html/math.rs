@@ -150,7 +150,13 @@ fn between(tree: &Tree, id: NodeId) -> &'static str {
         "mfrac" => "/",
         "msup" | "mover" => "^",
         "msub" | "munder" => "_",
-        "msubsup" | "munderover" => if first { "_" } else { "^" },
+        "msubsup" | "munderover" => {
+            if first {
+                "_"
+            } else {
+                "^"
+            }
+        }
         "mtr" => "\t",
         "mtable" => "\n",
         _ => "",
@@ -193,8 +199,13 @@ pub fn is_rendering(tree: &Tree, id: NodeId) -> bool {
     class.split_ascii_whitespace().any(|name| {
         matches!(
             name,
-            "MathJax" | "MathJax_Preview" | "MathJax_Display" | "MathJax_SVG" | "MathJax_CHTML"
-                | "katex-html" | "MJX_Assistive_MathML"
+            "MathJax"
+                | "MathJax_Preview"
+                | "MathJax_Display"
+                | "MathJax_SVG"
+                | "MathJax_CHTML"
+                | "katex-html"
+                | "MJX_Assistive_MathML"
         )
     })
 }

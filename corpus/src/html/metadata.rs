@@ -49,7 +49,8 @@ fn meta(tree: &Tree, id: NodeId, claims: &mut Claims) {
         "og:title" if claims.title.is_none() => claims.title = Some(folded(content)),
         "og:type" => {
             claims.signs.article |= content.eq_ignore_ascii_case("article");
-            claims.signs.product |= content.starts_with("product") || content.contains("og:product");
+            claims.signs.product |=
+                content.starts_with("product") || content.contains("og:product");
         }
         name if name.starts_with("article:published") => claims.signs.article = true,
         name if name.starts_with("product:price") => claims.signs.product = true,

@@ -98,8 +98,17 @@ impl Builder<'_> {
             Tag::TABLE => {
                 self.close_table();
             }
-            Tag::BODY | Tag::CAPTION | Tag::COL | Tag::COLGROUP | Tag::HTML | Tag::TBODY
-            | Tag::TD | Tag::TFOOT | Tag::TH | Tag::THEAD | Tag::TR => {}
+            Tag::BODY
+            | Tag::CAPTION
+            | Tag::COL
+            | Tag::COLGROUP
+            | Tag::HTML
+            | Tag::TBODY
+            | Tag::TD
+            | Tag::TFOOT
+            | Tag::TH
+            | Tag::THEAD
+            | Tag::TR => {}
             _ => {
                 self.foster = true;
                 self.end_in_body(tag);
