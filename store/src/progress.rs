@@ -13,6 +13,11 @@ pub trait Progress: Send + Sync {
     fn begin(&self, label: &str, total: u64);
     /// `n` more units are done.
     fn advance(&self, n: u64);
+    /// How one step went: beside the bar on a terminal, a line each without one. Not counted as
+    /// progress: [`Progress::advance`] does that.
+    fn step(&self, line: &str) {
+        let _ = line;
+    }
     /// Something worth a line: a loss, a warning, a reason.
     fn note(&self, line: &str);
     /// The job is over; `line` is its result in one line, empty for none.
@@ -62,8 +67,8 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 struct Bar(Mutex<Option<ProgressBar>>);
 
-const KNOWN: &str = "{prefix:12} {wide_bar:.cyan/dim} {pos}/{len} · {per_sec} · {eta} left";
-const UNKNOWN: &str = "{prefix:12} {spinner} {pos} · {per_sec} · {elapsed}";
+const KNOWN: &str = "{prefix:12} {wide_bar:.cyan/dim} {pos}/{len} · {per_sec} · {eta} left {msg}";
+const UNKNOWN: &str = "{prefix:12} {spinner} {pos} · {per_sec} · {elapsed} {msg}";
 
 impl Progress for Bar {
     fn begin(&self, label: &str, total: u64) {
@@ -83,6 +88,12 @@ impl Progress for Bar {
     fn advance(&self, n: u64) {
         if let Some(bar) = &*locked(&self.0) {
             bar.inc(n);
+        }
+    }
+
+    fn step(&self, line: &str) {
+        if let Some(bar) = &*locked(&self.0) {
+            bar.set_message(line.to_owned());
         }
     }
 
@@ -150,6 +161,13 @@ impl Progress for LineProgress {
         }
     }
 
+    fn step(&self, line: &str) {
+        let mut lines = locked(&self.0);
+        // Such a loop has its line already; the one at intervals would say less.
+        lines.last = Instant::now();
+        lines.say(line);
+    }
+
     fn note(&self, line: &str) {
         locked(&self.0).say(line);
     }
@@ -206,13 +224,14 @@ mod tests {
         let progress = lines(Box::new(Sent(sender)), Duration::ZERO);
         progress.begin("extract", 10);
         progress.advance(4);
+        progress.step("step 3 loss 2.1");
         progress.note("a page of 50 MB was cut");
         progress.finish("10 pages");
         drop(progress);
         let text = String::from_utf8(receiver.iter().collect()).unwrap();
         let seen: Vec<&str> = text.lines().collect();
         assert!(seen[0].starts_with("extract 4/10 · ") && seen[0].ends_with(" left"), "{text}");
-        assert_eq!(&seen[1..], ["a page of 50 MB was cut", "10 pages"]);
+        assert_eq!(&seen[1..], ["step 3 loss 2.1", "a page of 50 MB was cut", "10 pages"]);
     }
 
     #[test]

@@ -68,9 +68,7 @@ pub fn train_step(
         let (Some(script), None) = (&script, &missing) else { continue };
         let said = run::output(python.command().arg(script).arg("eager"))?;
         let theirs: Value = serde_json::from_str(said.lines().last().unwrap_or_default())?;
-        raw.push(
-            json!({"round": round, "what": "train", "who": "torch eager f32", "result": theirs}),
-        );
+        raw.push(json!({"round": round, "what": "train", "who": "torch", "result": theirs}));
         // The peer gives its rate as a number or as an object with a median.
         let rate_of = &theirs["tokens_per_s"];
         let theirs = rate_of.as_f64().or(rate_of["median"].as_f64());
@@ -110,8 +108,9 @@ fn write(
     let dir = root.join(format!("bench/{date}-{machine}"));
     std::fs::create_dir_all(&dir)?;
     let mut text = format!(
-        "# {date}, {machine}\n\nCommit {commit}; `cargo xtask bench --rounds {rounds}`; raw results \
-         in `raw.jsonl`.\n\n| what | figure | median | least | most |\n| --- | --- | --- | --- | --- |\n"
+        "# {date}, {machine}\n\nCommit {commit}; `cargo xtask bench --rounds {rounds}`; \
+         raw results in `raw.jsonl`.\n\n| what | figure | median | least | most |\n\
+         | --- | --- | --- | --- | --- |\n"
     );
     for (what, figures) in summary {
         for (name, s) in figures.as_object().into_iter().flatten().filter(|(_, s)| !s.is_null()) {

@@ -14,7 +14,8 @@ const HELP: &str = "\
 usage: cargo xtask COMMAND
 
   test [--full] [--setup]   formatting, clippy, tidy, all tests, docs; a table of time by part
-                            --full also runs what is marked as long; --setup installs what is missing
+                            --full also runs what is marked as long;
+                            --setup installs what is missing
   tidy                      only the house rules: import table, headers, lengths, names, reasons
   bench [--rounds N] [--python PATH]
                             quipu and its peers side by side; writes bench/<date>-<machine>/

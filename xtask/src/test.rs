@@ -202,9 +202,9 @@ mod tests {
             "test a ... ok",
             "---- a stdout ----",
             "SKIPPED: golden gqa: shared data absent",
-            "test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 1.67s",
+            "test result: ok. 12 passed; 0 failed; 1 ignored; finished in 1.67s",
             "     Running tests/faults.rs (/t/debug/deps/faults-5099660e67acd637)",
-            "test result: FAILED. 4 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.50s",
+            "test result: FAILED. 4 passed; 1 failed; 0 ignored; finished in 0.50s",
         ] {
             reader.line(line);
         }

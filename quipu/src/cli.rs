@@ -1,0 +1,49 @@
+//! Flags and commands, in the order in which data flows. Not what they do.
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// The Llama 3 recipe as one program: crawl, corpus, tokens, model, chat.
+#[derive(Debug, Parser)]
+#[command(name = "quipu", version, max_term_width = 100, disable_help_subcommand = true)]
+pub struct Cli {
+    /// what every command takes
+    #[command(flatten)]
+    pub global: Global,
+    /// the command
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Args)]
+pub struct Global {
+    /// Change a value of the recipe, such as train.steps=100; may be given more than once
+    #[arg(long, value_name = "KEY=VALUE", global = true)]
+    pub set: Vec<String>,
+    /// A recipe file instead of the one in the program
+    #[arg(long, value_name = "FILE", global = true)]
+    pub recipe: Option<PathBuf>,
+    /// Print what would be done, and do nothing
+    #[arg(long, global = true)]
+    pub dry_run: bool,
+    /// Print one JSON object as result; lines for people go to standard error
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// The folder of the run [default: runs/NAME]
+    #[arg(long, value_name = "DIR", global = true)]
+    pub run_dir: Option<PathBuf>,
+    /// Seed of everything that is drawn
+    #[arg(long, value_name = "N", global = true)]
+    pub seed: Option<u64>,
+    /// Print errors and the result only
+    #[arg(long, global = true)]
+    pub quiet: bool,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Say what this machine has
+    Doctor,
+}

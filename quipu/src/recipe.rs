@@ -1,0 +1,334 @@
+//! A whole run as data: TOML in, checked before anything runs. Each crate owns its table; here
+//! they are put together, unknown keys are refused with what was perhaps meant, and `--set` is
+//! applied. The resolved recipe is written beside the results.
+
+use crate::error::{Error, RecipeError};
+use miette::NamedSource;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+use toml::{Table, Value};
+
+/// The recipe that the program brings along.
+const SPEEDRUN: &str = include_str!("../../recipes/speedrun.toml");
+
+/// A run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// what the run is called; its folder is `runs/NAME` unless `--run-dir` says otherwise
+    pub name: String,
+    /// the seed of everything: world, validation split, initial weights, order of data
+    pub seed: u64,
+    /// the ranks, such as `dp=2`
+    pub mesh: String,
+    /// the simulated world, unless there is other input
+    pub world: World,
+    /// curation
+    pub corpus: quipu_corpus::Recipe,
+    /// tokenizer and shards
+    pub tokens: Tokens,
+    /// the model's shape
+    pub model: Shape,
+    /// pre-training
+    pub train: quipu_train::Recipe,
+}
+
+/// The world that is made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct World {
+    /// `small` (the speedrun's), `tiny` (tests), or a size such as `2GB`
+    pub size: String,
+}
+
+/// Tokenizer and shards.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tokens {
+    /// entries of the vocabulary, special tokens included
+    pub vocabulary: usize,
+    /// share of documents, chosen by hash, that is kept for validation
+    pub validation_share: f64,
+}
+
+/// The model's shape, as far as a recipe decides it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Shape {
+    /// width of the residual stream
+    pub hidden_size: usize,
+    /// layers
+    pub layers: usize,
+    /// attention heads
+    pub heads: usize,
+    /// key-value heads; divides `heads`
+    pub kv_heads: usize,
+    /// width of the feed-forward network
+    pub ffn_size: usize,
+    /// positions that the model is made for
+    pub positions: usize,
+    /// base of the rotary embedding
+    pub rope_theta: f64,
+    /// whether the output head is the embedding
+    pub tied: bool,
+}
+
+impl Recipe {
+    /// The recipe in the program, without changes.
+    pub fn speedrun() -> Self {
+        // The text is compiled in and a test parses it.
+        parse("recipes/speedrun.toml", SPEEDRUN).expect("the embedded recipe is checked by a test")
+    }
+
+    /// The embedded recipe or a file's, with `--set` changes, checked.
+    pub fn resolve(file: Option<&Path>, sets: &[String]) -> Result<Self, Error> {
+        match file {
+            Some(path) => Self::load(path, sets),
+            None => Self::from_text("recipes/speedrun.toml", SPEEDRUN, sets),
+        }
+    }
+
+    /// A file's recipe, with `--set` changes, checked.
+    pub fn load(path: &Path, sets: &[String]) -> Result<Self, Error> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|e| Error::data(format!("cannot read the recipe {}: {e}", path.display())))?;
+        Self::from_text(&path.to_string_lossy(), &text, sets)
+    }
+
+    fn from_text(name: &str, text: &str, sets: &[String]) -> Result<Self, Error> {
+        let (name, text) = if sets.is_empty() {
+            (name.to_owned(), text.to_owned())
+        } else {
+            (format!("{name} with --set {}", sets.join(" --set ")), with_sets(name, text, sets)?)
+        };
+        let recipe = parse(&name, &text)?;
+        recipe.check().map_err(|(key, message)| refusal(&name, &text, &key, message))?;
+        Ok(recipe)
+    }
+
+    /// The recipe as TOML, every key spelt out.
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).expect("a recipe is tables of numbers, strings and lists")
+    }
+
+    /// The first key in which `self` differs from `other`, with both values.
+    pub fn first_difference(&self, other: &Self) -> Option<(String, String, String)> {
+        let table = |recipe: &Self| recipe.to_toml().parse::<Table>().unwrap_or_default();
+        difference(&table(self), &table(other))
+    }
+
+    /// Refuses what cannot be, by key.
+    fn check(&self) -> Result<(), (String, String)> {
+        let no = |key: &str, message: String| Err((key.to_owned(), message));
+        let shape = &self.model;
+        if shape.heads == 0 || shape.hidden_size % shape.heads.max(1) != 0 {
+            let (found, heads) = (shape.hidden_size, shape.heads);
+            return no("model.heads", format!("{heads} heads do not divide hidden_size {found}"));
+        }
+        if shape.hidden_size / shape.heads % 2 != 0 || shape.hidden_size == 0 {
+            let head = shape.hidden_size / shape.heads;
+            let message = format!("a head of {head} cannot be rotated: it must be even, above 0");
+            return no("model.hidden_size", message);
+        }
+        if shape.kv_heads == 0 || shape.heads % shape.kv_heads != 0 {
+            let (kv, heads) = (shape.kv_heads, shape.heads);
+            return no(
+                "model.kv_heads",
+                format!("{kv} key-value heads do not divide {heads} heads"),
+            );
+        }
+        for (key, n) in [("model.layers", shape.layers), ("model.ffn_size", shape.ffn_size)] {
+            if n == 0 {
+                return no(key, "it must be at least 1".into());
+            }
+        }
+        if !(shape.rope_theta > 1.0 && shape.rope_theta.is_finite()) {
+            return no("model.rope_theta", format!("{} is not above 1", shape.rope_theta));
+        }
+        if !(512..=1 << 20).contains(&self.tokens.vocabulary) {
+            let message = format!(
+                "{} entries: 256 bytes and 256 special tokens are the least, 1,048,576 the most",
+                self.tokens.vocabulary
+            );
+            return no("tokens.vocabulary", message);
+        }
+        if !(self.tokens.validation_share > 0.0 && self.tokens.validation_share <= 0.5) {
+            let message = format!("{} is not in (0, 0.5]", self.tokens.validation_share);
+            return no("tokens.validation_share", message);
+        }
+        self.corpus.validate().map_err(|e| keyed("corpus", &e.to_string()))?;
+        self.train.check(1).map_err(|e| keyed("train", &e.to_string()))
+    }
+}
+
+/// The key of a crate's refusal: the crates begin their messages with it.
+fn keyed(table: &str, message: &str) -> (String, String) {
+    let found = message.split([':', ' ', '=']).next().unwrap_or_default().trim_matches('`');
+    let key = found.strip_prefix(table).unwrap_or(found).trim_start_matches('.');
+    (format!("{table}.{key}"), message.to_owned())
+}
+
+fn parse(name: &str, text: &str) -> Result<Recipe, Error> {
+    toml::from_str(text).map_err(|error| {
+        let place = error.span().map(|s| (s.start, s.len().max(1)));
+        let message = error.message().to_owned();
+        let help = meant(&message);
+        let source = NamedSource::new(name, text.to_owned());
+        Error::recipe(RecipeError { message: format!("{name}: {message}"), help, source, place })
+    })
+}
+
+fn refusal(name: &str, text: &str, key: &str, message: String) -> Error {
+    let source = NamedSource::new(name, text.to_owned());
+    let message = if message.contains(key) { message } else { format!("{key}: {message}") };
+    let message = format!("{name}: {message}");
+    Error::recipe(RecipeError { message, help: None, source, place: locate(text, key) })
+}
+
+/// Applies `key=value` to the recipe's text. The value is TOML; a bare word is a string.
+fn with_sets(name: &str, text: &str, sets: &[String]) -> Result<String, Error> {
+    // What is wrong in the file itself is told at its place in the file.
+    parse(name, text)?;
+    let mut table: Table = text.parse().map_err(|e| Error::usage(format!("{name}: {e}")))?;
+    for set in sets {
+        let (key, value) = set.split_once('=').ok_or_else(|| {
+            Error::usage(format!("--set {set}: expected key=value, such as train.steps=100"))
+        })?;
+        let parsed = format!("value = {value}").parse::<Table>().ok();
+        let value = parsed
+            .and_then(|mut t| t.remove("value"))
+            .unwrap_or_else(|| Value::String(value.to_owned()));
+        put(&mut table, key.trim(), value)
+            .map_err(|e| Error::usage(format!("--set {set}: {e}")))?;
+    }
+    toml::to_string(&table).map_err(|e| Error::usage(e.to_string()))
+}
+
+fn put(table: &mut Table, key: &str, value: Value) -> Result<(), String> {
+    let Some((first, rest)) = key.split_once('.') else {
+        table.insert(key.to_owned(), value);
+        return Ok(());
+    };
+    let inner = table.entry(first).or_insert_with(|| Value::Table(Table::new()));
+    match inner {
+        Value::Table(inner) => put(inner, rest, value),
+        other => Err(format!("{first} is {other}, not a table")),
+    }
+}
+
+/// For `unknown field `x`, expected one of `a`, `b``: the nearest of what was expected.
+fn meant(message: &str) -> Option<String> {
+    let rest =
+        message.strip_prefix("unknown field `").or(message.strip_prefix("unknown variant `"))?;
+    let (unknown, rest) = rest.split_once('`')?;
+    let known: Vec<&str> = rest.split('`').skip(1).step_by(2).collect();
+    let nearest = known.iter().min_by_key(|k| distance(unknown, k))?;
+    let near = distance(unknown, nearest) <= 2.max(unknown.len() / 3);
+    near.then(|| format!("did you mean `{nearest}`?"))
+}
+
+/// How many letters must be put in, taken out or changed between two words (Levenshtein).
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let changed = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+/// Offset and length of the line that sets `table.key`.
+fn locate(text: &str, key: &str) -> Option<(usize, usize)> {
+    let (table, key) = key.rsplit_once('.').unwrap_or(("", key));
+    let (mut offset, mut inside) = (0, table.is_empty());
+    for line in text.split_inclusive('\n') {
+        let bare = line.trim();
+        if bare.starts_with('[') {
+            inside = bare.trim_matches(['[', ']']) == table;
+        } else if inside && bare.split('=').next().map(str::trim) == Some(key) {
+            let indent = line.len() - line.trim_start().len();
+            return Some((offset + indent, bare.len()));
+        }
+        offset += line.len();
+    }
+    None
+}
+
+fn difference(a: &Table, b: &Table) -> Option<(String, String, String)> {
+    let keys = a.keys().chain(b.keys().filter(|k| !a.contains_key(*k)));
+    for key in keys {
+        match (a.get(key), b.get(key)) {
+            (Some(Value::Table(a)), Some(Value::Table(b))) => {
+                if let Some((inner, x, y)) = difference(a, b) {
+                    return Some((format!("{key}.{inner}"), x, y));
+                }
+            }
+            (x, y) if x != y => {
+                let show = |v: Option<&Value>| v.map_or("unset".into(), ToString::to_string);
+                return Some((key.clone(), show(x), show(y)));
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(sets: &[&str], expected: &[&str]) {
+        let sets: Vec<String> = sets.iter().map(|s| (*s).to_owned()).collect();
+        let error = Recipe::resolve(None, &sets).unwrap_err();
+        assert_eq!(error.kind().code(), 2);
+        // miette wraps and frames lines; only the words matter here.
+        let words = |t: &str| t.split(|c: char| !c.is_alphanumeric()).collect::<Vec<_>>().concat();
+        for part in expected {
+            assert!(words(&error.to_string()).contains(&words(part)), "{error} lacks {part:?}");
+        }
+    }
+
+    #[test]
+    fn the_embedded_recipe_stands_and_comes_back() {
+        let recipe = Recipe::resolve(None, &[]).unwrap();
+        let again: Recipe = toml::from_str(&recipe.to_toml()).unwrap();
+        assert_eq!(recipe, again);
+        assert_eq!(recipe.first_difference(&again), None);
+    }
+
+    #[test]
+    fn sets_change_values() {
+        let sets =
+            ["train.steps=77".into(), "name=mine".into(), "corpus.languages=[\"en\"]".into()];
+        let recipe = Recipe::resolve(None, &sets).unwrap();
+        assert_eq!((recipe.train.steps, recipe.name.as_str()), (77, "mine"));
+        let (key, now, _) = recipe.first_difference(&Recipe::speedrun()).unwrap();
+        assert_eq!((key.as_str(), now.as_str()), ("name", "\"mine\""));
+    }
+
+    #[test]
+    fn wrong_keys_and_values_are_refused_by_name() {
+        check(&["train.stepz=5"], &["unknown field `stepz`", "did you mean `steps`"]);
+        check(&["modell.layers=5"], &["unknown field `modell`", "did you mean `model`"]);
+        check(&["train.steps=\"many\""], &["invalid type", "steps"]);
+        check(&["train.steps=0"], &["steps"]);
+        check(&["model.heads=7"], &["7 heads do not divide"]);
+        check(&["tokens.vocabulary=10"], &["tokens.vocabulary", "special tokens"]);
+        check(&["corpus.line_limit=0"], &["line_limit"]);
+        check(&["nonsense"], &["expected key=value"]);
+        check(&["train.steps.more=1"], &["not a table"]);
+    }
+
+    #[test]
+    fn distances() {
+        assert_eq!(distance("kitten", "sitting"), 3);
+        assert_eq!(distance("", "abc"), 3);
+        assert_eq!(distance("steps", "steps"), 0);
+    }
+}

@@ -1,0 +1,7 @@
+//! The report of a run: `report.json` has everything, `report.html` shows it. It reads what the
+//! stages left behind and measures nothing itself.
+
+mod chart;
+mod html;
+
+pub use html::page;

@@ -1,0 +1,190 @@
+//! A run is a folder: its recipe as resolved, the stages' folders, metrics, reports. One process
+//! at a time works in it. Not the stages: they own what is in their folders.
+
+use crate::error::{Error, Kind};
+use crate::recipe::Recipe;
+use quipu_store::lock::RunLock;
+use quipu_store::units::Units;
+use quipu_store::{atomic, checksum};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+
+/// Version of the folder's layout.
+const VERSION: u64 = 1;
+const MARK: &str = "run.json";
+const RECIPE: &str = "recipe.toml";
+
+/// An open run folder, locked until dropped.
+pub struct RunFolder {
+    dir: PathBuf,
+    units: Units,
+    _lock: RunLock,
+}
+
+impl RunFolder {
+    /// Creates the folder for `recipe` and `inputs`, or opens it to go on with the same.
+    pub fn open(dir: &Path, recipe: &Recipe, inputs: &Value) -> Result<Self, Error> {
+        check_is_run_or_empty(dir)?;
+        atomic::create_dir(dir)?;
+        let lock = RunLock::acquire(dir)?;
+        atomic::sweep(dir)?;
+        let resolved = recipe.to_toml();
+        let hash = checksum::xxh3_bytes(format!("{resolved}\n{inputs}").as_bytes());
+        match read_mark(dir)? {
+            Some(mark) => check_same(dir, &mark, recipe, inputs, &hash)?,
+            None => {
+                atomic::write_bytes(&dir.join(RECIPE), resolved.as_bytes())?;
+                let mark = json!({
+                    "format": "quipu.run", "version": VERSION, "hash": hash, "inputs": inputs,
+                    "program": env!("CARGO_PKG_VERSION"),
+                });
+                let text = format!("{mark:#}\n");
+                atomic::write_bytes(&dir.join(MARK), text.as_bytes())?;
+            }
+        }
+        let units = Units::open(dir, &hash)?;
+        Ok(Self { dir: dir.to_path_buf(), units, _lock: lock })
+    }
+
+    /// Opens an existing run without locking it, for commands that only read; returns its recipe.
+    pub fn read(dir: &Path) -> Result<Recipe, Error> {
+        let missing =
+            || Error::data(format!("{} is no run folder: it has no {MARK}", dir.display()));
+        read_mark(dir)?.ok_or_else(missing)?;
+        Recipe::load(&dir.join(RECIPE), &[])
+    }
+
+    /// The inputs that a run was started with; null for the world.
+    pub fn inputs(dir: &Path) -> Result<Value, Error> {
+        Ok(read_mark(dir)?.map_or(Value::Null, |mut mark| mark["inputs"].take()))
+    }
+
+    /// The path of something in the folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// The folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Finished stages and what they left to say.
+    pub fn stages(&self) -> &Units {
+        &self.units
+    }
+}
+
+/// A folder with other things in it is not to be written into by a mistyped `--run-dir`.
+fn check_is_run_or_empty(dir: &Path) -> Result<(), Error> {
+    let Ok(entries) = std::fs::read_dir(dir) else {
+        if dir.exists() {
+            return Err(Error::usage(format!("--run-dir {} is not a folder", dir.display())));
+        }
+        return Ok(());
+    };
+    let ours = |name: &str| name.starts_with('.') || name == MARK || name == RECIPE;
+    let mut others = entries
+        .flatten()
+        .map(|e| e.file_name().to_string_lossy().into_owned())
+        .filter(|n| !ours(n));
+    if dir.join(MARK).is_file() {
+        return Ok(());
+    }
+    match others.next() {
+        None => Ok(()),
+        Some(other) => Err(Error::usage(format!(
+            "--run-dir {} holds {other} and is no run folder; name an empty or a new folder",
+            dir.display()
+        ))),
+    }
+}
+
+fn read_mark(dir: &Path) -> Result<Option<Value>, Error> {
+    let path = dir.join(MARK);
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(Error::data(format!("cannot read {}: {e}", path.display()))),
+    };
+    let mark: Value = serde_json::from_str(&text)
+        .map_err(|e| Error::data(format!("{} is damaged: {e}", path.display())))?;
+    if mark["format"] != "quipu.run" || mark["version"] != VERSION {
+        return Err(Error::data(format!(
+            "{} holds {} version {} but this program reads quipu.run version {VERSION}; \
+             use the program that wrote it, or another --run-dir",
+            dir.display(),
+            mark["format"],
+            mark["version"]
+        )));
+    }
+    Ok(Some(mark))
+}
+
+/// Going on is only sound with what the run was started with.
+fn check_same(
+    dir: &Path,
+    mark: &Value,
+    recipe: &Recipe,
+    inputs: &Value,
+    hash: &str,
+) -> Result<(), Error> {
+    if mark["hash"] == *hash {
+        return Ok(());
+    }
+    let started = Recipe::load(&dir.join(RECIPE), &[])?;
+    let difference = match recipe.first_difference(&started) {
+        Some((key, now, then)) => format!("{key} was {then} and is {now} now"),
+        None => format!("its inputs were {} and are {inputs} now", mark["inputs"]),
+    };
+    Err(Error::new(
+        Kind::Usage,
+        format!(
+            "{} is a run of something else: {difference}; name another --run-dir, or delete it",
+            dir.display()
+        ),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(dir: &Path, recipe: &Recipe, code: u8, expected: &str) {
+        let error = RunFolder::open(dir, recipe, &Value::Null).err().unwrap();
+        assert_eq!(error.kind().code(), code, "{error}");
+        assert!(error.to_string().contains(expected), "{error}");
+    }
+
+    #[test]
+    fn a_run_goes_on_with_the_same_recipe_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let recipe = Recipe::speedrun();
+        let run = RunFolder::open(dir.path(), &recipe, &Value::Null).unwrap();
+        run.stages().commit("world", json!(1)).unwrap();
+        check(dir.path(), &recipe, 4, "in use by process");
+        drop(run);
+        let run = RunFolder::open(dir.path(), &recipe, &Value::Null).unwrap();
+        assert!(run.stages().is_done("world"));
+        drop(run);
+        let mut other = recipe.clone();
+        other.train.steps += 1;
+        check(dir.path(), &other, 2, "train.steps");
+        let error = RunFolder::open(dir.path(), &recipe, &json!(["x"])).err().unwrap();
+        assert!(error.to_string().contains("inputs"), "{error}");
+    }
+
+    #[test]
+    fn other_versions_damage_and_other_folders_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let recipe = Recipe::speedrun();
+        std::fs::write(dir.path().join("thesis.tex"), "x").unwrap();
+        check(dir.path(), &recipe, 2, "thesis.tex");
+        std::fs::write(dir.path().join(MARK), "{\"format\": \"quipu.run\", \"version\": 7}")
+            .unwrap();
+        check(dir.path(), &recipe, 3, "version 7");
+        std::fs::write(dir.path().join(MARK), "{").unwrap();
+        check(dir.path(), &recipe, 3, "damaged");
+        check(&dir.path().join("thesis.tex"), &recipe, 2, "not a folder");
+    }
+}

@@ -1,0 +1,99 @@
+//! The stages of a run, each a function in a file of its own: world → corpus → tokens → train →
+//! tune → eval → report. Here is only how they are run: a finished one is skipped, a killed one
+//! goes on, each says one line.
+
+use crate::error::{Error, Kind};
+use crate::recipe::Recipe;
+use crate::run_folder::RunFolder;
+use crate::terminal::{Terminal, peak_memory_mib};
+use quipu_store::{Cancel, Progress};
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What every stage is given.
+pub struct Context {
+    /// the run's folder, locked
+    pub run: RunFolder,
+    /// the resolved recipe
+    pub recipe: Recipe,
+    /// what is read instead of the world; empty: the world
+    pub inputs: Vec<PathBuf>,
+    /// dialogues that the user brings instead of made ones
+    pub dialogues: Option<PathBuf>,
+    /// where bars and lines of progress go
+    pub progress: Arc<dyn Progress>,
+    /// the request to stop
+    pub cancel: Cancel,
+    /// where results go
+    pub terminal: Terminal,
+    /// the command line, for the report
+    pub command: String,
+}
+
+/// What a stage leaves.
+pub struct Outcome {
+    /// its result in one line
+    pub line: String,
+    /// figures for the report
+    pub facts: Value,
+}
+
+/// A stage: its name and what it does.
+pub type Stage = (&'static str, fn(&Context) -> Result<Outcome, Error>);
+
+/// The stages of a whole run, in order.
+pub const STAGES: &[Stage] = &[];
+
+/// Runs the stages up to and including `last`.
+pub fn run(context: &Context, last: &str) -> Result<(), Error> {
+    for (name, stage) in STAGES {
+        let done = context.run.stages().facts(name);
+        match done {
+            Some(facts) => say(context, name, &facts, " (done before)"),
+            None => {
+                context.cancel.check()?;
+                let facts = run_one(context, name, *stage)?;
+                say(context, name, &facts, "");
+            }
+        }
+        if *name == last {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn run_one(
+    context: &Context,
+    name: &str,
+    stage: fn(&Context) -> Result<Outcome, Error>,
+) -> Result<Value, Error> {
+    let start = Instant::now();
+    let outcome = stage(context).map_err(|error| {
+        context.progress.finish("");
+        error.context(name)
+    })?;
+    let facts = json!({
+        "line": outcome.line,
+        "seconds": start.elapsed().as_secs_f64(),
+        "peak_mib": peak_memory_mib(),
+        "facts": outcome.facts,
+    });
+    context.run.stages().commit(name, facts.clone())?;
+    Ok(facts)
+}
+
+fn say(context: &Context, name: &str, facts: &Value, after: &str) {
+    let line = facts["line"].as_str().unwrap_or_default();
+    let seconds = facts["seconds"].as_f64().unwrap_or(0.0);
+    let time = quipu_store::progress::duration(seconds);
+    context.terminal.say(&format!("{name:7} {line} · {time}{after}"));
+}
+
+/// The facts of a stage that must have run before.
+pub fn facts(context: &Context, name: &str) -> Result<Value, Error> {
+    let missing = || Error::new(Kind::Data, format!("stage {name} has not run in this folder"));
+    Ok(context.run.stages().facts(name).ok_or_else(missing)?["facts"].take())
+}
