@@ -9,22 +9,27 @@
 //!   `backward_input` + `backward_weight`. [`Packed`] builds a [`MicroBatch`] from documents.
 //! - Generation: `cache(capacity)` gives a [`KvCache`]; `extend(&mut [Chunk], Wanted)` is prefill and
 //!   decoding, and returns logits.
-//! - Files: `load(folder)` and `save(folder)` (Hugging Face); [`checkpoint`] (our own, reshardable).
+//! - Files: `Model::open(folder, …)`, `load(folder)`, `save(folder)` ([`huggingface`]);
+//!   [`checkpoint`] (our own, reshardable); [`tensor_file`] (any safetensors file).
 //!
 //! It knows no data, no optimizer, no loop and no text.
 
 mod backward;
 mod batch;
+pub mod checkpoint;
 mod config;
 mod config_rules;
 mod error;
+mod flops;
 mod forward;
 mod generate;
+pub mod huggingface;
 mod memory;
 mod model;
 mod parameters;
 pub mod rope;
 mod table;
+pub mod tensor_file;
 
 pub use batch::{MicroBatch, Packed};
 pub use config::{Config, RopeScaling, Sizes};

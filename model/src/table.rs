@@ -340,7 +340,7 @@ mod tests {
 
     #[test]
     fn fused_groups_touch_and_nothing_overlaps() {
-        let mut config = llama(2, 24, 10, 8);
+        let mut config = llama(2, 32, 10, 8);
         config.head_dim = 6;
         config.attention_bias = true;
         config.mlp_bias = true;
@@ -366,7 +366,7 @@ mod tests {
 
     #[test]
     fn decay_ranges_cover_everything_once() {
-        let table = Table::new(&llama(3, 24, 10, 8));
+        let table = Table::new(&llama(3, 32, 10, 8));
         let ranges = table.decay_ranges();
         assert_eq!(ranges[0].0.start, 0);
         assert_eq!(ranges.last().unwrap().0.end, table.elements());

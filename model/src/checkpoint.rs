@@ -1,0 +1,510 @@
+//! Our own checkpoints: any set of named tensors, written in pieces by any number of ranks and read
+//! in other pieces by any other number.
+//!
+//! A piece ("chunk") is a box of a tensor: where it begins, how far it reaches, and a checksum.
+//! Each rank writes `rank-00000.chunks` with its index `rank-00000.json`; the manifest comes last,
+//! so that a folder without one is no checkpoint. The form follows PyTorch's distributed
+//! checkpoints (logical name → chunks with global offsets). It knows nothing of models: the trainer
+//! stores master weights, moments and states alike.
+
+use crate::Error;
+use quipu_math::DType;
+use quipu_store::{atomic, checksum, manifest::Manifest};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+/// The manifest's format.
+pub const FORMAT: &str = "quipu.checkpoint";
+/// The version this program writes and reads.
+pub const VERSION: u32 = 1;
+
+/// One stored box of a tensor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Chunk {
+    name: String,
+    dtype: String,
+    /// Shape of the whole tensor: one or two dimensions.
+    shape: Vec<usize>,
+    /// First element of the box in each dimension.
+    start: Vec<usize>,
+    /// Elements of the box in each dimension.
+    extent: Vec<usize>,
+    /// First byte in the file.
+    at: u64,
+    bytes: u64,
+    xxh3: String,
+}
+
+/// Writes one rank's pieces.
+pub struct Writer {
+    folder: PathBuf,
+    rank: usize,
+    file: atomic::File,
+    at: u64,
+    chunks: Vec<Chunk>,
+}
+
+fn file_of(rank: usize) -> String {
+    format!("rank-{rank:05}.chunks")
+}
+
+fn index_of(rank: usize) -> String {
+    format!("rank-{rank:05}.json")
+}
+
+impl Writer {
+    /// Begins this rank's file in `folder`, which is made if it is not there.
+    ///
+    /// # Errors
+    /// What the file system reports.
+    pub fn create(folder: &Path, rank: usize) -> Result<Writer, Error> {
+        atomic::create_dir(folder)?;
+        let file = atomic::File::create(&folder.join(file_of(rank)))?;
+        Ok(Writer { folder: folder.into(), rank, file, at: 0, chunks: Vec::new() })
+    }
+
+    /// Stores the elements `range` (row-major) of tensor `name`, which has `shape` as a whole.
+    /// `bytes` are those elements, little-endian.
+    ///
+    /// # Errors
+    /// A shape of more than two dimensions, a range outside it, bytes of another length; a full disk.
+    pub fn put(
+        &mut self,
+        name: &str,
+        dtype: DType,
+        shape: &[usize],
+        range: Range<usize>,
+        bytes: &[u8],
+    ) -> Result<(), Error> {
+        let (rows, cols) = self.rows_and_cols(shape)?;
+        if range.start > range.end || range.end > rows * cols {
+            return Err(self.wrong(format!("{name}: elements {range:?} of a shape {shape:?}")));
+        }
+        if bytes.len() != range.len() * dtype.size() {
+            let (found, expected) = (bytes.len(), range.len() * dtype.size());
+            return Err(self.wrong(format!("{name}: {found} bytes were given for {expected}")));
+        }
+        let mut from = 0;
+        for (start, extent) in boxes(rows, cols, range) {
+            let n = extent[0] * extent[1] * dtype.size();
+            let dimensions = 2 - shape.len()..;
+            self.append(
+                Chunk {
+                    name: name.into(),
+                    dtype: dtype.name().into(),
+                    shape: shape.into(),
+                    start: start[dimensions.clone()].into(),
+                    extent: extent[dimensions].into(),
+                    at: self.at,
+                    bytes: n as u64,
+                    xxh3: checksum::xxh3_bytes(&bytes[from..from + n]),
+                },
+                &bytes[from..from + n],
+            )?;
+            from += n;
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, chunk: Chunk, bytes: &[u8]) -> Result<(), Error> {
+        let path = self.folder.join(file_of(self.rank));
+        self.file.write_all(bytes).map_err(|source| Error::Io { path, source })?;
+        self.at += chunk.bytes;
+        self.chunks.push(chunk);
+        Ok(())
+    }
+
+    /// Ends this rank's part: data first, then its index. [`seal`] makes it a checkpoint.
+    ///
+    /// # Errors
+    /// What the file system reports.
+    pub fn finish(self) -> Result<(), Error> {
+        self.file.commit()?;
+        let text =
+            serde_json::to_vec(&self.chunks).map_err(|e| Error::NotJson { why: e.to_string() })?;
+        Ok(atomic::write_bytes(&self.folder.join(index_of(self.rank)), &text)?)
+    }
+
+    fn rows_and_cols(&self, shape: &[usize]) -> Result<(usize, usize), Error> {
+        match *shape {
+            [cols] => Ok((1, cols)),
+            [rows, cols] => Ok((rows, cols)),
+            _ => Err(self.wrong(format!("a shape {shape:?}; expected one or two dimensions"))),
+        }
+    }
+
+    fn wrong(&self, why: String) -> Error {
+        Error::Checkpoint { folder: self.folder.clone(), why }
+    }
+}
+
+/// The boxes that a range of elements of a rows × cols tensor makes: the end of its first row, whole
+/// rows, the beginning of its last row.
+fn boxes(rows: usize, cols: usize, range: Range<usize>) -> Vec<([usize; 2], [usize; 2])> {
+    let mut boxes = Vec::new();
+    let mut at = range.start;
+    while at < range.end {
+        let (row, col) = (at / cols, at % cols);
+        debug_assert!(row < rows, "{range:?} of {rows} × {cols}");
+        let left = range.end - at;
+        let (high, wide) = match col {
+            0 if left >= cols => (left / cols, cols),
+            _ => (1, left.min(cols - col)),
+        };
+        boxes.push(([row, col], [high, wide]));
+        at += high * wide;
+    }
+    boxes
+}
+
+/// Makes a checkpoint of what `ranks` ranks have finished: the manifest, with `facts` beside it.
+///
+/// # Errors
+/// A rank whose part is not there; what the file system reports.
+pub fn seal(folder: &Path, ranks: usize, facts: Value) -> Result<(), Error> {
+    let mut manifest = Manifest::new(FORMAT, VERSION);
+    for rank in 0..ranks {
+        manifest.add(folder, &file_of(rank))?;
+        manifest.add(folder, &index_of(rank))?;
+    }
+    manifest.facts = facts;
+    Ok(manifest.write(folder)?)
+}
+
+/// What a checkpoint says about a tensor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Info {
+    /// Element type.
+    pub dtype: DType,
+    /// Shape of the whole tensor.
+    pub shape: Vec<usize>,
+}
+
+impl Info {
+    /// Number of elements.
+    pub fn elements(&self) -> usize {
+        self.shape.iter().product()
+    }
+}
+
+/// A sound checkpoint, open for reading.
+#[derive(Debug)]
+pub struct Reader {
+    folder: PathBuf,
+    facts: Value,
+    files: Vec<File>,
+    tensors: BTreeMap<String, (Info, Vec<(usize, Chunk)>)>,
+}
+
+impl Reader {
+    /// Opens a folder and checks every file against the manifest, and that every tensor is whole.
+    ///
+    /// # Errors
+    /// No manifest, another format or version, a damaged file (which and how), an index that does
+    /// not describe whole tensors.
+    pub fn open(folder: &Path) -> Result<Reader, Error> {
+        let manifest = Manifest::read_verified(folder, FORMAT, VERSION)?;
+        let facts = manifest.facts.clone();
+        let mut reader =
+            Reader { folder: folder.into(), facts, files: Vec::new(), tensors: BTreeMap::new() };
+        for rank in 0..manifest.files.len() / 2 {
+            reader.add_rank(rank)?;
+        }
+        for (name, (info, chunks)) in &reader.tensors {
+            reader.check_cover(name, info, chunks)?;
+        }
+        Ok(reader)
+    }
+
+    fn add_rank(&mut self, rank: usize) -> Result<(), Error> {
+        let path = self.folder.join(index_of(rank));
+        let text =
+            std::fs::read(&path).map_err(|source| Error::Io { path: path.clone(), source })?;
+        let chunks: Vec<Chunk> = serde_json::from_slice(&text)
+            .map_err(|e| Error::NotJson { why: e.to_string() }.in_file(&path))?;
+        let path = self.folder.join(file_of(rank));
+        let open = || File::open(&path).and_then(|file| Ok((file.metadata()?.len(), file)));
+        let (length, file) = open().map_err(|source| Error::Io { path: path.clone(), source })?;
+        self.files.push(file);
+        for chunk in chunks {
+            let info = self.check_chunk(&chunk, length)?;
+            let entry = self.tensors.entry(chunk.name.clone());
+            let (known, chunks) = entry.or_insert_with(|| (info.clone(), Vec::new()));
+            if *known != info {
+                let why = format!("tensor '{}' has two shapes or types", chunk.name);
+                return Err(Error::Checkpoint { folder: self.folder.clone(), why });
+            }
+            chunks.push((rank, chunk));
+        }
+        Ok(())
+    }
+
+    fn check_chunk(&self, chunk: &Chunk, length: u64) -> Result<Info, Error> {
+        let Some(dtype) = DType::parse(&chunk.dtype) else {
+            return Err(
+                self.wrong(format!("tensor '{}' has element type {}", chunk.name, chunk.dtype))
+            );
+        };
+        let d = chunk.shape.len();
+        let inside = (1..=2).contains(&d)
+            && chunk.start.len() == d
+            && chunk.extent.len() == d
+            && (0..d).all(|i| {
+                let end = chunk.start[i].checked_add(chunk.extent[i]);
+                chunk.extent[i] > 0 && end.is_some_and(|end| end <= chunk.shape[i])
+            });
+        let size =
+            |dims: &[usize]| dims.iter().try_fold(dtype.size(), |n, dim| n.checked_mul(*dim));
+        let fits = inside
+            && size(&chunk.shape).is_some()
+            && size(&chunk.extent).map(|n| n as u64) == Some(chunk.bytes)
+            && chunk.at.checked_add(chunk.bytes).is_some_and(|end| end <= length);
+        match fits {
+            true => Ok(Info { dtype, shape: chunk.shape.clone() }),
+            false => Err(self.wrong(format!("a piece of tensor '{}' does not fit it", chunk.name))),
+        }
+    }
+
+    /// Whether the boxes cover the tensor once: as many elements as it has, and no two overlap.
+    fn check_cover(&self, name: &str, info: &Info, chunks: &[(usize, Chunk)]) -> Result<(), Error> {
+        let mut spans: Vec<Range<usize>> = Vec::new();
+        let cols = info.shape[info.shape.len() - 1];
+        for (_, chunk) in chunks {
+            let (start, extent) = padded(chunk);
+            let first = start[0] * cols + start[1];
+            if extent[1] == cols {
+                spans.push(first..first + extent[0] * cols);
+            } else {
+                let row = |r: usize| first + r * cols..first + r * cols + extent[1];
+                spans.extend((0..extent[0]).map(row));
+            }
+        }
+        spans.sort_by_key(|span| span.start);
+        let mut at = 0;
+        for span in spans {
+            if span.start != at {
+                let what = if span.start < at { "stored twice" } else { "missing" };
+                return Err(self.wrong(format!("tensor '{name}': elements near {at} are {what}")));
+            }
+            at = span.end;
+        }
+        match at == info.elements() {
+            true => Ok(()),
+            false => Err(self.wrong(format!("tensor '{name}': elements from {at} on are missing"))),
+        }
+    }
+
+    /// What the writer kept beside the tensors.
+    pub fn facts(&self) -> &Value {
+        &self.facts
+    }
+
+    /// All names, ascending.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    /// Type and shape of a tensor.
+    ///
+    /// # Errors
+    /// A tensor that is not there.
+    pub fn info(&self, name: &str) -> Result<&Info, Error> {
+        Ok(&self.find(name)?.0)
+    }
+
+    /// The bytes of the elements `range` (row-major) of a tensor, wherever they were written.
+    ///
+    /// # Errors
+    /// A tensor that is not there, a range outside it, a damaged piece.
+    pub fn read(&self, name: &str, range: Range<usize>) -> Result<Vec<u8>, Error> {
+        let (info, chunks) = self.find(name)?;
+        if range.start > range.end || range.end > info.elements() {
+            return Err(
+                self.wrong(format!("tensor '{name}' {:?} has no elements {range:?}", info.shape))
+            );
+        }
+        let (size, cols) = (info.dtype.size(), info.shape[info.shape.len() - 1]);
+        let mut out = vec![0; range.len() * size];
+        for (rank, chunk) in chunks {
+            let (start, extent) = padded(chunk);
+            let first = start[0] * cols + start[1];
+            let last = first + (extent[0] - 1) * cols + extent[1];
+            if last <= range.start || range.end <= first {
+                continue;
+            }
+            let bytes = self.chunk_bytes(*rank, chunk)?;
+            for row in 0..extent[0] {
+                let from = first + row * cols;
+                let (a, b) = (from.max(range.start), (from + extent[1]).min(range.end));
+                if a < b {
+                    let source = (row * extent[1] + a - from) * size;
+                    let target = (a - range.start) * size;
+                    let n = (b - a) * size;
+                    out[target..target + n].copy_from_slice(&bytes[source..source + n]);
+                }
+            }
+        }
+        Ok(out)
+    }
+
+    /// The bytes of a whole tensor.
+    ///
+    /// # Errors
+    /// As [`Reader::read`].
+    pub fn read_all(&self, name: &str) -> Result<Vec<u8>, Error> {
+        let elements = self.info(name)?.elements();
+        self.read(name, 0..elements)
+    }
+
+    fn chunk_bytes(&self, rank: usize, chunk: &Chunk) -> Result<Vec<u8>, Error> {
+        let mut bytes = vec![0; chunk.bytes as usize];
+        self.files[rank]
+            .read_exact_at(&mut bytes, chunk.at)
+            .map_err(|source| Error::Io { path: self.folder.join(file_of(rank)), source })?;
+        let found = checksum::xxh3_bytes(&bytes);
+        if found != chunk.xxh3 {
+            let (name, expected) = (&chunk.name, &chunk.xxh3);
+            let file = file_of(rank);
+            let why = format!(
+                "a piece of tensor '{name}' in {file} has checksum {found}, not {expected}"
+            );
+            return Err(self.wrong(why));
+        }
+        Ok(bytes)
+    }
+
+    fn find(&self, name: &str) -> Result<&(Info, Vec<(usize, Chunk)>), Error> {
+        self.tensors.get(name).ok_or_else(|| self.wrong(format!("it holds no tensor '{name}'")))
+    }
+
+    fn wrong(&self, why: String) -> Error {
+        Error::Checkpoint { folder: self.folder.clone(), why }
+    }
+}
+
+/// Start and extent as rows and columns.
+fn padded(chunk: &Chunk) -> ([usize; 2], [usize; 2]) {
+    match chunk.shape.len() {
+        1 => ([0, chunk.start[0]], [1, chunk.extent[0]]),
+        _ => ([chunk.start[0], chunk.start[1]], [chunk.extent[0], chunk.extent[1]]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn sample() -> Vec<u8> {
+        (0..7 * 5).flat_map(|i| (i as f32 * 0.5 - 3.0).to_le_bytes()).collect()
+    }
+
+    /// One 7 × 5 matrix cut at `cuts` among ranks, and a vector on rank 0.
+    fn write(folder: &Path, cuts: &[usize]) {
+        let bytes = sample();
+        for rank in 0..cuts.len() - 1 {
+            let range = cuts[rank]..cuts[rank + 1];
+            let mut writer = Writer::create(folder, rank).unwrap();
+            let part = &bytes[range.start * 4..range.end * 4];
+            writer.put("m.weight", DType::F32, &[7, 5], range, part).unwrap();
+            if rank == 0 {
+                writer.put("step", DType::U32, &[2], 0..2, &[1, 0, 0, 0, 9, 0, 0, 0]).unwrap();
+            }
+            writer.finish().unwrap();
+        }
+        seal(folder, cuts.len() - 1, json!({"step": 12})).unwrap();
+    }
+
+    fn check(cuts: &[usize]) {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), cuts);
+        let reader = Reader::open(dir.path()).unwrap();
+        assert_eq!(reader.facts()["step"], 12);
+        assert_eq!(reader.names().collect::<Vec<_>>(), ["m.weight", "step"]);
+        assert_eq!(reader.read_all("m.weight").unwrap(), sample());
+        for a in 0..35 {
+            for b in a..=35 {
+                assert_eq!(
+                    reader.read("m.weight", a..b).unwrap(),
+                    sample()[a * 4..b * 4],
+                    "{a}..{b}"
+                );
+            }
+        }
+        assert!(reader.read("m.weight", 30..36).is_err());
+        assert!(reader.read_all("other").unwrap_err().to_string().contains("other"));
+    }
+
+    #[test]
+    fn what_any_ranks_wrote_any_ranks_read() {
+        check(&[0, 35]);
+        check(&[0, 17, 35]);
+        check(&[0, 3, 4, 4, 25, 35]);
+    }
+
+    #[test]
+    fn an_unfinished_checkpoint_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut writer = Writer::create(dir.path(), 0).unwrap();
+        writer.put("m", DType::F32, &[1], 0..1, &[0; 4]).unwrap();
+        assert!(writer.put("m", DType::F32, &[1], 0..2, &[0; 8]).is_err());
+        assert!(writer.put("m", DType::F32, &[1, 1, 1], 0..1, &[0; 4]).is_err());
+        assert!(writer.put("m", DType::F32, &[1], 0..1, &[0; 5]).is_err());
+        writer.finish().unwrap();
+        assert!(Reader::open(dir.path()).is_err());
+        assert!(seal(dir.path(), 2, json!({})).is_err());
+    }
+
+    #[test]
+    fn a_part_left_out_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut writer = Writer::create(dir.path(), 0).unwrap();
+        writer.put("m.weight", DType::F32, &[7, 5], 0..34, &sample()[..136]).unwrap();
+        writer.finish().unwrap();
+        seal(dir.path(), 1, json!({})).unwrap();
+        let error = Reader::open(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("m.weight") && error.contains("missing"), "{error}");
+    }
+
+    #[test]
+    fn every_flipped_byte_of_every_file_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), &[0, 17, 35]);
+        for file in std::fs::read_dir(dir.path()).unwrap() {
+            let path = file.unwrap().path();
+            let sound = std::fs::read(&path).unwrap();
+            for at in (0..sound.len()).step_by(3) {
+                let mut damaged = sound.clone();
+                damaged[at] ^= 0x10;
+                std::fs::write(&path, &damaged).unwrap();
+                let whole = |r: &Reader| {
+                    r.facts()["step"] == 12 && r.read_all("m.weight").is_ok_and(|b| b == sample())
+                };
+                // white space in the manifest may change without changing what it says
+                assert!(
+                    Reader::open(dir.path()).is_err() || whole(&Reader::open(dir.path()).unwrap())
+                );
+            }
+            std::fs::write(&path, &sound[..sound.len() / 2]).unwrap();
+            assert!(Reader::open(dir.path()).is_err(), "truncated {}", path.display());
+            std::fs::write(&path, &sound).unwrap();
+        }
+        assert!(Reader::open(dir.path()).is_ok());
+    }
+
+    #[test]
+    fn another_version_or_format_is_said() {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), &[0, 35]);
+        let mut manifest = Manifest::read(dir.path(), FORMAT, VERSION).unwrap();
+        manifest.version = VERSION + 1;
+        manifest.write(dir.path()).unwrap();
+        assert!(Reader::open(dir.path()).unwrap_err().to_string().contains('2'));
+    }
+}

@@ -1,0 +1,305 @@
+//! Import and export of Hugging Face checkpoints: `config.json` and `model.safetensors`, in one
+//! file or in shards with an index. Names, shapes and bytes go out as they came in.
+//!
+//! Not our own checkpoints (`checkpoint.rs`), which hold the optimizer too and any division among
+//! ranks.
+
+use crate::Error;
+use crate::config::Config;
+use crate::memory::Capacity;
+use crate::model::Model;
+use crate::table::{Entry, Table};
+use crate::tensor_file::{self, Named, Stored, TensorFile};
+use quipu_math::{DType, Device};
+use quipu_mesh::Mesh;
+use quipu_store::atomic;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+const SINGLE: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+
+/// Largest file that is written before a checkpoint is divided into shards.
+pub const SHARD_BYTES: usize = 5_000_000_000;
+
+/// Small files beside the weights that belong to the model and are not ours to change.
+const COMPANIONS: [&str; 6] = [
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "tokenizer.model",
+];
+
+/// The weights of a checkpoint folder, checked against a parameter table.
+#[derive(Debug)]
+pub struct Import {
+    files: Vec<TensorFile>,
+    /// Which file holds which tensor.
+    home: BTreeMap<String, usize>,
+}
+
+impl Import {
+    /// Opens the weights in `folder` and holds them against `table`: every parameter is there, in
+    /// its shape, in a type that is read; nothing else is.
+    ///
+    /// # Errors
+    /// No weights, a damaged file, a tensor missing, too many or of another shape or type.
+    pub fn open(folder: &Path, table: &Table) -> Result<Import, Error> {
+        let paths = weight_files(folder)?;
+        let files: Vec<TensorFile> =
+            paths.iter().map(|path| TensorFile::open(path)).collect::<Result<_, _>>()?;
+        let mut home = BTreeMap::new();
+        for (i, file) in files.iter().enumerate() {
+            for name in file.names() {
+                if home.insert(name.to_string(), i).is_some() {
+                    let why = format!("tensor '{name}' stands in two files");
+                    return Err(Error::Corrupt { why }.in_file(file.path()));
+                }
+            }
+        }
+        let import = Import { files, home };
+        import.check(folder, table)?;
+        Ok(import)
+    }
+
+    fn check(&self, folder: &Path, table: &Table) -> Result<(), Error> {
+        for entry in table.entries() {
+            let Some(file) = self.home.get(&entry.name).map(|i| &self.files[*i]) else {
+                let (name, shape) = (entry.name.clone(), entry.shape.clone());
+                return Err(Error::Missing { name, shape }.in_file(folder));
+            };
+            let found = file.shape(&entry.name)?;
+            if found != entry.shape {
+                let (name, found) = (entry.name.clone(), found.to_vec());
+                let expected = entry.shape.clone();
+                return Err(Error::Shape { name, found, expected }.in_file(file.path()));
+            }
+            let found = file.dtype(&entry.name)?;
+            if !["F32", "F64", "BF16", "F16"].contains(&found.as_str()) {
+                return Err(Error::Dtype { name: entry.name.clone(), found }.in_file(file.path()));
+            }
+        }
+        for (name, file) in &self.home {
+            let known = table.by_name(name).is_some() || self.is_harmless(name, table)?;
+            if !known {
+                return Err(Error::Extra { name: name.clone() }.in_file(self.files[*file].path()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Old buffers that are computed anew, and a tied head stored beside the embedding it equals.
+    fn is_harmless(&self, name: &str, table: &Table) -> Result<bool, Error> {
+        if name.ends_with(".rotary_emb.inv_freq") {
+            return Ok(true);
+        }
+        let embedding = &table.entries()[0].name;
+        if name != "lm_head.weight" {
+            return Ok(false);
+        }
+        let bytes = |name: &str| self.files[self.home[name]].bytes(name);
+        Ok(bytes(name)? == bytes(embedding)?)
+    }
+
+    /// The elements of one parameter, widened.
+    ///
+    /// # Errors
+    /// A parameter of another table.
+    pub fn floats(&self, entry: &Entry) -> Result<Vec<f64>, Error> {
+        match self.home.get(&entry.name) {
+            Some(file) => self.files[*file].floats(&entry.name),
+            None => Err(Error::Missing { name: entry.name.clone(), shape: entry.shape.clone() }),
+        }
+    }
+}
+
+/// The files that hold the weights of a folder.
+fn weight_files(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let index = folder.join(INDEX);
+    if !index.exists() {
+        let single = folder.join(SINGLE);
+        return match single.exists() {
+            true => Ok(vec![single]),
+            false => Err(Error::NoWeights { folder: folder.into() }),
+        };
+    }
+    let text = std::fs::read_to_string(&index)
+        .map_err(|source| Error::Io { path: index.clone(), source })?;
+    let value: Value = serde_json::from_str(&text)
+        .map_err(|e| Error::NotJson { why: e.to_string() }.in_file(&index))?;
+    let corrupt = |why: String| Error::Corrupt { why }.in_file(&index);
+    let Some(map) = value.get("weight_map").and_then(Value::as_object) else {
+        return Err(corrupt("it has no object 'weight_map'".into()));
+    };
+    let mut files: Vec<PathBuf> = Vec::new();
+    for (tensor, file) in map {
+        // a file beside the index, and nowhere else
+        let name = file
+            .as_str()
+            .filter(|name| !name.contains(['/', '\\']) && name.ends_with(".safetensors"));
+        let Some(name) = name else {
+            return Err(corrupt(format!(
+                "tensor '{tensor}' stands in {file}, which is no file name here"
+            )));
+        };
+        files.push(folder.join(name));
+    }
+    files.sort();
+    files.dedup();
+    if files.is_empty() {
+        return Err(corrupt("its 'weight_map' is empty".into()));
+    }
+    Ok(files)
+}
+
+impl Model {
+    /// A model from a Hugging Face folder: configuration, memory, weights.
+    ///
+    /// # Errors
+    /// All of [`Config::load`], [`Model::new`] and [`Model::load`].
+    pub fn open(
+        folder: &Path,
+        device: Arc<dyn Device>,
+        mesh: Mesh,
+        capacity: Capacity,
+    ) -> Result<Model, Error> {
+        let config = Config::load(folder)?;
+        // damaged weights are said before memory is taken for them
+        let import = Import::open(folder, &Table::new(&config))?;
+        let mut model = Model::new(device, mesh, config, capacity)?;
+        model.take(&import)?;
+        Ok(model)
+    }
+
+    /// Reads the weights of a Hugging Face folder into this model.
+    ///
+    /// # Errors
+    /// As [`Import::open`]; the weights are then as before.
+    pub fn load(&mut self, folder: &Path) -> Result<(), Error> {
+        let import = Import::open(folder, &self.table)?;
+        self.take(&import)
+    }
+
+    fn take(&mut self, import: &Import) -> Result<(), Error> {
+        for entry in self.table.entries() {
+            let values = import.floats(entry)?;
+            self.device.write_floats(&self.weights.parameter(entry)?, &values)?;
+        }
+        Ok(())
+    }
+
+    /// Writes `config.json` and the weights into `folder`, in the element type that the
+    /// configuration names (`dtype`, `torch_dtype`; F32 where neither is there).
+    ///
+    /// # Errors
+    /// What the device or the file system reports.
+    pub fn save(&self, folder: &Path) -> Result<(), Error> {
+        self.save_sharded(folder, SHARD_BYTES)
+    }
+
+    /// As [`Model::save`], in files of at most `bytes` bytes of weights each where there is more.
+    ///
+    /// # Errors
+    /// As [`Model::save`].
+    pub fn save_sharded(&self, folder: &Path, bytes: usize) -> Result<(), Error> {
+        atomic::create_dir(folder)?;
+        let name = self.config.kept("dtype").or(self.config.kept("torch_dtype"));
+        let stored = Stored::named(name.and_then(Value::as_str));
+        let mut tensors: Vec<Named> =
+            self.table.entries().iter().map(|e| (e.name.clone(), e.shape.clone())).collect();
+        tensors.sort();
+        let shards = divide(&tensors, stored, bytes);
+        let read = |name: &str| self.read_weight(name);
+        atomic::write_bytes(&folder.join("config.json"), self.config.to_json().as_bytes())?;
+        if let [all] = &shards[..] {
+            return tensor_file::write(&folder.join(SINGLE), all, stored, read);
+        }
+        let mut map = Map::new();
+        for (i, shard) in shards.iter().enumerate() {
+            let file = format!("model-{:05}-of-{:05}.safetensors", i + 1, shards.len());
+            tensor_file::write(&folder.join(&file), shard, stored, read)?;
+            shard.iter().for_each(|(name, _)| drop(map.insert(name.clone(), json!(file))));
+        }
+        let index = json!({"metadata": {"total_size": total(&tensors, stored)}, "weight_map": map});
+        let text = serde_json::to_string_pretty(&index)
+            .map_err(|e| Error::NotJson { why: e.to_string() })?;
+        Ok(atomic::write_bytes(&folder.join(INDEX), text.as_bytes())?)
+    }
+
+    fn read_weight(&self, name: &str) -> Result<Vec<f32>, Error> {
+        let entry = self.table.by_name(name);
+        let entry = entry.ok_or_else(|| Error::Missing { name: name.into(), shape: Vec::new() })?;
+        Ok(self.device.read_f32(&self.weights.parameter(entry)?)?)
+    }
+}
+
+fn total(tensors: &[Named], stored: Stored) -> usize {
+    tensors.iter().map(|(_, shape)| shape.iter().product::<usize>() * stored.size()).sum()
+}
+
+/// Neighbouring tensors together while they fit; a tensor is never cut.
+fn divide(tensors: &[Named], stored: Stored, most: usize) -> Vec<Vec<Named>> {
+    let mut shards: Vec<Vec<Named>> = vec![Vec::new()];
+    let mut filled = 0;
+    for tensor in tensors {
+        let bytes = total(std::slice::from_ref(tensor), stored);
+        let last = shards.len() - 1;
+        if filled + bytes > most && !shards[last].is_empty() {
+            shards.push(Vec::new());
+            filled = 0;
+        }
+        filled += bytes;
+        let last = shards.len() - 1;
+        shards[last].push(tensor.clone());
+    }
+    shards
+}
+
+/// Copies the small files that belong to a checkpoint (generation settings, tokenizer) from one
+/// folder to another, where they exist.
+///
+/// # Errors
+/// What the file system reports.
+pub fn copy_companions(from: &Path, to: &Path) -> Result<(), Error> {
+    for name in COMPANIONS {
+        let path = from.join(name);
+        if path.exists() {
+            let bytes = std::fs::read(&path).map_err(|source| Error::Io { path, source })?;
+            atomic::write_bytes(&to.join(name), &bytes)?;
+        }
+    }
+    Ok(())
+}
+
+/// What a checkpoint folder holds, without loading it.
+#[derive(Debug)]
+pub struct Summary {
+    /// The architecture.
+    pub config: Config,
+    /// Number of parameters.
+    pub parameters: usize,
+    /// Bytes of weights on disk.
+    pub bytes: u64,
+    /// Bytes to hold the weights in `dtype`.
+    pub resident: usize,
+}
+
+/// Looks at a checkpoint folder: configuration, names and shapes.
+///
+/// # Errors
+/// As [`Config::load`] and [`Import::open`].
+pub fn look(folder: &Path, dtype: DType) -> Result<Summary, Error> {
+    let config = Config::load(folder)?;
+    let table = Table::new(&config);
+    Import::open(folder, &table)?;
+    let mut bytes = 0;
+    for path in weight_files(folder)? {
+        bytes += std::fs::metadata(&path).map_err(|source| Error::Io { path, source })?.len();
+    }
+    let (parameters, resident) = (table.parameters(), table.elements() * dtype.size());
+    Ok(Summary { config, parameters, bytes, resident })
+}
