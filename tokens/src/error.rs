@@ -9,6 +9,10 @@ pub enum Error {
     /// A file could not be read, or a durable write failed.
     #[error(transparent)]
     Store(#[from] quipu_store::Error),
+    /// Documents could not be read.
+    #[cfg(feature = "prepare")]
+    #[error(transparent)]
+    Documents(#[from] quipu_documents::Error),
     /// Ctrl-C.
     #[error("cancelled")]
     Cancelled(#[from] quipu_store::Cancelled),

@@ -8,6 +8,8 @@ pub mod chat;
 mod error;
 mod hugging_face;
 pub mod loader;
+#[cfg(feature = "prepare")]
+pub mod prepare;
 pub mod shard;
 pub mod special;
 pub mod split;

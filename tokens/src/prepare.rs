@@ -1,0 +1,697 @@
+//! Documents to token shards: trains the tokenizer, sets validation documents apart, encodes, and
+//! writes a folder with its manifest last. A finished folder is not made again; a killed run goes on
+//! at the shard it was writing; the bytes do not depend on the number of threads.
+//!
+//! Validation is chosen by a hash of the document's id, so a document keeps its side when the
+//! corpus grows. A chosen document that shares a span of 50 words with a training document is moved
+//! to training (nothing is lost), and so is each that shares one with a moved document. Spans are
+//! compared twice: as words between blanks, exactly, and as lower-case words without punctuation.
+//! Not here: which documents are worth reading (`corpus`), their form at rest (`documents`).
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+
+use quipu_documents::{Document, Reader};
+use quipu_store::{Cancel, Progress, atomic, checksum, manifest::Manifest, units::Units};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+
+use crate::loader::{FORMAT, FORMAT_VERSION};
+use crate::shard::ShardWriter;
+use crate::{Error, Tokenizer, bpe, special};
+
+/// Words of a span that no validation document may share with training.
+pub const SPAN: usize = 50;
+/// Bytes of text that are in memory at once.
+const BATCH_BYTES: usize = 16 << 20;
+/// Where there are few documents, this many are set apart for validation (a fifth at most).
+const FEW: f64 = 20.0;
+
+/// By what the loader can mix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Grouping {
+    /// The document's route: prose, code, mathematics.
+    Route,
+    /// The document's source as the corpus names it.
+    Source,
+}
+
+/// How documents become tokens.
+#[derive(Debug, Clone)]
+pub struct Preparation {
+    /// Ids of the tokenizer to be trained, special tokens included.
+    pub vocabulary: usize,
+    /// Special tokens among them.
+    pub specials: usize,
+    /// Ranks to extend; empty to train from nothing.
+    pub base: Vec<Vec<u8>>,
+    /// A tokenizer to use as it is, instead of training one.
+    pub tokenizer: Option<Tokenizer>,
+    /// Bytes of training text that the tokenizer learns from, at most about.
+    pub tokenizer_bytes: u64,
+    /// Share of the documents set apart for validation.
+    pub validation_share: f64,
+    /// Tokens after which a shard is closed.
+    pub shard_tokens: u64,
+    /// By what the loader can mix.
+    pub grouping: Grouping,
+}
+
+impl Default for Preparation {
+    fn default() -> Self {
+        Self {
+            vocabulary: 4096,
+            specials: 16,
+            base: Vec::new(),
+            tokenizer: None,
+            tokenizer_bytes: 64 << 20,
+            validation_share: 0.02,
+            shard_tokens: 1 << 24,
+            grouping: Grouping::Route,
+        }
+    }
+}
+
+/// What was made.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Ids of the tokenizer.
+    pub vocabulary: usize,
+    /// Documents, tokens and bytes of text of the training part.
+    pub train: Part,
+    /// The same of the validation part.
+    pub validation: Part,
+    /// Documents chosen for validation that went to training, because they share a span with it.
+    pub moved: u64,
+}
+
+/// Counts of one part.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// Documents with any text.
+    pub documents: u64,
+    /// Tokens, without those that mark begin and end of documents.
+    pub tokens: u64,
+    /// Bytes of text.
+    pub bytes: u64,
+    /// Shards.
+    pub shards: u64,
+}
+
+/// Makes `out` (tokenizer, shards, manifest) of the documents at `documents`, a folder or file of
+/// Parquet, unless it is there already with the same inputs and settings.
+///
+/// # Errors
+/// [`Error::Documents`] when documents cannot be read, [`Error::Prepare`] when there are none or
+/// none is left for validation, [`Error::Vocabulary`], [`Error::Store`], [`Error::Cancelled`].
+pub fn prepare(
+    documents: &Path,
+    out: &Path,
+    options: &Preparation,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<Summary, Error> {
+    if !(options.validation_share > 0.0 && options.validation_share < 1.0) {
+        let reason =
+            format!("validation share {}: expected above 0, below 1", options.validation_share);
+        return Err(Error::Prepare { reason });
+    }
+    let stage = stage_hash(documents, options)?;
+    if let Some(summary) = finished(out, &stage) {
+        return Ok(summary);
+    }
+    atomic::create_dir(out)?;
+    let stale = out.join(quipu_store::manifest::NAME);
+    if stale.exists() {
+        std::fs::remove_file(&stale).map_err(|e| quipu_store::Error::io("remove", &stale, e))?;
+    }
+    let job = Job { documents, out, options, units: Units::open(out, &stage)?, progress, cancel };
+    let split = job.split()?;
+    let tokenizer = job.tokenizer(&split)?;
+    let mut summary =
+        Summary { vocabulary: tokenizer.vocabulary(), moved: split.moved, ..Summary::default() };
+    summary.validation = job.encode(&tokenizer, "validation", &|d| split.is_validation(d))?;
+    summary.train = job.encode(&tokenizer, "train", &|d| !split.is_validation(d))?;
+    job.finish(&summary, &stage)?;
+    Ok(summary)
+}
+
+fn finished(out: &Path, stage: &str) -> Option<Summary> {
+    if !Manifest::exists(out) {
+        return None;
+    }
+    let manifest = Manifest::read_verified(out, FORMAT, FORMAT_VERSION).ok()?;
+    if manifest.facts["stage"].as_str() != Some(stage) {
+        return None;
+    }
+    serde_json::from_value(manifest.facts["summary"].clone()).ok()
+}
+
+/// Identifies inputs and settings.
+fn stage_hash(documents: &Path, options: &Preparation) -> Result<String, Error> {
+    let mut files: Vec<PathBuf> = Vec::new();
+    let manifest = documents.join(quipu_store::manifest::NAME);
+    if !documents.is_dir() {
+        files.push(documents.to_owned());
+    } else if manifest.exists() {
+        files.push(manifest);
+    } else {
+        let read = |source| Error::Read { path: documents.to_owned(), source };
+        for entry in std::fs::read_dir(documents).map_err(read)? {
+            let path = entry.map_err(read)?.path();
+            if path.extension().is_some_and(|e| e == "parquet") {
+                files.push(path);
+            }
+        }
+        files.sort();
+    }
+    let sums: Vec<String> =
+        files.iter().map(|f| checksum::xxh3_file(f)).collect::<Result<_, _>>()?;
+    let given = options.tokenizer.as_ref().map(|t| checksum::xxh3_bytes(t.to_json().as_bytes()));
+    let base = checksum::xxh3_bytes(&options.base.join(&b' '));
+    let text = json!([
+        FORMAT_VERSION,
+        sums,
+        given,
+        base,
+        options.vocabulary,
+        options.specials,
+        options.tokenizer_bytes,
+        options.validation_share,
+        options.shard_tokens,
+        options.grouping,
+    ]);
+    Ok(checksum::xxh3_bytes(text.to_string().as_bytes()))
+}
+
+struct Job<'a> {
+    documents: &'a Path,
+    out: &'a Path,
+    options: &'a Preparation,
+    units: Units,
+    progress: &'a dyn Progress,
+    cancel: &'a Cancel,
+}
+
+/// Which documents are validation.
+struct Split {
+    validation: BTreeSet<u128>,
+    moved: u64,
+    /// bytes of text in all
+    bytes: u64,
+}
+
+impl Split {
+    fn is_validation(&self, document: &Document) -> bool {
+        self.validation.contains(&document.id.0)
+    }
+}
+
+/// A number in [0, 1) that belongs to a document's id.
+fn draw(id: u128, salt: u64) -> f64 {
+    xxh3_64_with_seed(&id.to_le_bytes(), salt) as f64 / (u64::MAX as f64 + 1.0)
+}
+
+const VALIDATION: u64 = 0x7661_6c69_6461_7465;
+const VOCABULARY: u64 = 0x766f_6361_6275_6c61;
+
+impl Job<'_> {
+    /// Calls `each` with batches of documents that have text, in order, from number `from` on.
+    fn batches(
+        &self,
+        from: u64,
+        mut each: impl FnMut(Vec<Document>) -> Result<bool, Error>,
+    ) -> Result<(), Error> {
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        for document in Reader::open(self.documents)?
+            .filter(|d| d.as_ref().map_or(true, |d| !d.text.is_empty()))
+            .skip(from as usize)
+        {
+            let document = document?;
+            bytes += document.text.len();
+            batch.push(document);
+            if bytes >= BATCH_BYTES {
+                self.cancel.check()?;
+                if !each(std::mem::take(&mut batch))? {
+                    return Ok(());
+                }
+                bytes = 0;
+            }
+        }
+        self.cancel.check()?;
+        if !batch.is_empty() {
+            each(batch)?;
+        }
+        Ok(())
+    }
+
+    /// Chooses validation by hash, then moves to training what shares a span with it.
+    fn split(&self) -> Result<Split, Error> {
+        self.progress.begin("choosing validation documents", 0);
+        let (mut ids, mut bytes) = (Vec::new(), 0);
+        self.batches(0, |batch| {
+            ids.extend(batch.iter().map(|d| d.id.0));
+            bytes += batch.iter().map(|d| d.text.len() as u64).sum::<u64>();
+            Ok(true)
+        })?;
+        let chosen = choose(&ids, self.options.validation_share);
+        let (Some(chosen), true) = (chosen, ids.len() > 1) else {
+            let reason = format!(
+                "{} document(s) with text in {}; at least two are needed, one to learn from and \
+                 one to be measured on",
+                ids.len(),
+                self.documents.display()
+            );
+            return Err(Error::Prepare { reason });
+        };
+        let mut spans: HashMap<u64, Vec<u32>> = HashMap::new();
+        let mut candidates: Vec<(u128, Vec<u64>)> = Vec::new();
+        self.batches(0, |batch| {
+            let of = batch.par_iter().filter(|d| chosen.contains(&d.id.0));
+            candidates.extend(of.map(|d| (d.id.0, span_hashes(&d.text))).collect::<Vec<_>>());
+            Ok(true)
+        })?;
+        for (at, (_, hashes)) in candidates.iter().enumerate() {
+            hashes.iter().for_each(|h| spans.entry(*h).or_default().push(at as u32));
+        }
+        let mut moved: BTreeSet<u32> = BTreeSet::new();
+        self.batches(0, |batch| {
+            let hit = |d: &Document| {
+                span_hashes(&d.text)
+                    .iter()
+                    .filter_map(|h| spans.get(h))
+                    .flatten()
+                    .copied()
+                    .collect()
+            };
+            let training = batch.par_iter().filter(|d| !chosen.contains(&d.id.0));
+            moved.extend(training.map(hit).reduce(BTreeSet::new, |a, b| &a | &b));
+            self.progress.advance(batch.len() as u64);
+            Ok(true)
+        })?;
+        close(&mut moved, &candidates, &spans);
+        let kept = (0..).zip(&candidates).filter(|(at, _)| !moved.contains(at));
+        let validation: BTreeSet<u128> = kept.map(|(_, (id, _))| *id).collect();
+        if validation.is_empty() {
+            let reason = format!(
+                "all {} documents chosen for validation share {SPAN} words with training documents; \
+                 remove what repeats, or give more text",
+                candidates.len()
+            );
+            return Err(Error::Prepare { reason });
+        }
+        self.progress.finish(&format!(
+            "{} validation documents ({} moved to training)",
+            validation.len(),
+            moved.len()
+        ));
+        Ok(Split { validation, moved: moved.len() as u64, bytes })
+    }
+
+    /// The tokenizer: the one given, the one already written, or one trained on training text.
+    fn tokenizer(&self, split: &Split) -> Result<Tokenizer, Error> {
+        let path = self.out.join("tokenizer.json");
+        if self.units.is_done("tokenizer") {
+            return Tokenizer::load(&path);
+        }
+        let tokenizer = match &self.options.tokenizer {
+            Some(given) => given.clone(),
+            None => {
+                self.progress.begin("training the tokenizer", 0);
+                let share = self.options.tokenizer_bytes as f64 / split.bytes.max(1) as f64;
+                let mut counts = bpe::Counts::default();
+                self.batches(0, |batch| {
+                    let of = batch
+                        .iter()
+                        .filter(|d| !split.is_validation(d) && draw(d.id.0, VOCABULARY) < share);
+                    counts.add(&of.map(|d| d.text.as_str()).collect::<Vec<_>>())?;
+                    Ok(true)
+                })?;
+                let training = bpe::Training {
+                    vocabulary: self.options.vocabulary,
+                    specials: self.options.specials.max(special::FIXED),
+                    base: self.options.base.clone(),
+                };
+                let trained = bpe::train(&counts, &training, self.cancel)?;
+                self.progress.finish(&format!("{} tokens", trained.vocabulary()));
+                trained
+            }
+        };
+        tokenizer.save(&path)?;
+        self.units.commit("tokenizer", json!({"vocabulary": tokenizer.vocabulary()}))?;
+        Ok(tokenizer)
+    }
+
+    /// Writes the shards of one part; goes on behind the last that was committed.
+    fn encode(
+        &self,
+        tokenizer: &Tokenizer,
+        part: &str,
+        belongs: &(dyn Fn(&Document) -> bool + Sync),
+    ) -> Result<Part, Error> {
+        if let Some(done) = self.units.facts(part) {
+            return serde_json::from_value(done).map_err(|e| Error::Prepare {
+                reason: format!("{}: {e}; delete the folder", self.out.display()),
+            });
+        }
+        self.progress.begin(&format!("encoding {part}"), 0);
+        let mut writing = Writing::resume(self, tokenizer, part)?;
+        self.batches(writing.next, |batch| {
+            let texts: Vec<&str> =
+                batch.iter().map(|d| if belongs(d) { d.text.as_str() } else { "" }).collect();
+            let encoded = tokenizer.encode_batch(&texts)?;
+            for (document, tokens) in batch.iter().zip(encoded) {
+                writing.push(document, &tokens)?;
+            }
+            self.progress.advance(batch.len() as u64);
+            Ok(true)
+        })?;
+        writing.close()?;
+        let total = writing.total;
+        self.units.commit(part, json!(total))?;
+        self.progress.finish(&format!("{} {part} tokens", total.tokens));
+        Ok(total)
+    }
+
+    fn finish(&self, summary: &Summary, stage: &str) -> Result<(), Error> {
+        let mut manifest = Manifest::new(FORMAT, FORMAT_VERSION);
+        manifest.add(self.out, "tokenizer.json")?;
+        for (part, counts) in [("train", summary.train), ("validation", summary.validation)] {
+            for shard in 0..counts.shards {
+                manifest.add(self.out, &format!("{part}-{shard:05}.tokens"))?;
+            }
+        }
+        manifest.facts = json!({"stage": stage, "summary": summary});
+        Ok(manifest.write(self.out)?)
+    }
+}
+
+/// The shards of one part while they are written.
+struct Writing<'a> {
+    job: &'a Job<'a>,
+    part: &'a str,
+    vocabulary: u32,
+    fingerprint: u64,
+    shard: ShardWriter,
+    bytes: u64,
+    /// documents (of both parts) that stand before the next
+    next: u64,
+    total: Part,
+}
+
+impl<'a> Writing<'a> {
+    fn resume(job: &'a Job<'a>, tokenizer: &Tokenizer, part: &'a str) -> Result<Self, Error> {
+        let path = job.out.join("tokenizer.json");
+        let json = std::fs::read(&path).map_err(|source| Error::Read { path, source })?;
+        let (vocabulary, fingerprint) = (tokenizer.vocabulary() as u32, xxh3_64(&json));
+        let shard = ShardWriter::new(vocabulary, fingerprint);
+        let mut writing = Self {
+            job,
+            part,
+            vocabulary,
+            fingerprint,
+            shard,
+            bytes: 0,
+            next: 0,
+            total: Part::default(),
+        };
+        while let Some(facts) = job.units.facts(&writing.name()) {
+            writing.next = facts["next"].as_u64().unwrap_or(0);
+            writing.total = serde_json::from_value(facts["total"].clone()).unwrap_or_default();
+        }
+        Ok(writing)
+    }
+
+    fn name(&self) -> String {
+        format!("{}-{:05}.tokens", self.part, self.total.shards)
+    }
+
+    fn push(&mut self, document: &Document, tokens: &[u32]) -> Result<(), Error> {
+        self.next += 1;
+        if tokens.is_empty() {
+            return Ok(());
+        }
+        let source = match self.job.options.grouping {
+            Grouping::Route => document.route.name(),
+            Grouping::Source => document.source.as_str(),
+        };
+        self.shard.push(document.id.0, source, document.text.len() as u64, tokens);
+        self.bytes += document.text.len() as u64;
+        if self.shard.tokens() >= self.job.options.shard_tokens { self.close() } else { Ok(()) }
+    }
+
+    /// Writes and commits the shard at hand, if it has documents.
+    fn close(&mut self) -> Result<(), Error> {
+        if self.shard.documents() == 0 {
+            return Ok(());
+        }
+        let name = self.name();
+        let empty = ShardWriter::new(self.vocabulary, self.fingerprint);
+        let shard = std::mem::replace(&mut self.shard, empty);
+        self.total.documents += shard.documents();
+        self.total.tokens += shard.tokens();
+        self.total.bytes += std::mem::take(&mut self.bytes);
+        self.total.shards += 1;
+        shard.write(&self.job.out.join(&name))?;
+        let facts = json!({"next": self.next, "total": self.total});
+        Ok(self.job.units.commit(&name, facts)?)
+    }
+}
+
+/// The ids below the share by their hash; where that leaves nothing, the one with the least hash.
+fn choose(ids: &[u128], share: f64) -> Option<BTreeSet<u128>> {
+    let share = share.max((FEW / ids.len().max(1) as f64).min(0.2));
+    let chosen: BTreeSet<u128> =
+        ids.iter().copied().filter(|id| draw(*id, VALIDATION) < share).collect();
+    if !chosen.is_empty() && chosen.len() < ids.len() {
+        return Some(chosen);
+    }
+    let least = ids
+        .iter()
+        .copied()
+        .min_by(|a, b| draw(*a, VALIDATION).total_cmp(&draw(*b, VALIDATION)).then(a.cmp(b)));
+    least.map(|id| BTreeSet::from([id]))
+}
+
+/// Adds to `moved` every candidate that shares a span with a moved one.
+fn close(
+    moved: &mut BTreeSet<u32>,
+    candidates: &[(u128, Vec<u64>)],
+    spans: &HashMap<u64, Vec<u32>>,
+) {
+    let mut open: Vec<u32> = moved.iter().copied().collect();
+    while let Some(at) = open.pop() {
+        for hash in &candidates[at as usize].1 {
+            for &other in spans.get(hash).map(Vec::as_slice).unwrap_or_default() {
+                if moved.insert(other) {
+                    open.push(other);
+                }
+            }
+        }
+    }
+}
+
+/// Hashes of every span of [`SPAN`] words, in both ways of reading words.
+fn span_hashes(text: &str) -> Vec<u64> {
+    let exact: Vec<u64> = text.split_whitespace().map(|w| xxh3_64(w.as_bytes())).collect();
+    let mut plain: Vec<u64> = Vec::with_capacity(exact.len());
+    let mut word = String::new();
+    for c in text.chars().chain([' ']) {
+        // Scripts written without blanks: each character is a word.
+        let alone = c >= '\u{2e80}' && c.is_alphanumeric();
+        if c.is_alphanumeric() && !alone {
+            word.extend(c.to_lowercase());
+            continue;
+        }
+        if !word.is_empty() {
+            plain.push(xxh3_64_with_seed(word.as_bytes(), 1));
+            word.clear();
+        }
+        if alone {
+            plain.push(u64::from(u32::from(c)).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+        }
+    }
+    let mut hashes = windows(&exact);
+    hashes.extend(windows(&plain));
+    hashes.sort_unstable();
+    hashes.dedup();
+    hashes
+}
+
+/// A rolling polynomial hash over every window of [`SPAN`] words.
+fn windows(words: &[u64]) -> Vec<u64> {
+    const BASE: u64 = 0xD6E8_FEB8_6659_FD93;
+    if words.len() < SPAN {
+        return Vec::new();
+    }
+    let top = (0..SPAN).fold(1_u64, |power, _| power.wrapping_mul(BASE));
+    let add = |hash: u64, word: u64| hash.wrapping_mul(BASE).wrapping_add(word);
+    let mut hash = words[..SPAN].iter().fold(0, |h, w| add(h, *w));
+    let mut out = vec![hash];
+    for (old, new) in words.iter().zip(&words[SPAN..]) {
+        hash = add(hash, *new).wrapping_sub(old.wrapping_mul(top));
+        out.push(hash);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Sequential, Tokens};
+    use quipu_documents::{Id, Route, write_file};
+    use quipu_store::progress;
+
+    fn words(seed: u64, count: usize) -> String {
+        let draw = |i: usize| crate::loader::mix(seed, i as u64) % 5000;
+        (0..count).map(|i| format!("w{}", draw(i))).collect::<Vec<_>>().join(" ")
+    }
+
+    fn document(n: u128, text: String) -> Document {
+        let route = if n.is_multiple_of(4) { Route::Code } else { Route::Prose };
+        Document { id: Id(n), text, route, ..Document::default() }
+    }
+
+    fn corpus() -> Vec<Document> {
+        (0..300).map(|n| document(n, words(n as u64, 80))).collect()
+    }
+
+    fn options() -> Preparation {
+        Preparation { vocabulary: 600, shard_tokens: 9000, ..Preparation::default() }
+    }
+
+    fn run(dir: &Path, documents: &[Document], options: &Preparation) -> Result<Summary, Error> {
+        let input = dir.join("documents.parquet");
+        write_file(&input, documents).unwrap();
+        let out = dir.join("tokens");
+        prepare(&input, &out, options, &*progress::silent(), &Cancel::new())
+    }
+
+    fn bytes_of(dir: &Path) -> Vec<(String, Vec<u8>)> {
+        let mut files: Vec<_> = std::fs::read_dir(dir.join("tokens"))
+            .unwrap()
+            .map(|e| e.unwrap().path())
+            .filter(|p| !p.ends_with("units.jsonl"))
+            .map(|p| (p.file_name().unwrap().to_string_lossy().into(), std::fs::read(&p).unwrap()))
+            .collect();
+        files.sort();
+        files
+    }
+
+    #[test]
+    fn parts_cover_the_documents_and_decode_to_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let documents = corpus();
+        let summary = run(dir.path(), &documents, &options()).unwrap();
+        let tokens = Tokens::open(&dir.path().join("tokens")).unwrap();
+        assert_eq!(summary.train.documents + summary.validation.documents, 300);
+        assert!(summary.train.shards > 1 && summary.validation.documents > 5, "{summary:?}");
+        let mut seen = BTreeSet::new();
+        for shard in tokens.train.iter().chain(tokens.validation.iter()) {
+            for i in 0..shard.documents() {
+                let entry = shard.document(i);
+                let mut ids = Vec::new();
+                shard.read(entry.start..entry.start + entry.tokens, &mut ids);
+                let text = &documents[entry.id as usize].text;
+                assert_eq!(&tokens.tokenizer.decode(&ids), text);
+                assert_eq!(entry.bytes, text.len() as u64);
+                assert!(seen.insert(entry.id));
+            }
+        }
+        assert_eq!(seen.len(), 300);
+        let rows = Sequential::new(&tokens.tokenizer, tokens.validation, 64).unwrap();
+        assert_eq!(rows.bytes(), summary.validation.bytes);
+    }
+
+    #[test]
+    fn a_finished_folder_is_kept_and_a_killed_one_goes_on_to_the_same_bytes() {
+        let dir = tempfile::tempdir().unwrap();
+        let documents = corpus();
+        let first = run(dir.path(), &documents, &options()).unwrap();
+        let whole = bytes_of(dir.path());
+        assert_eq!(run(dir.path(), &documents, &options()).unwrap(), first);
+        // As after a kill: no manifest, the journal cut at each of its lines.
+        let journal = dir.path().join("tokens/units.jsonl");
+        let lines = std::fs::read_to_string(&journal).unwrap();
+        for keep in 1..lines.lines().count() {
+            std::fs::remove_file(dir.path().join("tokens/manifest.json")).unwrap();
+            let cut: String = lines.lines().take(keep).map(|l| format!("{l}\n")).collect();
+            std::fs::write(&journal, cut).unwrap();
+            assert_eq!(run(dir.path(), &documents, &options()).unwrap(), first);
+            assert!(bytes_of(dir.path()) == whole, "after {keep} lines");
+        }
+    }
+
+    #[test]
+    fn any_number_of_threads_gives_the_same_bytes() {
+        let documents = corpus();
+        let with = |threads: usize| {
+            let dir = tempfile::tempdir().unwrap();
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| run(dir.path(), &documents, &options())).unwrap();
+            bytes_of(dir.path())
+        };
+        assert!(with(1) == with(5));
+    }
+
+    #[test]
+    fn shared_spans_move_to_training_with_all_they_touch() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut documents = corpus();
+        let ids: Vec<u128> = documents.iter().map(|d| d.id.0).collect();
+        let chosen: Vec<u128> = choose(&ids, 0.02).unwrap().into_iter().collect();
+        let training = ids.iter().copied().find(|id| !chosen.contains(id)).unwrap();
+        // The first shares 50 words with training, in other case and with other marks; the second
+        // shares 50 with the first; the third shares 49 with training.
+        let (one, two, three) = (chosen[0] as usize, chosen[1] as usize, chosen[2] as usize);
+        let span = words(7_000, 50).replace(' ', ", ").to_uppercase();
+        documents[training as usize].text += &format!(" {} {}", words(7_000, 50), words(9_000, 49));
+        let link = words(8_000, 50);
+        documents[one].text += &format!(" ({span}) {link}");
+        documents[two].text += &format!("\n{link}");
+        documents[three].text += &format!(" {}", words(9_000, 49));
+        let summary = run(dir.path(), &documents, &options()).unwrap();
+        assert_eq!(summary.moved, 2);
+        let tokens = Tokens::open(&dir.path().join("tokens")).unwrap();
+        let validation: BTreeSet<u128> = tokens
+            .validation
+            .iter()
+            .flat_map(|s| (0..s.documents()).map(|i| s.document(i).id))
+            .collect();
+        assert!(!validation.contains(&chosen[0]) && !validation.contains(&chosen[1]));
+        assert!(validation.contains(&chosen[2]));
+    }
+
+    #[test]
+    fn clear_errors() {
+        let check = |documents: &[Document], options: &Preparation, says: &str| {
+            let dir = tempfile::tempdir().unwrap();
+            let error = run(dir.path(), documents, options).unwrap_err().to_string();
+            assert!(error.contains(says), "{error}");
+            assert!(!dir.path().join("tokens/manifest.json").exists());
+        };
+        check(&[], &options(), "0 document(s) with text");
+        check(&[document(1, "one".to_owned())], &options(), "at least two");
+        let same: Vec<Document> = (0..40).map(|n| document(n, words(1, 60))).collect();
+        check(&same, &options(), "share 50 words");
+        let small = Preparation { vocabulary: 100, ..options() };
+        check(&corpus(), &small, "vocabulary of 100");
+        let share = Preparation { validation_share: f64::NAN, ..options() };
+        check(&corpus(), &share, "validation share NaN");
+    }
+
+    #[test]
+    fn one_flipped_byte_is_an_error_with_its_file() {
+        let dir = tempfile::tempdir().unwrap();
+        run(dir.path(), &corpus(), &options()).unwrap();
+        let path = dir.path().join("tokens/train-00000.tokens");
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[900] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        let error = Tokens::open(&dir.path().join("tokens")).unwrap_err().to_string();
+        assert!(error.contains("train-00000.tokens"), "{error}");
+    }
+}
