@@ -3,9 +3,10 @@
 //! encoder, special tokens.
 //!
 //! A candidate is a string of bytes, not a pair: its count is the number of places where two
-//! neighbouring tokens join to it, whichever way. That is how merging by rank reads a vocabulary, so
-//! the words as training leaves them are what the encoder makes of them. Ties go to the string that
-//! is smaller byte by byte; the result depends on the texts alone, not on threads or hash order.
+//! neighbouring tokens join to it, whichever way. That is how merging by rank reads a vocabulary,
+//! so the words as training leaves them are what the encoder makes of them. Ties go to the string
+//! that is smaller byte by byte; the result depends on the texts alone, not on threads or hash
+//! order.
 
 use std::collections::{BTreeSet, BinaryHeap, HashMap};
 use std::sync::Arc;
@@ -108,7 +109,7 @@ pub fn train(counts: &Counts, training: &Training, cancel: &Cancel) -> Result<To
         if !trainer.step() {
             break;
         }
-        if trainer.tokens.len() % 256 == 0 {
+        if trainer.tokens.len().is_multiple_of(256) {
             cancel.check()?;
         }
     }

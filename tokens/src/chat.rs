@@ -168,7 +168,8 @@ pub(crate) const JINJA: &str = "{{ bos_token }}{% for message in messages %}\
 {% set role = 'ipython' if message['role'] == 'tool' else message['role'] %}\
 {{ '<|start_header_id|>' + role + '<|end_header_id|>\\n\\n' + message['content'] | trim }}\
 {{ '<|eom_id|>' if message['continues'] else '<|eot_id|>' }}{% endfor %}\
-{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}{% endif %}";
+{% if add_generation_prompt %}\
+{{ '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}{% endif %}";
 
 #[cfg(test)]
 mod tests {

@@ -1,7 +1,7 @@
 //! Hugging Face's `tokenizer.json`, read and written: byte-level BPE as Llama 3's own file has it,
 //! with `ignore_merges`. A file that asks for something else (a normalizer, another model, an
 //! unknown split) is refused by the name of what it asks for, since dropping it silently would give
-//! other ids. Not here: `tokenizer_config.json`'s many switches beyond what a tool needs to open it.
+//! other ids. Not here: the many switches of `tokenizer_config.json` beyond what a tool needs.
 
 use std::path::Path;
 
@@ -268,7 +268,7 @@ fn pattern(pre: &Value) -> Result<String, String> {
         }
         _ => {
             return Err(format!(
-                "its pre_tokenizer {pre} is not supported; expected a Split by a regex and ByteLevel"
+                "its pre_tokenizer {pre} is not supported; expected Split by a regex, then ByteLevel"
             ));
         }
     };
@@ -287,7 +287,7 @@ mod tests {
     fn trained() -> Tokenizer {
         let texts = [
             "It was the best of times, it was the worst of times; it was the age of wisdom.",
-            "Είναι η εποχή της σοφίας, είναι η εποχή της ανοησίας.\n\nfn main() {\n    let x = 1;\n}",
+            "Είναι η εποχή της σοφίας, είναι η εποχή της ανοησίας.\n\nfn main() {\n    1;\n}",
             "それは最良の時代であり、最悪の時代でもあった。それは最良の",
         ];
         let training = bpe::Training { vocabulary: 360, specials: 16, base: Vec::new() };

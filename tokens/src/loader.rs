@@ -545,7 +545,7 @@ fn spread(quotas: &[u64]) -> Vec<(usize, u64)> {
         .collect()
 }
 
-/// A counter-based generator: one 64-bit draw for a key and a counter (SplitMix64's finisher, twice).
+/// A counter-based generator: one 64-bit draw for a key and a counter (SplitMix64's finisher).
 pub(crate) fn mix(key: u64, counter: u64) -> u64 {
     let finish = |mut z: u64| {
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);

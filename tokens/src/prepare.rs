@@ -1,6 +1,6 @@
 //! Documents to token shards: trains the tokenizer, sets validation documents apart, encodes, and
-//! writes a folder with its manifest last. A finished folder is not made again; a killed run goes on
-//! at the shard it was writing; the bytes do not depend on the number of threads.
+//! writes a folder with its manifest last. A finished folder is not made again; a killed run goes
+//! on at the shard it was writing; the bytes do not depend on the number of threads.
 //!
 //! Validation is chosen by a hash of the document's id, so a document keeps its side when the
 //! corpus grows. A chosen document that shares a span of 50 words with a training document is moved
@@ -297,7 +297,7 @@ impl Job<'_> {
         let validation: BTreeSet<u128> = kept.map(|(_, (id, _))| *id).collect();
         if validation.is_empty() {
             let reason = format!(
-                "all {} documents chosen for validation share {SPAN} words with training documents; \
+                "all {} documents chosen for validation share {SPAN} words with training ones; \
                  remove what repeats, or give more text",
                 candidates.len()
             );

@@ -10,7 +10,10 @@ use tokenizers::tokenizer::SplitDelimiterBehavior;
 use crate::Error;
 
 /// Llama 3's split pattern.
-pub const LLAMA3_PATTERN: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+pub const LLAMA3_PATTERN: &str = concat!(
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}",
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+);
 /// GPT-2's split pattern, which `ByteLevel` with `use_regex` stands for.
 pub(crate) const GPT2_PATTERN: &str =
     r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
@@ -85,7 +88,7 @@ pub(crate) fn native(pattern: &str) -> Result<Split, Error> {
     .map_err(|e| refuse(e.to_string()))?;
     if split.grammar().is_none() {
         return Err(refuse(format!(
-            "the split pattern {pattern:?} is none of those known (GPT-2, Llama 3 and its kin, o200k, tekken)"
+            "the split pattern {pattern:?} is none of those known (GPT-2, Llama 3, o200k, tekken)"
         )));
     }
     Ok(split)

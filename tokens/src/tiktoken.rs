@@ -113,7 +113,7 @@ fn encode(bytes: &[u8]) -> String {
 
 /// `None` for anything but padded base64 as [`encode`] writes it.
 fn decode(text: &[u8]) -> Option<Vec<u8>> {
-    if text.len() % 4 != 0 {
+    if !text.len().is_multiple_of(4) {
         return None;
     }
     let mut out = Vec::with_capacity(text.len() / 4 * 3);
