@@ -98,6 +98,18 @@ pub enum Error {
     /// Whoever watches the run, or brings its data, reports a failure.
     #[error("{0}")]
     Outside(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// From the device.
+    #[error(transparent)]
+    Math(#[from] quipu_math::Error),
+    /// From the mesh.
+    #[error(transparent)]
+    Mesh(#[from] quipu_mesh::Error),
+    /// From the model.
+    #[error(transparent)]
+    Model(#[from] quipu_model::Error),
+    /// From the tokens.
+    #[error(transparent)]
+    Tokens(#[from] quipu_tokens::Error),
     /// From the store.
     #[error(transparent)]
     Store(#[from] quipu_store::Error),

@@ -2,13 +2,23 @@
 //! checkpoints and its recovery.
 //!
 //! This crate does not know generation, dialogues, benchmarks or HTTP: who watches a run hands in
-//! a `Watch`, who trains on something else than packed documents an `Objective`.
+//! a [`Watch`], who learns from something else than packed documents an [`Objective`].
 
+pub mod bench;
 mod error;
+pub mod folder;
 pub mod metrics;
+pub mod objective;
+pub mod optimizer;
 pub mod recipe;
 pub mod schedule;
+pub mod step;
+pub mod watch;
 
 pub use error::Error;
+pub use objective::{NextToken, Objective, Samples};
+pub use optimizer::Optimizer;
 pub use recipe::Recipe;
 pub use schedule::Schedule;
+pub use step::Learner;
+pub use watch::Watch;

@@ -138,6 +138,15 @@ pub fn comparable(path: &Path) -> Result<String, Error> {
     Ok(text)
 }
 
+/// Highest resident memory of this process so far, MiB; 0 where the system does not say.
+#[must_use]
+pub fn peak_memory_mib() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|rest| rest.trim().trim_end_matches("kB").trim().parse::<f64>().ok());
+    kib.unwrap_or(0.0) / 1024.0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,0 +1,198 @@
+//! The benchmark step: a training step of a small Llama on random tokens, the twin of the PyTorch
+//! script that it is held against. Not a training run: one batch, again and again.
+
+use crate::objective::{NextToken, Packed, Samples};
+use crate::step::Learner;
+use crate::watch::Outside;
+use crate::{Error, Recipe};
+use quipu_math::Device;
+use quipu_mesh::Mesh;
+use quipu_model::{Capacity, Config, Model, Sizes, Table};
+use serde::Serialize;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Sizes of the benchmark model and its batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bench {
+    /// Vocabulary.
+    pub vocab: usize,
+    /// Width.
+    pub dim: usize,
+    /// Layers.
+    pub layers: usize,
+    /// Query heads.
+    pub heads: usize,
+    /// Key-value heads.
+    pub kv_heads: usize,
+    /// Width of the feed-forward.
+    pub ffn: usize,
+    /// Tokens of a row.
+    pub seq: usize,
+    /// Rows of a step.
+    pub batch: usize,
+    /// Steps that are timed, after three that are not.
+    pub steps: usize,
+}
+
+impl Default for Bench {
+    /// 12.6 million parameters, 2,048 tokens a step.
+    fn default() -> Self {
+        Self {
+            vocab: 4096,
+            dim: 384,
+            layers: 6,
+            heads: 6,
+            kv_heads: 2,
+            ffn: 1024,
+            seq: 256,
+            batch: 8,
+            steps: 20,
+        }
+    }
+}
+
+/// What was measured.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Timing {
+    /// The device's arithmetic.
+    pub mode: String,
+    /// Parameters.
+    pub params: usize,
+    /// Tokens per second, median of the timed steps.
+    pub tokens_per_s: f64,
+    /// Of the fastest step.
+    pub tokens_per_s_best: f64,
+    /// Highest resident memory of the process, MiB.
+    pub peak_rss_mib: f64,
+    /// Loss of the last step, nats.
+    pub loss: f64,
+    /// Floating-point operations of a token.
+    pub flop_per_token: f64,
+    /// Those operations per second at the median step: divided by the machine's ceiling, its share.
+    pub flop_per_s: f64,
+}
+
+/// Floating-point operations of one trained token: 6 for each parameter that is multiplied (not
+/// the input embedding, not norms), and for causal attention 6·L·S·D with D the width of all
+/// query heads. Recomputation and padding do not count.
+#[must_use]
+pub fn flop_per_token(config: &Config, length: usize) -> f64 {
+    let table = Table::new(config);
+    let all: usize = table.entries().iter().filter(|e| e.rows > 1).map(|e| e.elements()).sum();
+    // Tied embeddings are multiplied once, as the head; an untied input embedding is only read.
+    let read = if config.tied { 0 } else { config.vocab_size * config.hidden_size };
+    let attention = config.layers * length * config.query_width();
+    6.0 * (all - read) as f64 + 6.0 * attention as f64
+}
+
+/// Rows of random tokens, the same ones in every step.
+struct Random {
+    bench: Bench,
+}
+
+impl Samples for Random {
+    fn sample(&self, index: u64) -> Result<Packed, Outside> {
+        let (length, vocab) = (self.bench.seq as u64, self.bench.vocab as u64);
+        let row = index % self.bench.batch as u64;
+        // A linear congruence over (row, column); only its spread matters here.
+        let draw = |i: u64| {
+            let x = (row * (length + 1) + i).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            ((x ^ (x >> 29)) % vocab) as u32
+        };
+        Ok(Packed {
+            tokens: (0..length).map(draw).collect(),
+            targets: (1..=length).map(draw).collect(),
+            positions: (0..length as u32).collect(),
+            starts: vec![0; length as usize],
+            weights: vec![1.0; length as usize],
+            pieces: Vec::new(),
+        })
+    }
+
+    fn identity(&self) -> String {
+        "random".into()
+    }
+}
+
+impl Bench {
+    /// The model's configuration.
+    ///
+    /// # Errors
+    /// Sizes that make no model.
+    pub fn config(&self) -> Result<Config, Error> {
+        Ok(Config::new(Sizes {
+            vocab_size: self.vocab,
+            hidden_size: self.dim,
+            intermediate_size: self.ffn,
+            layers: self.layers,
+            heads: self.heads,
+            kv_heads: self.kv_heads,
+            max_positions: self.seq,
+            tied: false,
+        })?)
+    }
+
+    fn recipe(&self) -> Recipe {
+        Recipe {
+            sequence_length: self.seq,
+            batch_tokens: self.seq * self.batch,
+            micro_batch_tokens: self.seq * self.batch,
+            steps: self.steps as u64 + 3,
+            peak_lr: 1e-3,
+            floor_lr: 1e-3,
+            warm_up: 0,
+            ..Recipe::default()
+        }
+    }
+}
+
+/// Runs the benchmark on `device`.
+///
+/// # Errors
+/// Sizes that make no model; what the device reports.
+pub fn run(device: Arc<dyn Device>, bench: Bench) -> Result<Timing, Error> {
+    let (config, recipe) = (bench.config()?, bench.recipe());
+    let capacity = Capacity::training(&*device, recipe.micro_batch_tokens);
+    let mode = device.arithmetic();
+    let mut model = Model::new(device, Mesh::one(), config.clone(), capacity)?;
+    model.init(0)?;
+    let mut learner = Learner::new(model)?;
+    let samples = Random { bench };
+    let objective = NextToken { samples: &samples, validation: None, token_bytes: None };
+    let (mut seconds, mut loss) = (Vec::new(), 0.0);
+    for step in 0..recipe.steps {
+        let start = Instant::now();
+        loss = learner.step(&objective, &recipe, step)?.outcome.loss;
+        seconds.push(start.elapsed().as_secs_f64());
+    }
+    let timed = &mut seconds[3..];
+    timed.sort_by(f64::total_cmp);
+    let (median, best) = (timed[timed.len() / 2], timed[0]);
+    let flop_per_token = flop_per_token(&config, bench.seq);
+    let tokens = recipe.batch_tokens as f64;
+    Ok(Timing {
+        mode,
+        params: learner.model.table().parameters(),
+        tokens_per_s: tokens / median,
+        tokens_per_s_best: tokens / best,
+        peak_rss_mib: crate::metrics::peak_memory_mib(),
+        loss,
+        flop_per_token,
+        flop_per_s: flop_per_token * tokens / median,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flop_of_the_benchmark_model() {
+        // 12,588,000-odd parameters less 4,096 × 384 of the input embedding and 13 norms, ×6, and
+        // 6 layers × 256 tokens × 384 columns, ×6.
+        let multiplied = 4096 * 384 + 6 * (384 * 384 * 2 + 2 * 128 * 384 + 3 * 1024 * 384);
+        let expected = 6.0 * (multiplied + 6 * 256 * 384) as f64;
+        assert_eq!(flop_per_token(&Bench::default().config().unwrap(), 256), expected);
+    }
+}

@@ -1,0 +1,280 @@
+//! What a step learns from. Pre-training and fine-tuning predict the next token of packed samples
+//! ([`NextToken`]); preference optimisation is another objective of the same loop. Not the data's
+//! order on disk, not the optimizer.
+//!
+//! The loss is the mean over the target tokens of the whole batch, over all ranks and
+//! micro-batches: the count is made global before the first backward, so that no rank's or
+//! micro-batch's short rows weigh more than others (the sum of means is not the mean).
+
+use crate::metrics::Validation;
+use crate::watch::Outside;
+use crate::{Error, Recipe};
+use quipu_mesh::placement::Sum;
+use quipu_mesh::{Axis, Mesh, Use};
+use quipu_model::{Config, MicroBatch, Model};
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+/// A row of packed tokens: all vectors have one entry a token.
+pub use quipu_tokens::Packed;
+
+/// Where samples come from: a pure function of the index, so that order, ranks and resuming need
+/// no state but a number.
+pub trait Samples: Sync {
+    /// The sample of that number, of the run's sequence length. Every index is valid: a source of
+    /// a finite number of samples starts again, in another order.
+    ///
+    /// # Errors
+    /// Whatever the source cannot read.
+    fn sample(&self, index: u64) -> Result<Packed, Outside>;
+
+    /// What distinguishes this data from other data: two sources with equal identity give equal
+    /// samples.
+    fn identity(&self) -> String;
+}
+
+/// What a step's forward and backward gave, over the whole batch.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Outcome {
+    /// The loss whose gradient lies in the model: nats.
+    pub loss: f64,
+    /// Target tokens.
+    pub tokens: u64,
+    /// Further figures, by name.
+    pub more: BTreeMap<String, f64>,
+}
+
+/// What a step learns.
+pub trait Objective: Sync {
+    /// Adds the gradients of this rank's share of the step's loss to the model's. `step` counts
+    /// from 0. Figures returned are equal on all ranks.
+    ///
+    /// # Errors
+    /// What the data, the device or the mesh report; [`Error::NothingToLearn`].
+    fn accumulate(
+        &self,
+        model: &mut Model,
+        mesh: &Mesh,
+        recipe: &Recipe,
+        step: u64,
+    ) -> Result<Outcome, Error>;
+
+    /// Loss on data that is held out, where there is such.
+    ///
+    /// # Errors
+    /// As [`Objective::accumulate`].
+    fn validate(
+        &self,
+        model: &mut Model,
+        mesh: &Mesh,
+        recipe: &Recipe,
+    ) -> Result<Option<Validation>, Error>;
+
+    /// What a resumed run must share with the run that wrote the checkpoint.
+    fn identity(&self) -> String;
+
+    /// Refuses a model that cannot take what is learned.
+    ///
+    /// # Errors
+    /// [`Error::Recipe`].
+    fn check(&self, recipe: &Recipe, config: &Config) -> Result<(), Error> {
+        check_length(recipe.sequence_length, config)
+    }
+}
+
+/// Refuses a sequence longer than the model has positions.
+///
+/// # Errors
+/// [`Error::Recipe`].
+pub fn check_length(length: usize, config: &Config) -> Result<(), Error> {
+    if length <= config.max_positions {
+        return Ok(());
+    }
+    Err(Error::Recipe {
+        key: "sequence_length",
+        found: length.to_string(),
+        expected: format!("the model has {} positions", config.max_positions),
+        change: "shorten it, or use a model with more positions".into(),
+    })
+}
+
+/// Cross entropy of the next token.
+pub struct NextToken<'a> {
+    /// What is learned.
+    pub samples: &'a dyn Samples,
+    /// What is held out, with the number of samples it has.
+    pub validation: Option<(&'a dyn Samples, u64)>,
+    /// Bytes of text that each token stands for, for bits per byte.
+    pub token_bytes: Option<&'a [u32]>,
+}
+
+/// The samples of `step` that are this rank's, cut into micro-batches.
+pub fn shares(recipe: &Recipe, mesh: &Mesh, step: u64) -> Vec<Range<u64>> {
+    let (all, ranks) = (recipe.step_samples(), mesh.axes().size(Axis::Dp) as u64);
+    let own = all / ranks;
+    let first = step * all + mesh.at(Axis::Dp) as u64 * own;
+    let micro = recipe.micro_samples();
+    (0..own / micro).map(|i| first + i * micro..first + (i + 1) * micro).collect()
+}
+
+/// A micro-batch in host memory, with the weight of each target.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Batch {
+    /// Token ids.
+    pub tokens: Vec<u32>,
+    /// What each token is followed by.
+    pub targets: Vec<u32>,
+    /// Place of each token in its document.
+    pub positions: Vec<u32>,
+    /// First row that each token sees.
+    pub starts: Vec<u32>,
+    /// How much each target counts; 0 where there is none.
+    pub weights: Vec<f64>,
+}
+
+impl Batch {
+    /// Appends a packed row: the first rows its tokens see move with it.
+    pub fn push(&mut self, row: &Packed) {
+        let base = self.tokens.len() as u32;
+        self.starts.extend(row.starts.iter().map(|start| start + base));
+        self.tokens.extend(&row.tokens);
+        self.targets.extend(&row.targets);
+        self.positions.extend(&row.positions);
+        self.weights.extend(row.weights.iter().copied().map(f64::from));
+    }
+
+    /// As the model takes it.
+    #[must_use]
+    pub fn view(&self) -> MicroBatch<'_> {
+        MicroBatch {
+            tokens: &self.tokens,
+            targets: &self.targets,
+            positions: &self.positions,
+            starts: &self.starts,
+        }
+    }
+
+    /// Sum of the weights.
+    #[must_use]
+    pub fn total(&self) -> f64 {
+        self.weights.iter().sum()
+    }
+}
+
+/// Rows of samples one after the other.
+///
+/// # Errors
+/// [`Error::Outside`] with what the source reports, or with a sample of another length.
+pub fn micro_batch(
+    samples: &dyn Samples,
+    indices: Range<u64>,
+    length: usize,
+) -> Result<Batch, Error> {
+    let mut batch = Batch::default();
+    for index in indices {
+        let row = samples.sample(index).map_err(Error::Outside)?;
+        if row.tokens.len() != length {
+            let found = row.tokens.len();
+            let what = format!("sample {index} has {found} tokens, the recipe {length}");
+            return Err(Error::Outside(what.into()));
+        }
+        batch.push(&row);
+    }
+    Ok(batch)
+}
+
+impl Objective for NextToken<'_> {
+    fn accumulate(
+        &self,
+        model: &mut Model,
+        mesh: &Mesh,
+        recipe: &Recipe,
+        step: u64,
+    ) -> Result<Outcome, Error> {
+        let shares = shares(recipe, mesh, step);
+        let batch = |share| micro_batch(self.samples, share, recipe.sequence_length);
+        let batches = shares.into_iter().map(batch).collect::<Result<Vec<_>, _>>()?;
+        let local = Sum::of_this_rank(batches.iter().map(Batch::total).sum());
+        let tokens = mesh.sum(Use::Losses, &[local])?[0].value();
+        if tokens == 0.0 {
+            return Err(Error::NothingToLearn { step: step + 1, samples: recipe.step_samples() });
+        }
+        let mut loss = 0.0;
+        for batch in &batches {
+            let share: Vec<f64> = batch.weights.iter().map(|w| -w / tokens).collect();
+            let logps = model.forward_backward(0, &batch.view(), &share)?;
+            loss -= weighted(&logps, &batch.weights);
+        }
+        let loss = mesh.sum(Use::Losses, &[Sum::of_this_rank(loss)])?[0].value() / tokens;
+        Ok(Outcome { loss, tokens: tokens as u64, more: BTreeMap::new() })
+    }
+
+    fn validate(
+        &self,
+        model: &mut Model,
+        mesh: &Mesh,
+        recipe: &Recipe,
+    ) -> Result<Option<Validation>, Error> {
+        let Some((samples, held)) = self.validation else { return Ok(None) };
+        let count = held.min(recipe.validation_samples);
+        let (ranks, rank) = (mesh.axes().size(Axis::Dp) as u64, mesh.at(Axis::Dp) as u64);
+        let own = rank * count / ranks..(rank + 1) * count / ranks;
+        let (mut loss, mut tokens, mut bytes) = (0.0, 0.0, 0.0);
+        for start in own.clone().step_by(recipe.micro_samples() as usize) {
+            let share = start..own.end.min(start + recipe.micro_samples());
+            let batch = micro_batch(samples, share, recipe.sequence_length)?;
+            model.forward(0, &batch.view())?;
+            loss -= weighted(&model.log_probs(0)?, &batch.weights);
+            tokens += batch.total();
+            bytes += self.bytes(&batch);
+        }
+        let sums = [loss, tokens, bytes].map(Sum::of_this_rank);
+        let sums = mesh.sum(Use::Losses, &sums)?;
+        let (loss, tokens, bytes) = (sums[0].value(), sums[1].value(), sums[2].value());
+        if tokens == 0.0 {
+            return Ok(None);
+        }
+        let bits = (bytes > 0.0).then(|| loss / std::f64::consts::LN_2 / bytes);
+        Ok(Some(Validation { loss: loss / tokens, bits_per_byte: bits, tokens: tokens as u64 }))
+    }
+
+    fn identity(&self) -> String {
+        self.samples.identity()
+    }
+}
+
+impl NextToken<'_> {
+    /// Bytes of text behind the targets that count.
+    fn bytes(&self, batch: &Batch) -> f64 {
+        let Some(lengths) = self.token_bytes else { return 0.0 };
+        let length = |id: u32| lengths.get(id as usize).copied().unwrap_or(0);
+        let targets = batch.targets.iter().zip(&batch.weights);
+        targets.filter(|(_, w)| **w > 0.0).map(|(id, _)| f64::from(length(*id))).sum()
+    }
+}
+
+/// Σ wₜ·logpₜ, in order.
+#[must_use]
+pub fn weighted(logps: &[f64], weights: &[f64]) -> f64 {
+    logps.iter().zip(weights).map(|(l, w)| l * w).sum()
+}
+
+impl Samples for quipu_tokens::Loader {
+    fn sample(&self, index: u64) -> Result<Packed, Outside> {
+        Ok(Self::sample(self, index))
+    }
+
+    fn identity(&self) -> String {
+        format!("loader {:016x}", self.fingerprint())
+    }
+}
+
+impl Samples for quipu_tokens::Sequential {
+    fn sample(&self, index: u64) -> Result<Packed, Outside> {
+        Ok(self.row(index))
+    }
+
+    fn identity(&self) -> String {
+        format!("{} rows, {} bytes", self.rows(), self.bytes())
+    }
+}

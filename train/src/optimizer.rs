@@ -1,0 +1,200 @@
+//! AdamW over one flat range of parameters, of which each data-parallel rank owns a slice: master
+//! weights and both moments in f32 (paper, section 3.3.2: sharded optimizer states). Gradients are
+//! reduce-scattered in f32, each rank updates its slice, the working weights are gathered again;
+//! on a group of one both return at once. Not the schedule, not the loss.
+//!
+//! Formulas: Loshchilov and Hutter, "Decoupled weight decay regularization", 2019; what the device
+//! computes stands at [`quipu_math::op::AdamW`].
+
+use crate::{Error, Recipe};
+use quipu_math::op::{AdamW, Copy, SumSquares};
+use quipu_math::{DType, Device, View};
+use quipu_mesh::placement::{Gradients, Local, Sum, scatter_gradients};
+use quipu_mesh::{Mesh, Use};
+use quipu_model::Table;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// What is saved of an optimizer: each is a flat range in table order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Master weights.
+    Master,
+    /// First moment: mean of the gradient.
+    First,
+    /// Second moment: mean of its square.
+    Second,
+}
+
+/// This rank's slice of the optimizer.
+pub struct Optimizer {
+    device: Arc<dyn Device>,
+    mesh: Mesh,
+    /// The slice, in elements of the flat range.
+    slice: Range<usize>,
+    /// Stretches of the slice of equal decay, counted from the slice's start.
+    groups: Vec<(Range<usize>, bool)>,
+    /// Whether `master` lies in the working weights.
+    shared: bool,
+    master: View,
+    first: View,
+    second: View,
+    /// 1 × 1: the square of the norm, then the factor for clipping.
+    square: View,
+    scale: View,
+}
+
+impl Optimizer {
+    /// An optimizer whose master weights are copies of `working` (1 × elements of `table`).
+    ///
+    /// # Errors
+    /// [`Error::Recipe`] where the ranks do not divide the range; what the device reports.
+    pub fn new(
+        device: Arc<dyn Device>,
+        mesh: Mesh,
+        table: &Table,
+        working: &View,
+    ) -> Result<Self, Error> {
+        let group = mesh.group(Use::Gradients);
+        let (ranks, all) = (group.size(), table.elements());
+        if all % ranks != 0 {
+            return Err(Error::Recipe {
+                key: "mesh",
+                found: mesh.axes().to_string(),
+                expected: format!("the ranks must divide {all} elements of the model"),
+                change: "use 1, 2, 4, 8 or 16 data-parallel ranks".into(),
+            });
+        }
+        let length = all / ranks;
+        let slice = group.index() * length..(group.index() + 1) * length;
+        let kind = if working.dtype() == DType::F64 { DType::F64 } else { DType::F32 };
+        let flat = || device.matrix(kind, 1, length);
+        let (first, second) = (flat()?, flat()?);
+        // With one precision for all roles the working weights are the master weights.
+        let shared = working.dtype() == kind;
+        let master = if shared { working.slice_cols(slice.clone())? } else { flat()? };
+        let groups = intersect(&table.decay_ranges(), &slice);
+        let square = device.matrix(DType::F64, 1, 1)?;
+        let scale = device.matrix(kind, 1, 1)?;
+        if !shared {
+            let x = working.slice_cols(slice.clone())?;
+            device.execute(Copy { x, out: master.clone() })?;
+        }
+        Ok(Self { device, mesh, slice, groups, shared, master, first, second, square, scale })
+    }
+
+    /// Working weights from master weights, on every rank: after [`Optimizer::restore`].
+    ///
+    /// # Errors
+    /// What the device and the mesh report.
+    pub fn publish(&self, working: &View) -> Result<(), Error> {
+        let part = working.slice_cols(self.slice.clone())?;
+        if !self.shared {
+            self.device.execute(Copy { x: self.master.clone(), out: part.clone() })?;
+        }
+        Ok(self.mesh.group(Use::Parameters).all_gather(&*self.device, &part, working)?)
+    }
+
+    /// Adds up the gradients of all ranks, each keeping its slice, and returns the global norm,
+    /// in which each parameter counts once.
+    ///
+    /// # Errors
+    /// What the device and the mesh report.
+    pub fn reduce(&self, gradients: Gradients<Local>) -> Result<f64, Error> {
+        let part = gradients.view().slice_cols(self.slice.clone())?;
+        let reduced = scatter_gradients(&self.mesh, &*self.device, gradients, part)?;
+        self.device.execute(SumSquares {
+            x: reduced.view().clone(),
+            out: self.square.clone(),
+            accumulate: false,
+        })?;
+        let square = self.device.read_f64(&self.square)?[0];
+        Ok(self.mesh.sum(Use::Norm, &[Sum::of_this_rank(square)])?[0].value().sqrt())
+    }
+
+    /// One update with the reduced gradients: decay on matrices only, gradients scaled down to
+    /// norm `recipe.clip` where `norm` exceeds it, then the working weights of all ranks.
+    ///
+    /// `step` counts from 1.
+    ///
+    /// # Errors
+    /// What the device and the mesh report.
+    pub fn update(
+        &self,
+        gradients: &View,
+        working: &View,
+        recipe: &Recipe,
+        (step, rate, norm): (u64, f64, f64),
+    ) -> Result<(), Error> {
+        let scale = if norm > recipe.clip { recipe.clip / norm } else { 1.0 };
+        self.device.write_floats(&self.scale, &[scale])?;
+        for (range, decays) in &self.groups {
+            let own = |view: &View| view.slice_cols(range.clone());
+            let flat = self.slice.start + range.start..self.slice.start + range.end;
+            self.device.execute(AdamW {
+                master: own(&self.master)?,
+                gradient: gradients.slice_cols(flat.clone())?,
+                first: own(&self.first)?,
+                second: own(&self.second)?,
+                working: if self.shared { None } else { Some(working.slice_cols(flat)?) },
+                gradient_scale: Some(self.scale.clone()),
+                rate,
+                beta1: recipe.beta1,
+                beta2: recipe.beta2,
+                epsilon: recipe.eps,
+                decay: if *decays { recipe.decay } else { 0.0 },
+                step,
+            })?;
+        }
+        let part = working.slice_cols(self.slice.clone())?;
+        Ok(self.mesh.group(Use::Parameters).all_gather(&*self.device, &part, working)?)
+    }
+
+    /// Gathers one kind of state of all ranks into `whole` (1 × elements, of the state's type).
+    ///
+    /// # Errors
+    /// What the device and the mesh report.
+    pub fn gather(&self, state: State, whole: &View) -> Result<(), Error> {
+        let group = self.mesh.group(Use::Parameters);
+        Ok(group.all_gather(&*self.device, self.view(state), whole)?)
+    }
+
+    /// Takes this rank's slice of one kind of state out of `whole`.
+    ///
+    /// # Errors
+    /// What the device reports.
+    pub fn restore(&self, state: State, whole: &View) -> Result<(), Error> {
+        let x = whole.slice_cols(self.slice.clone())?;
+        Ok(self.device.execute(Copy { x, out: self.view(state).clone() })?)
+    }
+
+    fn view(&self, state: State) -> &View {
+        match state {
+            State::Master => &self.master,
+            State::First => &self.first,
+            State::Second => &self.second,
+        }
+    }
+}
+
+/// The parts of `ranges` inside `slice`, counted from its start.
+fn intersect(ranges: &[(Range<usize>, bool)], slice: &Range<usize>) -> Vec<(Range<usize>, bool)> {
+    let cut = |(range, decays): &(Range<usize>, bool)| {
+        let (start, end) = (range.start.max(slice.start), range.end.min(slice.end));
+        (start < end).then(|| (start - slice.start..end - slice.start, *decays))
+    };
+    ranges.iter().filter_map(cut).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slices_cut_decay_groups() {
+        let ranges = [(0..10, true), (10..12, false), (12..20, true)];
+        assert_eq!(intersect(&ranges, &(0..10)), [(0..10, true)]);
+        assert_eq!(intersect(&ranges, &(5..15)), [(0..5, true), (5..7, false), (7..10, true)]);
+        assert_eq!(intersect(&ranges, &(11..12)), [(0..1, false)]);
+    }
+}
