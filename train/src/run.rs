@@ -5,7 +5,7 @@
 
 use crate::checkpoint::{self, Progress};
 use crate::metrics::{Log, Machine, Record};
-use crate::optimizer::Optimizer;
+use crate::step::Learner;
 use crate::watch::Started;
 use crate::{Error, Objective, Recipe, Watch, folder};
 use quipu_math::Device;
@@ -113,9 +113,7 @@ pub fn run(job: &Job<'_>) -> Result<Report, Error> {
 struct Trainer<'a> {
     job: &'a Job<'a>,
     mesh: Mesh,
-    device: Arc<dyn Device>,
-    model: Model,
-    optimizer: Optimizer,
+    learner: Learner,
     /// On rank 0.
     log: Option<Log>,
     progress: Progress,
@@ -126,7 +124,7 @@ impl<'a> Trainer<'a> {
         let device = (job.device)(mesh.rank())?;
         let capacity = Capacity::training(&*device, job.recipe.micro_batch_tokens);
         let mut model =
-            Model::new(device.clone(), mesh.clone(), job.config.clone(), capacity)?;
+            Model::new(device, mesh.clone(), job.config.clone(), capacity)?;
         let newest = folder::steps(&job.checkpoints())?.last().copied();
         if newest.is_none() {
             match job.start {
@@ -134,17 +132,8 @@ impl<'a> Trainer<'a> {
                 Start::From(path) => model.load(path)?,
             }
         }
-        let (table, working) = (model.table(), model.weights());
-        let optimizer = Optimizer::new(device.clone(), mesh.clone(), table, working)?;
-        let mut new = Self {
-            job,
-            mesh,
-            device,
-            model,
-            optimizer,
-            log: None,
-            progress: Progress::default(),
-        };
+        let learner = Learner::new(model)?;
+        let mut new = Self { job, mesh, learner, log: None, progress: Progress::default() };
         if let Some(step) = newest {
             new.resume(step)?;
         }
@@ -159,7 +148,7 @@ impl<'a> Trainer<'a> {
 
     fn announce(&self) {
         let recipe = self.job.recipe;
-        let table = self.model.table();
+        let table = self.learner.model.table();
         self.job.watch.started(&Started {
             step: self.progress.step,
             steps: recipe.steps,
@@ -198,32 +187,20 @@ impl<'a> Trainer<'a> {
         })
     }
 
-    /// Forward, backward, update: the same for every objective.
     fn step(&mut self) -> Result<Record, Error> {
         let start = Instant::now();
-        let (recipe, behind) = (self.job.recipe, self.progress.step);
-        self.model.zero_gradients()?;
-        let outcome =
-            self.job.objective.accumulate(&mut self.model, &self.mesh, recipe, behind)?;
-        self.finite("loss", outcome.loss)?;
-        let gradients = self.model.gradients()?;
-        let flat = gradients.view().clone();
-        let norm = self.optimizer.reduce(gradients)?;
-        self.finite("gradient norm", norm)?;
-        let rate = recipe.schedule().rate(behind);
-        let working = self.model.weights();
-        self.optimizer.update(&flat, working, recipe, (behind + 1, rate, norm))?;
-        self.device.synchronize(quipu_math::Queue::MAIN)?;
+        let recipe = self.job.recipe;
+        let done = self.learner.step(self.job.objective, recipe, self.progress.step)?;
         let seconds = start.elapsed().as_secs_f64();
         self.progress.step += 1;
-        self.progress.tokens += outcome.tokens;
+        self.progress.tokens += done.outcome.tokens;
         Ok(Record {
             step: self.progress.step,
-            loss: outcome.loss,
-            grad_norm: norm,
-            lr: rate,
+            loss: done.outcome.loss,
+            grad_norm: done.norm,
+            lr: done.rate,
             tokens: self.progress.tokens,
-            more: outcome.more,
+            more: done.outcome.more,
             validation: None,
             samples: None,
             machine: Machine {
@@ -240,26 +217,16 @@ impl<'a> Trainer<'a> {
         let due = recipe.evaluate_every > 0 && step.is_multiple_of(recipe.evaluate_every);
         if due || step == recipe.steps {
             record.validation =
-                self.job.objective.validate(&mut self.model, &self.mesh, recipe)?;
+                self.job.objective.validate(&mut self.learner.model, &self.mesh, recipe)?;
         }
         for (share, _) in recipe.sample_steps().iter().filter(|(_, at)| *at == step) {
             if self.mesh.rank() == 0 {
                 let watch = self.job.watch;
                 record.samples =
-                    watch.samples(*share, step, &mut self.model).map_err(Error::Outside)?;
+                    watch.samples(*share, step, &mut self.learner.model).map_err(Error::Outside)?;
             }
         }
         Ok(())
-    }
-
-    fn finite(&self, what: &'static str, value: f64) -> Result<(), Error> {
-        if value.is_finite() {
-            return Ok(());
-        }
-        let samples = self.job.recipe.step_samples();
-        let first_sample = self.progress.step * samples;
-        let (step, last_sample) = (self.progress.step + 1, first_sample + samples - 1);
-        Err(Error::NotFinite { step, what, value, first_sample, last_sample })
     }
 
     /// All ranks stop at the same step, whoever heard the request first.
@@ -273,9 +240,9 @@ impl<'a> Trainer<'a> {
             log.sync()?;
         }
         let step = self.progress.step;
-        let facts = checkpoint::Facts::new(self.job, &*self.device, self.progress);
+        let facts = checkpoint::Facts::new(self.job, &**self.learner.model.device(), self.progress);
         let dir = self.job.checkpoints();
-        checkpoint::save(&dir, self.job.recipe.keep_checkpoints, &facts, &self.model, &self.optimizer)?;
+        checkpoint::save(&dir, self.job.recipe.keep_checkpoints, &facts, &self.learner)?;
         if self.mesh.rank() == 0 {
             self.job.watch.checkpoint(step, &folder::path(&dir, step));
         }
@@ -284,8 +251,8 @@ impl<'a> Trainer<'a> {
 
     fn resume(&mut self, step: u64) -> Result<(), Error> {
         let path = folder::path(&self.job.checkpoints(), step);
-        let facts = checkpoint::load(&path, &mut self.model, &self.optimizer)?;
-        let now = checkpoint::Facts::new(self.job, &*self.device, facts.progress);
+        let facts = checkpoint::load(&path, &self.learner)?;
+        let now = checkpoint::Facts::new(self.job, &**self.learner.model.device(), facts.progress);
         if let Some(note) = now.compare(&facts, &path)? {
             if self.mesh.rank() == 0 {
                 self.job.watch.note(&note);

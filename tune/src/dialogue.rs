@@ -67,7 +67,8 @@ pub fn read_dialogues(path: &Path) -> Result<Vec<Dialogue>, Error> {
                 .then(|| "a message of the assistant is empty".to_owned()),
         }
     };
-    let example = r#"{"messages":[{"role":"user","content":"…"},{"role":"assistant","content":"…"}]}"#;
+    let example =
+        r#"{"messages":[{"role":"user","content":"…"},{"role":"assistant","content":"…"}]}"#;
     read(path, "dialogues", example, check)
 }
 
@@ -103,8 +104,8 @@ fn read<T: for<'de> Deserialize<'de>>(
             continue;
         }
         let fail = |what| Error::Line { path: path.to_owned(), line: i + 1, what };
-        let item: T = serde_json::from_slice(line)
-            .map_err(|e| fail(format!("{e}; expected {example}")))?;
+        let item: T =
+            serde_json::from_slice(line).map_err(|e| fail(format!("{e}; expected {example}")))?;
         if let Some(what) = check(&item) {
             return Err(fail(what));
         }

@@ -34,11 +34,11 @@ impl Default for Weights {
 #[derive(Clone, Copy, Debug)]
 pub struct Answer<'a> {
     /// Log-probabilities under the policy, nats.
-    pub logps: &'a [f32],
-    /// 1 where the token counts in the preference term.
-    pub preference: &'a [f32],
-    /// 1 where the token counts in the likelihood term (read of the chosen answer only).
-    pub likelihood: &'a [f32],
+    pub logps: &'a [f64],
+    /// Whether the token counts in the preference term.
+    pub preference: &'a [bool],
+    /// Whether the token counts in the likelihood term (read of the chosen answer only).
+    pub likelihood: &'a [bool],
     /// Sum of the log-probabilities that `preference` counts, under the reference.
     pub reference: f64,
 }
@@ -58,8 +58,8 @@ pub struct Loss {
 
 /// Sum of the counted log-probabilities, in f64 and in order.
 #[must_use]
-pub fn masked_sum(logps: &[f32], mask: &[f32]) -> f64 {
-    logps.iter().zip(mask).map(|(&l, &m)| f64::from(l) * f64::from(m)).sum()
+pub fn masked_sum(logps: &[f64], mask: &[bool]) -> f64 {
+    logps.iter().zip(mask).filter(|(_, m)| **m).map(|(l, _)| l).sum()
 }
 
 /// The loss of one pair, and for each token of the chosen and of the rejected answer the weight
@@ -72,13 +72,13 @@ pub fn loss_and_weights(
     rejected: Answer<'_>,
     batch: usize,
     weights: Weights,
-) -> (Loss, Vec<f32>, Vec<f32>) {
+) -> (Loss, Vec<f64>, Vec<f64>) {
     let sum_chosen = masked_sum(chosen.logps, chosen.preference);
     let sum_rejected = masked_sum(rejected.logps, rejected.preference);
     let margin = (sum_chosen - chosen.reference) - (sum_rejected - rejected.reference);
     let z = weights.beta * margin;
     let preference = softplus(-z);
-    let count: f64 = chosen.likelihood.iter().copied().map(f64::from).sum();
+    let count = chosen.likelihood.iter().filter(|l| **l).count() as f64;
     let nll = match count > 0.0 {
         true => -masked_sum(chosen.logps, chosen.likelihood) / count,
         false => 0.0,
@@ -86,10 +86,10 @@ pub fn loss_and_weights(
     let share = 1.0 / batch.max(1) as f64;
     let pull = weights.beta * sigmoid(-z) * share;
     let hold = if count > 0.0 { weights.likelihood / count * share } else { 0.0 };
-    let of_chosen = chosen.preference.iter().zip(chosen.likelihood);
-    let of_chosen =
-        of_chosen.map(|(&p, &l)| -(pull * f64::from(p) + hold * f64::from(l)) as f32).collect();
-    let of_rejected = rejected.preference.iter().map(|&p| (pull * f64::from(p)) as f32).collect();
+    let on = |weight: f64, counts: bool| if counts { weight } else { 0.0 };
+    let both = chosen.preference.iter().zip(chosen.likelihood);
+    let of_chosen = both.map(|(&p, &l)| -(on(pull, p) + on(hold, l))).collect();
+    let of_rejected = rejected.preference.iter().map(|&p| on(pull, p)).collect();
     let total = preference + weights.likelihood * nll;
     (Loss { preference, nll, total, margin }, of_chosen, of_rejected)
 }
@@ -110,13 +110,13 @@ fn sigmoid(x: f64) -> f64 {
 mod tests {
     use super::*;
 
-    const CHOSEN: [f32; 5] = [-0.5, -1.25, -2.0, -0.125, -3.0];
-    const REJECTED: [f32; 4] = [-0.75, -2.5, -1.5, -0.25];
-    const KEPT_CHOSEN: [f32; 5] = [0.0, 1.0, 1.0, 1.0, 0.0];
-    const WITH_END: [f32; 5] = [0.0, 1.0, 1.0, 1.0, 1.0];
-    const KEPT_REJECTED: [f32; 4] = [0.0, 1.0, 1.0, 0.0];
+    const CHOSEN: [f64; 5] = [-0.5, -1.25, -2.0, -0.125, -3.0];
+    const REJECTED: [f64; 4] = [-0.75, -2.5, -1.5, -0.25];
+    const KEPT_CHOSEN: [bool; 5] = [false, true, true, true, false];
+    const WITH_END: [bool; 5] = [false, true, true, true, true];
+    const KEPT_REJECTED: [bool; 4] = [false, true, true, false];
 
-    fn pair(chosen: &[f32], rejected: &[f32], batch: usize) -> (Loss, Vec<f32>, Vec<f32>) {
+    fn pair(chosen: &[f64], rejected: &[f64], batch: usize) -> (Loss, Vec<f64>, Vec<f64>) {
         let chosen = Answer {
             logps: chosen,
             preference: &KEPT_CHOSEN,
@@ -146,18 +146,18 @@ mod tests {
     fn weights_are_the_derivative() {
         let (_, chosen, rejected) = pair(&CHOSEN, &REJECTED, 3);
         let step = 1.0 / 64.0;
-        let total = |c: &[f32], r: &[f32]| pair(c, r, 3).0.total / 3.0;
+        let total = |c: &[f64], r: &[f64]| pair(c, r, 3).0.total / 3.0;
         for t in 0..CHOSEN.len() {
             let (mut up, mut down) = (CHOSEN, CHOSEN);
             (up[t], down[t]) = (up[t] + step, down[t] - step);
-            let slope = (total(&up, &REJECTED) - total(&down, &REJECTED)) / (2.0 * f64::from(step));
-            assert!((slope - f64::from(chosen[t])).abs() < 1e-7, "{t}: {slope} {}", chosen[t]);
+            let slope = (total(&up, &REJECTED) - total(&down, &REJECTED)) / (2.0 * step);
+            assert!((slope - chosen[t]).abs() < 1e-7, "{t}: {slope} {}", chosen[t]);
         }
         for t in 0..REJECTED.len() {
             let (mut up, mut down) = (REJECTED, REJECTED);
             (up[t], down[t]) = (up[t] + step, down[t] - step);
-            let slope = (total(&CHOSEN, &up) - total(&CHOSEN, &down)) / (2.0 * f64::from(step));
-            assert!((slope - f64::from(rejected[t])).abs() < 1e-7, "{t}: {slope}");
+            let slope = (total(&CHOSEN, &up) - total(&CHOSEN, &down)) / (2.0 * step);
+            assert!((slope - rejected[t]).abs() < 1e-7, "{t}: {slope}");
         }
     }
 
@@ -165,7 +165,7 @@ mod tests {
     /// a token of the chosen answer pushes at the same token of the rejected one.
     #[test]
     fn a_pair_that_differs_in_the_terminator_teaches_no_preference() {
-        let mask = [0.0, 1.0, 1.0, 0.0];
+        let mask = [false, true, true, false];
         let answer = |logps| Answer {
             logps,
             preference: &mask,

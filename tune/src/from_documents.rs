@@ -40,13 +40,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            per_document: 4,
-            answer_words: 60,
-            dialogues: 8_000,
-            preferences: 800,
-            prompts: 200,
-        }
+        Self { per_document: 4, answer_words: 60, dialogues: 8_000, preferences: 800, prompts: 200 }
     }
 }
 
@@ -73,17 +67,22 @@ pub fn make<'a>(
         let Some(last) = exchanges.last() else { continue };
         let mut next = last.answer.clone();
         match key % 10 {
-            0 => made.prompts.extend(exchanges.into_iter().take(1).map(|e| Dialogue {
-                messages: vec![user(e.question), assistant(e.answer)],
-            })),
+            0 => made.prompts.extend(
+                exchanges
+                    .into_iter()
+                    .take(1)
+                    .map(|e| Dialogue { messages: vec![user(e.question), assistant(e.answer)] }),
+            ),
             1 => {
                 let wrong = before.as_deref();
                 made.preferences
                     .extend(exchanges.into_iter().filter_map(|e| preference(e, wrong, key)));
             }
-            _ => made.dialogues.extend(exchanges.into_iter().map(|e| Dialogue {
-                messages: vec![user(e.question), assistant(e.answer)],
-            })),
+            _ => made.dialogues.extend(
+                exchanges
+                    .into_iter()
+                    .map(|e| Dialogue { messages: vec![user(e.question), assistant(e.answer)] }),
+            ),
         }
         before = Some(std::mem::take(&mut next));
     }
@@ -361,7 +360,10 @@ mod tests {
     #[test]
     fn sentences_end_where_they_end() {
         check("One. Two! \"Three?\" Four", &["One.", "Two!", "\"Three?\""]);
-        check("Mr. A. Vale came, e.g. by sea. He left.", &["Mr. A. Vale came, e.g. by sea.", "He left."]);
+        check(
+            "Mr. A. Vale came, e.g. by sea. He left.",
+            &["Mr. A. Vale came, e.g. by sea.", "He left."],
+        );
         check("Version 1.5 is out. Yes.", &["Version 1.5 is out.", "Yes."]);
         check("今日は晴れ。明日も。", &["今日は晴れ。", "明日も。"]);
         check("no end", &["no end"]);

@@ -67,7 +67,8 @@ impl Pairs {
         for preference in preferences {
             let prompt = chat.prompt(&preference.messages)?.len();
             let [chosen, rejected] = preference.sides();
-            let (chosen, rejected) = (side(&chat, &chosen, prompt)?, side(&chat, &rejected, prompt)?);
+            let (chosen, rejected) =
+                (side(&chat, &chosen, prompt)?, side(&chat, &rejected, prompt)?);
             if chosen.counted() == rejected.counted() {
                 same += 1;
             } else if chosen.row.tokens.len() + rejected.row.tokens.len() > length {
