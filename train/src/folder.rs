@@ -53,30 +53,35 @@ pub fn sweep(dir: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Writes the checkpoint of `step` with `fill`, which gets an empty folder, then removes all but
-/// the newest `keep`. Returns its path; nothing is left under a final name if `fill` fails.
+/// An empty folder to write the checkpoint of `step` in, under a temporary name.
 ///
 /// # Errors
-/// Those of `fill`; [`Error::Io`].
-pub fn write(
-    dir: &Path,
-    step: u64,
-    keep: usize,
-    fill: impl FnOnce(&Path) -> Result<(), Error>,
-) -> Result<PathBuf, Error> {
-    let (target, temporary) = (path(dir, step), dir.join(format!("{UNFINISHED}{step:08}")));
+/// [`Error::Io`].
+pub fn begin(dir: &Path, step: u64) -> Result<PathBuf, Error> {
+    let temporary = temporary(dir, step);
     fs::create_dir_all(dir).map_err(Error::io(dir))?;
     if temporary.exists() {
         fs::remove_dir_all(&temporary).map_err(Error::io(&temporary))?;
     }
     fs::create_dir(&temporary).map_err(Error::io(&temporary))?;
-    if let Err(error) = fill(&temporary) {
-        // The error that stopped the writing is the one to tell.
-        let _ = fs::remove_dir_all(&temporary);
-        return Err(error);
-    }
+    Ok(temporary)
+}
+
+/// Where [`begin`] lets the checkpoint of `step` be written.
+#[must_use]
+pub fn temporary(dir: &Path, step: u64) -> PathBuf {
+    dir.join(format!("{UNFINISHED}{step:08}"))
+}
+
+/// Gives what was written since [`begin`] its final name, then removes all but the newest `keep`.
+/// Returns its path.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn commit(dir: &Path, step: u64, keep: usize) -> Result<PathBuf, Error> {
+    let target = path(dir, step);
     remove(dir, step)?;
-    fs::rename(&temporary, &target).map_err(Error::io(&target))?;
+    fs::rename(temporary(dir, step), &target).map_err(Error::io(&target))?;
     fs::File::open(dir).and_then(|d| d.sync_all()).map_err(Error::io(dir))?;
     let all = steps(dir)?;
     for old in &all[..all.len().saturating_sub(keep)] {
@@ -100,8 +105,10 @@ fn remove(dir: &Path, step: u64) -> Result<(), Error> {
 mod tests {
     use super::*;
 
-    fn fill(dir: &Path) -> Result<(), Error> {
-        fs::write(dir.join("x"), "x").map_err(Error::io(dir))
+    fn write(dir: &Path, step: u64) {
+        let folder = begin(dir, step).unwrap();
+        fs::write(folder.join("x"), "x").unwrap();
+        commit(dir, step, 2).unwrap();
     }
 
     #[test]
@@ -110,7 +117,7 @@ mod tests {
         let dir = dir.path().join("checkpoints");
         assert!(steps(&dir).unwrap().is_empty());
         for step in [5, 10, 15, 15] {
-            write(&dir, step, 2, fill).unwrap();
+            write(&dir, step);
         }
         assert_eq!(steps(&dir).unwrap(), [10, 15]);
         assert!(path(&dir, 15).join("x").is_file());
@@ -118,17 +125,12 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_one_leaves_nothing() {
+    fn an_unfinished_one_has_no_final_name() {
         let dir = tempfile::tempdir().unwrap();
         let dir = dir.path();
-        write(dir, 5, 2, fill).unwrap();
-        let full = |folder: &Path| {
-            fill(folder)?;
-            Err(Error::Io { path: folder.into(), source: std::io::Error::other("disk full") })
-        };
-        assert!(write(dir, 10, 2, full).unwrap_err().to_string().contains("disk full"));
-        assert_eq!(names(dir).unwrap(), ["step-00000005"]);
-        fs::create_dir(dir.join(".unfinished-00000010")).unwrap();
+        write(dir, 5);
+        fs::write(begin(dir, 10).unwrap().join("x"), "half").unwrap();
+        assert_eq!(steps(dir).unwrap(), [5]);
         sweep(dir).unwrap();
         assert_eq!(names(dir).unwrap(), ["step-00000005"]);
     }

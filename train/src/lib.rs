@@ -5,12 +5,15 @@
 //! a [`Watch`], who learns from something else than packed documents an [`Objective`].
 
 pub mod bench;
+pub mod checkpoint;
 mod error;
+pub mod export;
 pub mod folder;
 pub mod metrics;
 pub mod objective;
 pub mod optimizer;
 pub mod recipe;
+mod run;
 pub mod schedule;
 pub mod step;
 pub mod watch;
@@ -19,6 +22,7 @@ pub use error::Error;
 pub use objective::{NextToken, Objective, Samples};
 pub use optimizer::Optimizer;
 pub use recipe::Recipe;
+pub use run::{Job, Report, Start, run};
 pub use schedule::Schedule;
 pub use step::Learner;
 pub use watch::Watch;

@@ -8,7 +8,7 @@
 
 use crate::{Error, Recipe};
 use quipu_math::op::{AdamW, Copy, SumSquares};
-use quipu_math::{DType, Device, View};
+use quipu_math::{DType, Device, Queue, View};
 use quipu_mesh::placement::{Gradients, Local, Sum, scatter_gradients};
 use quipu_mesh::{Mesh, Use};
 use quipu_model::Table;
@@ -24,6 +24,21 @@ pub enum State {
     First,
     /// Second moment: mean of its square.
     Second,
+}
+
+impl State {
+    /// All kinds.
+    pub const ALL: [State; 3] = [State::Master, State::First, State::Second];
+
+    /// What a checkpoint calls it, before the parameter's name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            State::Master => "master",
+            State::First => "first",
+            State::Second => "second",
+        }
+    }
 }
 
 /// This rank's slice of the optimizer.
@@ -83,7 +98,7 @@ impl Optimizer {
         Ok(Self { device, mesh, slice, groups, shared, master, first, second, square, scale })
     }
 
-    /// Working weights from master weights, on every rank: after [`Optimizer::restore`].
+    /// Working weights from master weights, on every rank: after [`Optimizer::write`].
     ///
     /// # Errors
     /// What the device and the mesh report.
@@ -150,22 +165,40 @@ impl Optimizer {
         Ok(self.mesh.group(Use::Parameters).all_gather(&*self.device, &part, working)?)
     }
 
-    /// Gathers one kind of state of all ranks into `whole` (1 × elements, of the state's type).
-    ///
-    /// # Errors
-    /// What the device and the mesh report.
-    pub fn gather(&self, state: State, whole: &View) -> Result<(), Error> {
-        let group = self.mesh.group(Use::Parameters);
-        Ok(group.all_gather(&*self.device, self.view(state), whole)?)
+    /// This rank's slice, in elements of the flat range.
+    #[must_use]
+    pub fn slice(&self) -> Range<usize> {
+        self.slice.clone()
     }
 
-    /// Takes this rank's slice of one kind of state out of `whole`.
+    /// Element type of the states.
+    #[must_use]
+    pub fn dtype(&self) -> DType {
+        self.master.dtype()
+    }
+
+    /// One kind of state for the elements `range` of the flat range, which lie in this slice.
     ///
     /// # Errors
     /// What the device reports.
-    pub fn restore(&self, state: State, whole: &View) -> Result<(), Error> {
-        let x = whole.slice_cols(self.slice.clone())?;
-        Ok(self.device.execute(Copy { x, out: self.view(state).clone() })?)
+    pub fn read(&self, state: State, range: Range<usize>) -> Result<Vec<u8>, Error> {
+        let view = self.part(state, range)?;
+        let mut bytes = vec![0; view.bytes()];
+        self.device.read(Queue::MAIN, &view, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Sets it.
+    ///
+    /// # Errors
+    /// What the device reports.
+    pub fn write(&self, state: State, range: Range<usize>, bytes: &[u8]) -> Result<(), Error> {
+        Ok(self.device.write(Queue::MAIN, &self.part(state, range)?, bytes)?)
+    }
+
+    fn part(&self, state: State, range: Range<usize>) -> Result<View, Error> {
+        let start = range.start.wrapping_sub(self.slice.start);
+        Ok(self.view(state).slice_cols(start..start.wrapping_add(range.len()))?)
     }
 
     fn view(&self, state: State) -> &View {

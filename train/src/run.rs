@@ -242,22 +242,25 @@ impl<'a> Trainer<'a> {
         let step = self.progress.step;
         let facts = checkpoint::Facts::new(self.job, &**self.learner.model.device(), self.progress);
         let dir = self.job.checkpoints();
-        checkpoint::save(&dir, self.job.recipe.keep_checkpoints, &facts, &self.learner)?;
+        let keep = self.job.recipe.keep_checkpoints;
+        let path = checkpoint::save(&dir, keep, &facts, &self.learner, &self.mesh)?;
         if self.mesh.rank() == 0 {
-            self.job.watch.checkpoint(step, &folder::path(&dir, step));
+            self.job.watch.checkpoint(step, &path);
         }
         Ok(())
     }
 
     fn resume(&mut self, step: u64) -> Result<(), Error> {
         let path = folder::path(&self.job.checkpoints(), step);
-        let facts = checkpoint::load(&path, &self.learner)?;
-        let now = checkpoint::Facts::new(self.job, &**self.learner.model.device(), facts.progress);
-        if let Some(note) = now.compare(&facts, &path)? {
-            if self.mesh.rank() == 0 {
-                self.job.watch.note(&note);
-            }
+        let (reader, facts) = checkpoint::open(&path)?;
+        let device = &**self.learner.model.device();
+        let now = checkpoint::Facts::new(self.job, device, facts.progress);
+        if let Some(note) = now.compare(&facts, &path)?
+            && self.mesh.rank() == 0
+        {
+            self.job.watch.note(&note);
         }
+        checkpoint::restore(&reader, &path, &self.learner)?;
         self.progress = facts.progress;
         Ok(())
     }

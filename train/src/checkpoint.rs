@@ -1,0 +1,239 @@
+//! What a checkpoint of a run holds: master weights and both moments by logical name, in the pieces
+//! that each rank owns, and beside them what is needed to go on: step, position of the data,
+//! random state, recipe. Not the form on disk, which is the model's ([`quipu_model::checkpoint`]).
+//!
+//! Random numbers are drawn from counters and samples are a pure function of their index, so that
+//! the state of both is the step.
+
+use crate::optimizer::State;
+use crate::{Error, Job, Learner, Recipe, folder};
+use quipu_math::Device;
+use quipu_mesh::{Mesh, Use};
+use quipu_model::Entry;
+use quipu_model::checkpoint::{Reader, Writer, seal};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+/// How far a run is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Steps behind it.
+    pub step: u64,
+    /// Target tokens seen.
+    pub tokens: u64,
+}
+
+/// What stands beside the tensors.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Facts {
+    /// How far the run is.
+    pub progress: Progress,
+    /// Global index of the next sample.
+    pub next_sample: u64,
+    /// Seed and counter of the random numbers.
+    pub random: (u64, u64),
+    /// The recipe, resolved.
+    pub recipe: Recipe,
+    /// The model's configuration.
+    pub config: Value,
+    /// What the run learns from.
+    pub objective: String,
+    /// What the bits depend on: device and instruction set.
+    pub arithmetic: String,
+    /// The ranks.
+    pub mesh: String,
+}
+
+impl Facts {
+    /// The facts of a job at some point.
+    #[must_use]
+    pub fn new(job: &Job<'_>, device: &dyn Device, progress: Progress) -> Self {
+        let config = job.config.to_json();
+        Self {
+            progress,
+            next_sample: progress.step * job.recipe.step_samples(),
+            random: (job.recipe.seed, progress.step),
+            recipe: job.recipe.clone(),
+            config: serde_json::from_str(&config).unwrap_or(Value::String(config)),
+            objective: job.objective.identity(),
+            arithmetic: device.arithmetic(),
+            mesh: job.axes.to_string(),
+        }
+    }
+
+    /// Holds `self`, the run as it is now, against what the checkpoint at `path` says. What changes
+    /// the numbers of the run is refused; what changes their last bits is returned as a sentence.
+    ///
+    /// # Errors
+    /// [`Error::OtherRun`] with the first difference.
+    pub fn compare(&self, written: &Facts, path: &Path) -> Result<Option<String>, Error> {
+        let other = |what, found: String, expected: String| {
+            Err(Error::OtherRun { path: path.to_owned(), what, found, expected })
+        };
+        if let Some((found, expected)) = difference(&written.recipe, &self.recipe) {
+            return other("recipe", found, expected);
+        }
+        if written.config != self.config {
+            let show = |config: &Value| config.to_string();
+            return other("model", show(&written.config), show(&self.config));
+        }
+        if written.objective != self.objective {
+            return other("data", written.objective.clone(), self.objective.clone());
+        }
+        if (&written.arithmetic, &written.mesh) == (&self.arithmetic, &self.mesh) {
+            return Ok(None);
+        }
+        Ok(Some(format!(
+            "the checkpoint was written on {} ({}), this run goes on with {} ({}): last bits may \
+             differ from those of an uninterrupted run",
+            written.arithmetic, written.mesh, self.arithmetic, self.mesh
+        )))
+    }
+}
+
+/// The first key in which two recipes differ, as `key = value` of each; how often checkpoints are
+/// written and how many are kept may change.
+fn difference(written: &Recipe, now: &Recipe) -> Option<(String, String)> {
+    let mut written = written.clone();
+    written.checkpoint_every = now.checkpoint_every;
+    written.keep_checkpoints = now.keep_checkpoints;
+    let keys = |recipe: &Recipe| match serde_json::to_value(recipe) {
+        Ok(Value::Object(map)) => map,
+        _ => serde_json::Map::new(),
+    };
+    let (written, now) = (keys(&written), keys(now));
+    let differs = written.iter().find(|(key, value)| now.get(*key) != Some(value));
+    differs.map(|(key, value)| {
+        let found = now.get(key).cloned().unwrap_or(Value::Null);
+        (format!("{key} = {value}"), format!("{key} = {found}"))
+    })
+}
+
+/// The part of a parameter that lies in `slice`: in the flat range, and within the parameter.
+fn part(entry: &Entry, slice: &Range<usize>) -> Option<(Range<usize>, Range<usize>)> {
+    let whole = entry.range();
+    let (start, end) = (whole.start.max(slice.start), whole.end.min(slice.end));
+    (start < end).then(|| (start..end, start - whole.start..end - whole.start))
+}
+
+fn name(state: State, entry: &Entry) -> String {
+    format!("{}.{}", state.name(), entry.name)
+}
+
+/// Writes the checkpoint of all ranks below `dir` and keeps the newest `keep`. All ranks call it.
+///
+/// # Errors
+/// A full disk and what else the file system, the device and the mesh report; nothing is then left
+/// under a final name.
+pub fn save(
+    dir: &Path,
+    keep: usize,
+    facts: &Facts,
+    learner: &Learner,
+    mesh: &Mesh,
+) -> Result<PathBuf, Error> {
+    let (world, step) = (mesh.group(Use::World), facts.progress.step);
+    if mesh.rank() == 0 {
+        folder::begin(dir, step)?;
+    }
+    world.barrier()?;
+    let temporary = folder::temporary(dir, step);
+    let written = write(&temporary, learner, mesh.rank());
+    if written.is_err() && mesh.rank() == 0 {
+        // The error that stopped the writing is the one to tell.
+        let _ = std::fs::remove_dir_all(&temporary);
+    }
+    written?;
+    world.barrier()?;
+    if mesh.rank() == 0 {
+        let value = serde_json::to_value(facts).map_err(|e| Error::Checkpoint {
+            path: temporary.clone(),
+            what: format!("its facts cannot be written: {e}"),
+        })?;
+        seal(&temporary, mesh.axes().world(), value)?;
+        folder::commit(dir, step, keep)?;
+    }
+    world.barrier()?;
+    Ok(folder::path(dir, step))
+}
+
+fn write(folder: &Path, learner: &Learner, rank: usize) -> Result<(), Error> {
+    let mut writer = Writer::create(folder, rank)?;
+    let (optimizer, table) = (&learner.optimizer, learner.model.table());
+    for state in State::ALL {
+        for entry in table.entries() {
+            let Some((flat, within)) = part(entry, &optimizer.slice()) else { continue };
+            let bytes = optimizer.read(state, flat)?;
+            writer.put(&name(state, entry), optimizer.dtype(), &entry.shape, within, &bytes)?;
+        }
+    }
+    Ok(writer.finish()?)
+}
+
+/// Reads the facts of a checkpoint without its tensors.
+///
+/// # Errors
+/// [`Error::Model`] where it is damaged or of another version, [`Error::Checkpoint`] where it is
+/// no checkpoint of a run.
+pub fn facts(path: &Path) -> Result<Facts, Error> {
+    facts_of(&Reader::open(path)?, path)
+}
+
+fn facts_of(reader: &Reader, path: &Path) -> Result<Facts, Error> {
+    serde_json::from_value(reader.facts().clone()).map_err(|e| Error::Checkpoint {
+        path: path.to_owned(),
+        what: format!("it is no checkpoint of a training run: {e}"),
+    })
+}
+
+/// Opens a checkpoint and reads its facts: to be compared before [`restore`] is called.
+///
+/// # Errors
+/// As [`facts`].
+pub fn open(path: &Path) -> Result<(Reader, Facts), Error> {
+    let reader = Reader::open(path)?;
+    let facts = facts_of(&reader, path)?;
+    Ok((reader, facts))
+}
+
+/// Puts weights and moments of a checkpoint into `learner`, whatever ranks wrote it.
+///
+/// # Errors
+/// [`Error::Checkpoint`] with a tensor that is missing or of another shape; a damaged piece.
+pub fn restore(reader: &Reader, path: &Path, learner: &Learner) -> Result<(), Error> {
+    let (optimizer, table) = (&learner.optimizer, learner.model.table());
+    for state in State::ALL {
+        for entry in table.entries() {
+            let name = name(state, entry);
+            let info = reader.info(&name)?;
+            if info.shape != entry.shape || info.dtype != optimizer.dtype() {
+                let (found, kind) = (&info.shape, info.dtype);
+                let (expected, dtype) = (&entry.shape, optimizer.dtype());
+                return Err(Error::Checkpoint {
+                    path: path.to_owned(),
+                    what: format!("{name} is {kind} {found:?}; expected {dtype} {expected:?}"),
+                });
+            }
+            let Some((flat, within)) = part(entry, &optimizer.slice()) else { continue };
+            optimizer.write(state, flat, &reader.read(&name, within)?)?;
+        }
+    }
+    optimizer.publish(learner.model.weights())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn recipes_may_differ_only_in_how_they_are_kept() {
+        let written = Recipe::default();
+        let kept = Recipe { checkpoint_every: 7, keep_checkpoints: 9, ..Recipe::default() };
+        assert_eq!(difference(&written, &kept), None);
+        let faster = Recipe { peak_lr: 0.5, ..Recipe::default() };
+        let (found, expected) = difference(&written, &faster).unwrap();
+        assert_eq!((&*found, &*expected), ("peak_lr = 0.003", "peak_lr = 0.5"));
+    }
+}
