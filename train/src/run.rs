@@ -99,10 +99,10 @@ pub fn run(job: &Job<'_>) -> Result<Report, Error> {
     folder::sweep(&job.checkpoints())?;
     let ended = launch(job.axes, |mesh| Trainer::new(job, mesh)?.run());
     match ended {
-        Ok(reports) => reports.into_iter().next().ok_or_else(|| Error::Rank {
-            rank: 0,
-            what: "no rank was started".into(),
-        }),
+        Ok(reports) => reports
+            .into_iter()
+            .next()
+            .ok_or_else(|| Error::Rank { rank: 0, what: "no rank was started".into() }),
         Err(LaunchError::Rank { error, .. }) => Err(error),
         Err(LaunchError::Panic { rank, message }) => Err(Error::Rank { rank, what: message }),
         Err(LaunchError::Start(error)) => Err(error.into()),
@@ -123,8 +123,7 @@ impl<'a> Trainer<'a> {
     fn new(job: &'a Job<'a>, mesh: Mesh) -> Result<Self, Error> {
         let device = (job.device)(mesh.rank())?;
         let capacity = Capacity::training(&*device, job.recipe.micro_batch_tokens);
-        let mut model =
-            Model::new(device, mesh.clone(), job.config.clone(), capacity)?;
+        let mut model = Model::new(device, mesh.clone(), job.config.clone(), capacity)?;
         let newest = folder::steps(&job.checkpoints())?.last().copied();
         if newest.is_none() {
             match job.start {
