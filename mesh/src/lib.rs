@@ -12,8 +12,6 @@
 //! It knows no model and no token, and reads no clock.
 
 mod axes;
-#[cfg(test)]
-mod collective_tests;
 mod error;
 mod group;
 mod launch;
@@ -23,7 +21,7 @@ mod transport;
 mod uses;
 
 pub use axes::{AXES, Axes, Axis};
-pub use error::{Error, Place};
+pub use error::Error;
 pub use group::Group;
 pub use launch::{LaunchError, launch};
 pub use mesh::Mesh;

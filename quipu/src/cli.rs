@@ -44,6 +44,24 @@ pub struct Global {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// From a crawl to a model that answers: all stages, one command
+    Speedrun {
+        /// What to read instead of the simulated world: WARC, HTML, text, Markdown, JSON Lines or
+        /// Parquet, files or folders, recognised by content; `rust-docs` is the installed one
+        #[arg(long, value_name = "PATH", num_args = 1..)]
+        input: Vec<PathBuf>,
+        /// Dialogues to tune on, JSON Lines of {"messages": […]}, instead of made ones
+        #[arg(long, value_name = "FILE")]
+        dialogues: Option<PathBuf>,
+    },
+    /// Write a simulated world: a crawl with the truth about each page, for any pipeline
+    World {
+        /// The folder to write
+        dir: PathBuf,
+        /// Multiples of the default world of some 6,200 pages
+        #[arg(long, default_value_t = 1.0)]
+        size: f64,
+    },
     /// Say what this machine has
     Doctor,
 }

@@ -151,7 +151,44 @@ macro_rules! from {
     };
 }
 
-from!(quipu_store::Error, quipu_store::Cancelled, std::io::Error);
+from!(
+    quipu_store::Error,
+    quipu_store::Cancelled,
+    quipu_tokens::Error,
+    quipu_documents::Error,
+    quipu_model::Error,
+    quipu_math::Error,
+    quipu_mesh::Error,
+    std::io::Error,
+);
+
+impl From<quipu_train::Error> for Error {
+    fn from(error: quipu_train::Error) -> Self {
+        match error {
+            quipu_train::Error::Recipe { .. } => Self::usage(error.to_string()),
+            other => Self::of(&other),
+        }
+    }
+}
+
+impl From<quipu_tune::Error> for Error {
+    fn from(error: quipu_tune::Error) -> Self {
+        match error {
+            quipu_tune::Error::Train(inner) => inner.into(),
+            other => Self::of(&other),
+        }
+    }
+}
+
+impl From<quipu_world::Error> for Error {
+    fn from(error: quipu_world::Error) -> Self {
+        match error {
+            quipu_world::Error::Cancelled => Self::of(&quipu_store::Cancelled),
+            quipu_world::Error::Size { .. } => Self::usage(error.to_string()),
+            other => Self::of(&other),
+        }
+    }
+}
 
 /// What is wrong in a recipe, and where.
 #[derive(Debug)]

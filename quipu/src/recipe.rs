@@ -31,14 +31,20 @@ pub struct Recipe {
     pub model: Shape,
     /// pre-training
     pub train: quipu_train::Recipe,
+    /// fine-tuning on dialogues
+    pub sft: quipu_train::Recipe,
+    /// preference training, a pair a sample
+    pub dpo: quipu_train::Recipe,
+    /// the weights of the preference loss
+    pub preference: quipu_tune::dpo::Weights,
 }
 
 /// The world that is made.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct World {
-    /// `small` (the speedrun's), `tiny` (tests), or a size such as `2GB`
-    pub size: String,
+    /// multiples of the default world of some 6,200 pages
+    pub size: f64,
 }
 
 /// Tokenizer and shards.
@@ -101,9 +107,17 @@ impl Recipe {
         } else {
             (format!("{name} with --set {}", sets.join(" --set ")), with_sets(name, text, sets)?)
         };
-        let recipe = parse(&name, &text)?;
+        let mut recipe = parse(&name, &text)?;
+        recipe.spread_seed();
         recipe.check().map_err(|(key, message)| refusal(&name, &text, &key, message))?;
         Ok(recipe)
+    }
+
+    /// One seed decides everything; the tables' own would only hide that.
+    pub fn spread_seed(&mut self) {
+        for (recipe, stream) in [(&mut self.train, 0), (&mut self.sft, 1), (&mut self.dpo, 2)] {
+            recipe.seed = self.seed.wrapping_add(stream);
+        }
     }
 
     /// The recipe as TOML, every key spelt out.
@@ -145,9 +159,11 @@ impl Recipe {
         if !(shape.rope_theta > 1.0 && shape.rope_theta.is_finite()) {
             return no("model.rope_theta", format!("{} is not above 1", shape.rope_theta));
         }
-        if !(512..=1 << 20).contains(&self.tokens.vocabulary) {
+        quipu_world::Size::new(self.world.size)
+            .map_err(|e| ("world.size".to_owned(), e.to_string()))?;
+        if !(288..=1 << 20).contains(&self.tokens.vocabulary) {
             let message = format!(
-                "{} entries: 256 bytes and 256 special tokens are the least, 1,048,576 the most",
+                "{} entries: bytes and special tokens are at least 288, at most 1,048,576",
                 self.tokens.vocabulary
             );
             return no("tokens.vocabulary", message);
@@ -157,12 +173,24 @@ impl Recipe {
             return no("tokens.validation_share", message);
         }
         self.corpus.validate().map_err(|e| keyed("corpus", &e.to_string()))?;
-        self.train.check(1).map_err(|e| keyed("train", &e.to_string()))
+        let axes = quipu_mesh::Axes::parse(&self.mesh);
+        let axes = axes.map_err(|e| ("mesh".to_owned(), e.to_string()))?;
+        let ranks = axes.size(quipu_mesh::Axis::Dp);
+        for (table, recipe) in [("train", &self.train), ("sft", &self.sft), ("dpo", &self.dpo)] {
+            recipe.check(ranks).map_err(|e| keyed(table, &e.to_string()))?;
+            if recipe.sequence_length > shape.positions {
+                let (length, positions) = (recipe.sequence_length, shape.positions);
+                let message = format!("{length} is more than model.positions, {positions}");
+                return no(&format!("{table}.sequence_length"), message);
+            }
+        }
+        Ok(())
     }
 }
 
 /// The key of a crate's refusal: the crates begin their messages with it.
 fn keyed(table: &str, message: &str) -> (String, String) {
+    let message = message.strip_prefix("recipe: ").unwrap_or(message);
     let found = message.split([':', ' ', '=']).next().unwrap_or_default().trim_matches('`');
     let key = found.strip_prefix(table).unwrap_or(found).trim_start_matches('.');
     (format!("{table}.{key}"), message.to_owned())

@@ -1,16 +1,45 @@
 //! What each command does, a file each where it is more than a call. Not the stages of a run.
 
-mod doctor;
+pub mod doctor;
+mod speedrun;
 
 use crate::cli::{Cli, Command};
 use crate::error::Error;
+use crate::recipe::Recipe;
+use crate::stage;
 use crate::terminal::Terminal;
-use quipu_store::Cancel;
+use quipu_store::{Cancel, Progress, progress};
+use std::sync::Arc;
+
+/// What a command works with besides its own flags.
+pub struct Setting {
+    /// where results go
+    pub terminal: Terminal,
+    /// where bars and lines go
+    pub progress: Arc<dyn Progress>,
+    /// the request to stop
+    pub cancel: Cancel,
+}
 
 /// Runs the command of the command line.
-pub fn run(cli: Cli, _cancel: &Cancel) -> Result<(), Error> {
-    let terminal = Terminal { json: cli.global.json, quiet: cli.global.quiet };
+pub fn run(cli: Cli, cancel: &Cancel) -> Result<(), Error> {
+    let global = &cli.global;
+    let terminal = Terminal { json: global.json, quiet: global.quiet };
+    let progress = progress::standard(global.quiet);
+    let setting = Setting { terminal, progress, cancel: cancel.clone() };
     match cli.command {
+        Command::Speedrun { input, dialogues } => speedrun::run(global, input, dialogues, &setting),
+        Command::World { dir, size } => {
+            let seed = recipe(global)?.seed;
+            stage::world::command(&dir, size, seed, &terminal, &*setting.progress, cancel)
+        }
         Command::Doctor => doctor::run(&terminal),
     }
+}
+
+/// The recipe that the global flags ask for.
+pub fn recipe(global: &crate::cli::Global) -> Result<Recipe, Error> {
+    let mut sets = global.set.clone();
+    sets.extend(global.seed.map(|seed| format!("seed={seed}")));
+    Recipe::resolve(global.recipe.as_deref(), &sets)
 }

@@ -2,6 +2,14 @@
 //! tune → eval → report. Here is only how they are run: a finished one is skipped, a killed one
 //! goes on, each says one line.
 
+mod device;
+pub mod report;
+mod screen;
+mod tokens;
+mod train;
+mod tune;
+pub mod world;
+
 use crate::error::{Error, Kind};
 use crate::recipe::Recipe;
 use crate::run_folder::RunFolder;
@@ -44,7 +52,8 @@ pub struct Outcome {
 pub type Stage = (&'static str, fn(&Context) -> Result<Outcome, Error>);
 
 /// The stages of a whole run, in order.
-pub const STAGES: &[Stage] = &[];
+pub const STAGES: &[Stage] =
+    &[("world", world::run), ("tokens", tokens::run), ("train", train::run), ("tune", tune::run)];
 
 /// Runs the stages up to and including `last`.
 pub fn run(context: &Context, last: &str) -> Result<(), Error> {

@@ -1,0 +1,32 @@
+//! The device and the ranks of a run: the cores of this machine, shared out. No numbers of a run
+//! depend on how many there are.
+
+use crate::error::Error;
+use crate::recipe::Recipe;
+use quipu_math::{Device, Reference};
+use quipu_mesh::{Axes, Axis};
+use std::sync::Arc;
+
+/// The ranks that the recipe asks for.
+pub fn axes(recipe: &Recipe) -> Result<Axes, Error> {
+    Axes::parse(&recipe.mesh).map_err(|e| Error::usage(format!("mesh: {e}")))
+}
+
+/// The device of this process when it is a rank of its own.
+pub fn whole() -> Arc<dyn Device> {
+    open(cores())
+}
+
+/// What opens the device of a rank.
+pub fn of_ranks(axes: Axes) -> impl Fn(usize) -> Result<Arc<dyn Device>, quipu_math::Error> + Sync {
+    let threads = (cores() / axes.size(Axis::Dp)).max(1);
+    move |_| Ok(open(threads))
+}
+
+fn open(_threads: usize) -> Arc<dyn Device> {
+    Arc::new(Reference::new())
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}

@@ -1,0 +1,84 @@
+//! What is seen of a training run: a bar or lines, the first loss, the rate. It watches and
+//! changes nothing; its samples depend on the weights alone.
+
+use super::Context;
+use quipu_store::Progress;
+use quipu_train::metrics::Record;
+use quipu_train::watch::{Started, Watch};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The watcher of one training run.
+pub struct Screen {
+    label: &'static str,
+    progress: Arc<dyn Progress>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    parameters: usize,
+    steps: u64,
+    tokens: u64,
+    seconds: f64,
+    last_tokens: u64,
+}
+
+impl Screen {
+    /// A watcher that shows `label`.
+    pub fn new(context: &Context, label: &'static str) -> Self {
+        Self { label, progress: context.progress.clone(), state: Mutex::default() }
+    }
+
+    /// Parameters of the model.
+    pub fn parameters(&self) -> usize {
+        self.state().parameters
+    }
+
+    /// Tokens a second over the steps of this process; none when it ran no step.
+    pub fn rate(&self) -> Option<f64> {
+        let state = self.state();
+        (state.seconds > 0.0).then(|| state.tokens as f64 / state.seconds)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // What a panicking rank left here is only shown.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Watch for Screen {
+    fn started(&self, started: &Started) {
+        let mut state = self.state();
+        state.parameters = started.parameters;
+        state.steps = started.steps;
+        self.progress.begin(self.label, started.steps);
+        self.progress.advance(started.step);
+        if started.step > 0 {
+            self.progress.note(&format!("{} goes on after step {}", self.label, started.step));
+        }
+    }
+
+    fn step(&self, record: &Record) {
+        let mut state = self.state();
+        let seen = record.tokens.saturating_sub(state.last_tokens);
+        // After a resume the first record counts what earlier processes did, so it is left out.
+        if state.last_tokens > 0 || record.step == 1 {
+            state.tokens += seen;
+            state.seconds += record.machine.seconds;
+        }
+        state.last_tokens = record.tokens;
+        self.progress.advance(1);
+        let mut line = format!(
+            "{} step {}/{} loss {:.3} · {:.0} tokens/s",
+            self.label, record.step, state.steps, record.loss, record.machine.tokens_per_s
+        );
+        if let Some(v) = &record.validation {
+            line += &format!(" · validation {:.3}", v.loss);
+        }
+        self.progress.step(&line);
+    }
+
+    fn note(&self, line: &str) {
+        self.progress.note(line);
+    }
+}

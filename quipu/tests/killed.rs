@@ -1,0 +1,105 @@
+//! `kill -9` at moments drawn by a seed over the bytes that a run writes, one of them inside a
+//! checkpoint; run again after each. Final weights and metrics are, but for times, bit for bit
+//! those of an uninterrupted run.
+
+#![allow(clippy::unwrap_used)]
+
+mod program;
+
+use program::{quipu, said, tiny};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+fn arguments<'a>(recipe: &'a str, dir: &'a str) -> Vec<&'a str> {
+    vec!["speedrun", "--recipe", recipe, "--run-dir", dir, "--json", "--quiet"]
+}
+
+/// Runs the speedrun, killed after so many bytes; what it printed, if it lived.
+fn start(dir: &Path, kill_after: Option<u64>) -> Option<serde_json::Value> {
+    let recipe = tiny();
+    let dir = dir.to_string_lossy();
+    let mut command = quipu(Path::new("."), &arguments(&recipe, &dir));
+    if let Some(bytes) = kill_after {
+        command.env("QUIPU_KILL_AFTER_BYTES", bytes.to_string());
+    }
+    let (code, out, errors) = said(&command.output().unwrap());
+    if code.is_none() {
+        assert!(kill_after.is_some(), "{errors}");
+        return None;
+    }
+    assert_eq!(code, Some(0), "{errors}");
+    Some(serde_json::from_str(&out).unwrap())
+}
+
+/// All files of checkpoints, models and tokens, and the metrics without what is the machine's.
+fn content(dir: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![dir.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.strip_prefix(dir).unwrap().to_string_lossy().into_owned();
+            if path.is_dir() {
+                folders.push(path);
+            } else if name.ends_with("metrics.jsonl") {
+                let text = fs::read_to_string(&path).unwrap();
+                let lines = text.lines().map(|l| {
+                    let mut line: serde_json::Value = serde_json::from_str(l).unwrap();
+                    line.as_object_mut().unwrap().remove("machine");
+                    line.to_string()
+                });
+                found.insert(name, lines.collect::<Vec<_>>().join("\n").into_bytes());
+            } else if !name.contains("report.")
+                && !name.ends_with("units.jsonl")
+                && !name.starts_with('.')
+            {
+                found.insert(name, fs::read(&path).unwrap());
+            }
+        }
+    }
+    found
+}
+
+/// A draw in [0, n): Steele and others' SplitMix64.
+fn draw(state: &mut u64, n: u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut z = *state;
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    (z ^ (z >> 31)) % n
+}
+
+fn unfinished_checkpoint(dir: &Path) -> bool {
+    fs::read_dir(dir.join("checkpoints")).is_ok_and(|mut entries| {
+        entries.any(|e| e.unwrap().file_name().to_string_lossy().starts_with('.'))
+    })
+}
+
+#[test]
+fn a_run_killed_five_times_ends_with_the_same_bits() {
+    let whole = tempfile::tempdir().unwrap();
+    let report = start(whole.path(), None).unwrap();
+    let total = report["bytes_written"].as_u64().unwrap();
+    let expected = content(whole.path());
+    let dir = tempfile::tempdir().unwrap();
+    let (mut kills, mut inside, mut seed) = (0, false, 20_260_101);
+    while kills < 5 || !inside {
+        // Each attempt writes less than the whole: what stands is not written again.
+        let moment = draw(&mut seed, total / 3);
+        match start(dir.path(), Some(moment)) {
+            None => kills += 1,
+            // Everything was done before the moment came: begin anew.
+            Some(_) => fs::remove_dir_all(dir.path()).unwrap(),
+        }
+        inside |= unfinished_checkpoint(dir.path());
+        assert!(kills < 60, "no kill fell into a checkpoint");
+    }
+    start(dir.path(), None).unwrap();
+    let found = content(dir.path());
+    let names = |c: &BTreeMap<String, Vec<u8>>| c.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(&found), names(&expected));
+    for (name, bytes) in &expected {
+        assert!(found[name] == *bytes, "{name} differs after {kills} kills");
+    }
+}
