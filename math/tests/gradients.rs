@@ -1,6 +1,8 @@
 //! Every backward against central differences, in f64 on the reference device: the derivative of
 //! Σ c · forward(x) along each element of each input, for random c.
 
+#![allow(clippy::unwrap_used)]
+
 use quipu_math::DType::{F64, U32};
 use quipu_math::op::*;
 use quipu_math::{Device, Random, Reference, View};

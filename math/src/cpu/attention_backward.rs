@@ -1,0 +1,260 @@
+//! Attention backward, blocked like the forward: the weights of a block are computed again from the
+//! log-sum-exp (Dao et al. 2022). Not parallel inside one document and key-value head: there the sums
+//! over queries and keys have one order.
+#![allow(unsafe_code)]
+
+use super::Engine;
+use super::attention::{KEYS, Run, Shape};
+use super::norm::dot;
+use super::plain;
+use super::product::{ROW, multiply, pack_rows, pack_spaced, pack_straight};
+use super::simd::{Kernel, Simd, exp};
+use crate::error::Error;
+use crate::host::Mat;
+
+/// Query rows of a block.
+const QUERIES: usize = 64;
+
+/// The operands of the backward.
+#[derive(Clone, Copy)]
+pub(super) struct Gradients {
+    pub dout: Mat<f32>,
+    pub dq: Mat<f32>,
+    pub dk: Mat<f32>,
+    pub dv: Mat<f32>,
+    pub accumulate: bool,
+}
+
+pub(super) fn backward(engine: &Engine, shape: Shape, g: Gradients) -> Result<(), Error> {
+    shape.check("AttentionBackward")?;
+    plain::fill(engine, g.dq, 0.0);
+    if !g.accumulate {
+        plain::fill(engine, g.dk, 0.0);
+        plain::fill(engine, g.dv, 0.0);
+    }
+    let runs = shape.runs();
+    let parts = disjoint(&shape, &runs);
+    let layout = Layout::of(&shape, engine.panel());
+    let deltas = shape.q.rows * shape.heads;
+    let scratch = engine.scratch(deltas + layout.total * engine.threads())?;
+    engine.parallel_if(shape.q.len() > 1 << 14, shape.q.rows.div_ceil(QUERIES), &|task, _| {
+        let first = task * QUERIES;
+        let rows = first..shape.q.rows.min(first + QUERIES);
+        engine.set.run(Deltas { shape, dout: g.dout, rows, to: scratch.mat(0) });
+    });
+    engine.parallel(parts.len() * shape.kv_heads, &|task, thread| {
+        let (part, kv) = (&parts[task / shape.kv_heads], task % shape.kv_heads);
+        let (delta, memory) = (scratch.mat(0), scratch.mat(deltas + thread * layout.total));
+        for &run in &runs[part.clone()] {
+            engine.set.run(Backward { shape, g, run, kv, layout, delta, memory });
+        }
+    });
+    Ok(())
+}
+
+/// Ranges of runs between which no key is shared, so that they may be worked on at once.
+fn disjoint(shape: &Shape, runs: &[Run]) -> Vec<std::ops::Range<usize>> {
+    let mut parts: Vec<std::ops::Range<usize>> = Vec::new();
+    let mut lowest = usize::MAX;
+    // from the back: a part is closed where everything after it begins behind its last key
+    for i in (0..runs.len()).rev() {
+        let reach = shape.end_of(runs[i].end - 1);
+        match parts.last_mut().filter(|_| lowest < reach) {
+            Some(part) => part.start = i,
+            None => parts.push(i..i + 1),
+        }
+        lowest = lowest.min(runs[i].start);
+    }
+    parts.reverse();
+    parts
+}
+
+/// `Σ_c dout · out` of each query row and head.
+struct Deltas {
+    shape: Shape,
+    dout: Mat<f32>,
+    rows: std::ops::Range<usize>,
+    to: *mut f32,
+}
+
+impl Kernel for Deltas {
+    #[inline(always)]
+    fn run<S: Simd>(self) {
+        let (hd, heads) = (self.shape.head(), self.shape.heads);
+        for row in self.rows {
+            for h in 0..heads {
+                // SAFETY: in range; the row belongs to this task.
+                unsafe {
+                    let (a, b) = (self.dout.row(row), self.shape.out.row(row));
+                    *self.to.add(row * heads + h) = dot::<S>(a.add(h * hd), b.add(h * hd), hd);
+                }
+            }
+        }
+    }
+}
+
+/// Where the parts of a task's memory lie: packed forms of keys and values (of a block of keys), of
+/// queries and output gradients (of a block of queries), weights and their gradients.
+#[derive(Clone, Copy)]
+struct Layout {
+    keys_turned: usize,
+    values_turned: usize,
+    keys: usize,
+    queries_spaced: usize,
+    queries: usize,
+    douts_spaced: usize,
+    douts: usize,
+    weights: usize,
+    dscores: usize,
+    total: usize,
+}
+
+impl Layout {
+    fn of(shape: &Shape, panel: usize) -> Layout {
+        let head = shape.head().next_multiple_of(panel);
+        let turned = KEYS.next_multiple_of(panel) * shape.head();
+        let mut at = 0;
+        let mut take = |floats: usize| {
+            at += floats.next_multiple_of(16);
+            at - floats.next_multiple_of(16)
+        };
+        let mut layout = Layout {
+            keys_turned: take(turned),
+            values_turned: take(turned),
+            keys: take(KEYS * head),
+            queries_spaced: take(QUERIES * ROW),
+            queries: take(QUERIES * head),
+            douts_spaced: take(QUERIES * ROW),
+            douts: take(QUERIES * head),
+            weights: take(QUERIES * ROW),
+            dscores: take(QUERIES * ROW),
+            total: 0,
+        };
+        layout.total = at;
+        layout
+    }
+}
+
+/// One run of queries, all heads that share one key-value head.
+struct Backward {
+    shape: Shape,
+    g: Gradients,
+    run: Run,
+    kv: usize,
+    layout: Layout,
+    delta: *mut f32,
+    memory: *mut f32,
+}
+
+impl Kernel for Backward {
+    #[inline(always)]
+    fn run<S: Simd>(self) {
+        let end = self.shape.end_of(self.run.end - 1);
+        for key in (self.run.start..end).step_by(KEYS) {
+            let keys = KEYS.min(end - key);
+            // SAFETY: all rows and columns lie inside operands that were checked; the memory is this
+            // thread's; the gradients' rows and heads belong to this task.
+            unsafe {
+                self.pack_keys::<S>(key, keys);
+                for h in 0..self.shape.group() {
+                    let head = self.kv * self.shape.group() + h;
+                    // the first query that sees this block's first key
+                    let first = (key + 1).saturating_sub(self.shape.offset + 1).max(self.run.first);
+                    for row in (first..self.run.end).step_by(QUERIES) {
+                        self.block::<S>(key, keys, head, row..self.run.end.min(row + QUERIES));
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Backward {
+    #[inline(always)]
+    unsafe fn at(&self, part: usize) -> *mut f32 {
+        // SAFETY: inside this task's memory.
+        unsafe { self.memory.add(part) }
+    }
+
+    #[inline(always)]
+    unsafe fn pack_keys<S: Simd>(&self, key: usize, keys: usize) {
+        let hd = self.shape.head();
+        let k = self.shape.k.part(key, keys).columns(self.kv * hd, hd);
+        let v = self.shape.v.part(key, keys).columns(self.kv * hd, hd);
+        // SAFETY: see `run`.
+        unsafe {
+            pack_rows::<S>(k, self.at(self.layout.keys_turned));
+            pack_rows::<S>(v, self.at(self.layout.values_turned));
+            pack_straight::<S>(k, self.at(self.layout.keys));
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn block<S: Simd>(
+        &self,
+        key: usize,
+        keys: usize,
+        head: usize,
+        rows: std::ops::Range<usize>,
+    ) {
+        let (hd, count, l) = (self.shape.head(), rows.len(), &self.layout);
+        let q = self.shape.q.part(rows.start, count).columns(head * hd, hd);
+        let dout = self.g.dout.part(rows.start, count).columns(head * hd, hd);
+        // SAFETY: see `run`.
+        unsafe {
+            pack_spaced::<S>(q, self.at(l.queries_spaced));
+            pack_straight::<S>(q, self.at(l.queries));
+            pack_spaced::<S>(dout, self.at(l.douts_spaced));
+            pack_straight::<S>(dout, self.at(l.douts));
+            let block = |part| Mat { ptr: self.at(part), rows: count, cols: keys, stride: ROW };
+            let (weights, dscores) = (block(l.weights), block(l.dscores));
+            multiply::<S, ROW, 1>(
+                hd,
+                self.at(l.queries_spaced),
+                self.at(l.keys_turned),
+                weights,
+                false,
+            );
+            let left = self.at(l.douts_spaced);
+            multiply::<S, ROW, 1>(hd, left, self.at(l.values_turned), dscores, false);
+            for i in 0..count {
+                let seen = keys.min(self.shape.end_of(rows.start + i) - key);
+                self.derive::<S>(rows.start + i, head, weights.row(i), dscores.row(i), seen, keys);
+            }
+            let column = self.kv * hd;
+            let dv = self.g.dv.part(key, keys).columns(column, hd);
+            multiply::<S, 1, ROW>(count, weights.ptr, self.at(l.douts), dv, true);
+            let dk = self.g.dk.part(key, keys).columns(column, hd);
+            multiply::<S, 1, ROW>(count, dscores.ptr, self.at(l.queries), dk, true);
+            let dq = self.g.dq.part(rows.start, count).columns(head * hd, hd);
+            multiply::<S, ROW, 1>(keys, dscores.ptr, self.at(l.keys), dq, true);
+        }
+    }
+
+    /// Scores to weights, and gradients of weights to gradients of scores; zero for keys not seen.
+    #[inline(always)]
+    unsafe fn derive<S: Simd>(
+        &self,
+        row: usize,
+        head: usize,
+        weights: *mut f32,
+        dscores: *mut f32,
+        seen: usize,
+        keys: usize,
+    ) {
+        // SAFETY: see `run`; rows have room for whole vectors.
+        unsafe {
+            let (zero, scale) = (S::splat(0.0), S::splat(self.shape.scale));
+            let lse = S::splat(self.shape.lse.get(row, head));
+            let delta = S::splat(*self.delta.add(row * self.shape.heads + head));
+            for c in (0..keys).step_by(S::LANES) {
+                let seen = seen.saturating_sub(c);
+                let score = S::mul(S::load(weights.add(c)), scale);
+                let p = S::keep(exp::<S>(S::sub(score, lse)), seen, zero);
+                let d = S::mul(S::mul(p, scale), S::sub(S::load(dscores.add(c)), delta));
+                S::store(weights.add(c), p);
+                S::store(dscores.add(c), S::keep(d, seen, zero));
+            }
+        }
+    }
+}
