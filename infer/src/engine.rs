@@ -452,6 +452,41 @@ mod tests {
         assert!(out.iter().all(|c| c.finish == Finish::Cancelled));
     }
 
+    /// Greedy decoding of the reference case: three prompts at once, tokens equal.
+    #[test]
+    fn golden_generation_is_exact() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let shared = std::env::var_os("QUIPU_SHARED").map(std::path::PathBuf::from);
+        let folder = shared.unwrap_or_else(|| root.join("../../shared")).join("golden/generate");
+        let Ok(bytes) = std::fs::read(folder.join("case.safetensors")) else {
+            eprintln!("SKIPPED: golden_generation_is_exact: shared data absent");
+            return;
+        };
+        let case = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let tokens = |name: String| -> Option<Vec<u32>> {
+            let data = case.tensor(&name).ok()?.data().to_vec();
+            let word = |c: &[u8]| i64::from_le_bytes(c.try_into().unwrap()) as u32;
+            Some(data.chunks_exact(8).map(word).collect())
+        };
+        let mut requests = Vec::new();
+        let mut expected = Vec::new();
+        while let Some(prompt) = tokens(format!("prompt.{}", requests.len())) {
+            let output = tokens(format!("output.{}", requests.len())).unwrap();
+            let max_new = output.len() - prompt.len();
+            expected.push(output[prompt.len()..].to_vec());
+            let (stop, sampling) = (vec![], Sampling::greedy());
+            requests.push(Request { prompt, max_new, stop, sampling, sequence: 0 });
+        }
+        assert_eq!(requests.len(), 3);
+        let device: Arc<dyn Device> = Arc::new(Reference::new());
+        let capacity = Capacity::generating(&*device, 32);
+        let config = Config::load(&folder).unwrap();
+        let mut model = Model::new(device, Mesh::one(), config, capacity).unwrap();
+        model.load(&folder).unwrap();
+        let got: Vec<Vec<u32>> = run(&mut model, 3, &requests).into_iter().map(|c| c.ids).collect();
+        assert_eq!(got, expected);
+    }
+
     #[test]
     fn bad_requests_are_refused() {
         let mut model = model(8);
