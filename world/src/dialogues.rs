@@ -179,7 +179,7 @@ fn continued(lexicon: &Lexicon, count: usize, draw: &mut Draw) -> Vec<Pair> {
 
 /// Whether a question is kept from dialogues and preferences, for the prompts.
 fn is_held_out(question: &str) -> bool {
-    xxhash_rust::xxh3::xxh3_64(question.as_bytes()) % 9 == 0
+    xxhash_rust::xxh3::xxh3_64(question.as_bytes()).is_multiple_of(9)
 }
 
 fn spoilt(pair: &Pair, number: usize, scene: &mut Scene<'_>) -> (&'static str, String) {

@@ -35,6 +35,12 @@ const ADULT: &[&str] = &[
     "lingerie", "topless",
 ];
 
+const LONG_WORDS: [&str; 3] = [
+    "Constitutional historians characterised administrative responsibilities differently.",
+    "Interdisciplinary investigations demonstrate extraordinary correspondences everywhere.",
+    "Notwithstanding considerable misunderstandings, representatives congratulated themselves.",
+];
+
 struct Grime<'w> {
     scene: Scene<'w>,
     draw: Draw,
@@ -111,7 +117,7 @@ pub(crate) fn dropped(rule: &'static str, lexicon: &Lexicon, site: usize, draw: 
     g.page.drop = Some(rule);
     match rule {
         "menu-only" => {
-            let count = g.draw.between(14, 40);
+            let count = g.draw.between(32, 60);
             let links = (0..count).map(|_| capital(&plural(g.scene.thing()))).collect();
             g.page.title = "Overview".to_owned();
             g.list(links);
@@ -147,8 +153,11 @@ pub(crate) fn dropped(rule: &'static str, lexicon: &Lexicon, site: usize, draw: 
         }
         "mean-word-length" => {
             for _ in 0..5 {
-                let text =
-                    if g.page.site % 2 == 0 { g.noise(40, 22, 40) } else { g.noise(160, 1, 2) };
+                let text = if g.page.site.is_multiple_of(2) {
+                    g.noise(40, 22, 40)
+                } else {
+                    g.noise(160, 1, 2)
+                };
                 g.page.para(text);
             }
         }
@@ -229,12 +238,8 @@ pub(crate) fn kept(rule: &'static str, lexicon: &Lexicon, site: usize, draw: Dra
             g.prose(1);
         }
         "mean-word-length" => {
-            for _ in 0..4 {
-                let text = format!(
-                    "Constitutional historians characterised administrative responsibilities \
-                     differently: {}",
-                    g.scene.paragraph(4)
-                );
+            for line in LONG_WORDS {
+                let text = format!("{line} {}", g.scene.paragraph(4));
                 g.page.para(text);
             }
         }

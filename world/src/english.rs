@@ -135,19 +135,19 @@ impl<'w> Scene<'w> {
     pub(crate) fn new(lexicon: &'w Lexicon, topic: usize, mut draw: Draw) -> Self {
         let own = &lexicon.topics[topic];
         let general = lexicon.general();
-        let adjectives = some(&mut draw, &own.adjectives, 5);
+        let adjectives = some(&mut draw, &own.adjectives, 6);
         let mut things = Vec::new();
-        for thing in some(&mut draw, &own.things, 6) {
+        for thing in some(&mut draw, &own.things, 8) {
             things.push((thing, draw.pick(&adjectives)));
         }
         for thing in some(&mut draw, &general.things, 2) {
             things.push((thing, draw.pick(&general.adjectives)));
         }
-        let mut acts = some(&mut draw, &own.acts, 5);
+        let mut acts = some(&mut draw, &own.acts, 6);
         acts.extend(some(&mut draw, &general.acts, 3));
-        let mut places = some(&mut draw, &own.places, 2);
+        let mut places = some(&mut draw, &own.places, 3);
         places.extend(some(&mut draw, &general.places, 1));
-        let mut agents = some(&mut draw, &own.agents, 2);
+        let mut agents = some(&mut draw, &own.agents, 3);
         agents.extend(some(&mut draw, &general.agents, 1));
         let prices = things.iter().map(|(t, _)| (*t, 0)).collect::<Vec<_>>();
         let prices = prices.into_iter().map(|(t, _)| (t, draw.between(2, 96))).collect();
@@ -157,7 +157,7 @@ impl<'w> Scene<'w> {
             cast: Vec::new(),
             stuff: some(&mut draw, &own.stuff, 3),
             does: some(&mut draw, &own.does, 2),
-            days: some(&mut draw, DAYS, 3),
+            days: some(&mut draw, DAYS, 4),
             adjectives,
             things,
             places,
@@ -188,12 +188,14 @@ impl<'w> Scene<'w> {
     }
 
     fn word(&mut self, own: &[&'static str], all: fn(&Topic) -> &[&'static str]) -> &'static str {
-        if !own.is_empty() && self.draw.chance(0.72) {
-            return own[self.draw.zipf(own.len())];
+        if !own.is_empty() && self.draw.chance(0.68) {
+            let flat = self.draw.chance(0.5);
+            return own[if flat { self.draw.below(own.len()) } else { self.draw.zipf(own.len()) }];
         }
-        let topic = if self.draw.chance(0.7) { self.topic } else { self.lexicon.general() };
+        let topic = if self.draw.chance(0.75) { self.topic } else { self.lexicon.general() };
         let list = all(topic);
-        list[self.draw.zipf(list.len())]
+        let flat = self.draw.chance(0.4);
+        list[if flat { self.draw.below(list.len()) } else { self.draw.zipf(list.len()) }]
     }
 
     pub(crate) fn thing(&mut self) -> &'static str {
@@ -255,12 +257,28 @@ impl<'w> Scene<'w> {
             8 => format!("{} {}", self.draw.pick(NUMBERS), plural(self.thing())),
             9 => format!("the {} of the {}", self.thing(), self.place()),
             10 => format!("the {}’s {}", self.agent(), self.dressed()),
-            11 => format!("the {} and the {}", self.thing(), self.thing()),
+            11 => {
+                let (one, two) = self.two(Self::thing);
+                format!("the {one} and the {two}")
+            }
             12 => format!("some {}", self.stuff()),
             13 => format!("every {}", self.thing()),
             14 => format!("a {} of {}", self.draw.pick(&["load", "pile", "box"]), self.stuff()),
             _ => format!("the {}", plural(self.thing())),
         }
+    }
+
+    /// Two different words of a kind.
+    fn two(&mut self, draw: fn(&mut Self) -> &'static str) -> (&'static str, &'static str) {
+        let one = draw(self);
+        let mut two = draw(self);
+        for _ in 0..40 {
+            if one != two {
+                break;
+            }
+            two = draw(self);
+        }
+        (one, two)
     }
 
     fn by_place(&mut self) -> String {
@@ -273,7 +291,7 @@ impl<'w> Scene<'w> {
             0 | 1 => format!(" {}", self.day()),
             2 | 3 => format!(" {}", self.by_place()),
             4 => format!(" {}", self.draw.pick(WAYS)),
-            5 => format!(" for the {}", self.agent()),
+            5 if self.draw.chance(0.6) => format!(" for the {}", self.agent()),
             6 => format!(" with the {}", self.dressed()),
             _ => String::new(),
         }
@@ -287,7 +305,7 @@ impl<'w> Scene<'w> {
 
     /// The subject of the next clause: the lead by name, then mostly by pronoun; or somebody else.
     fn subject(&mut self) -> String {
-        if self.cast.is_empty() || self.draw.chance(0.22) {
+        if self.cast.is_empty() || self.draw.chance(0.18) {
             return match self.draw.below(4) {
                 0 => format!("the {} {}", self.adjective(), self.agent()),
                 1 => format!("{} {}", self.draw.pick(NUMBERS), plural(self.agent())),
@@ -295,7 +313,7 @@ impl<'w> Scene<'w> {
             };
         }
         let actor = &self.cast[self.lead];
-        if self.named && self.draw.chance(0.55) {
+        if self.named && self.draw.chance(0.66) {
             return match actor.nature {
                 Nature::Person { female: true } => "she".to_owned(),
                 Nature::Person { female: false } => "he".to_owned(),
@@ -343,7 +361,12 @@ impl<'w> Scene<'w> {
 
     fn clause(&mut self) -> String {
         if self.draw.chance(0.16) {
-            let (who, what) = (self.subject(), self.does());
+            let (who, what) = if self.draw.chance(0.5) {
+                (format!("the {}", self.thing()), self.does())
+            } else {
+                let general = self.lexicon.general();
+                (self.subject(), self.draw.pick(&general.does))
+            };
             let adverb = self.ending();
             return format!("{who} {}{adverb}", past(what));
         }
@@ -388,18 +411,14 @@ impl<'w> Scene<'w> {
                 format!("there was {} {noun} {}", article(&noun), self.by_place())
             }
             1 => format!("the {} was {} and {}", self.thing(), self.adjective(), self.adjective()),
-            2 => format!(
-                "the {} was more {} than the {}",
-                self.thing(),
-                self.adjective(),
-                self.thing()
-            ),
-            3 => format!(
-                "neither the {} nor the {} was {}",
-                self.thing(),
-                self.thing(),
-                self.adjective()
-            ),
+            2 => {
+                let (one, two) = self.two(Self::thing);
+                format!("the {one} was more {} than the {two}", self.adjective())
+            }
+            3 => {
+                let (one, two) = self.two(Self::thing);
+                format!("neither the {one} nor the {two} was {}", self.adjective())
+            }
             _ => format!(
                 "the {} {} full of {}",
                 self.place(),
@@ -467,7 +486,11 @@ impl<'w> Scene<'w> {
                 format!("{name}, who {act} the {noun}, {} {object}", past(self.lead_act()))
             }
             1 => format!("the {noun} that the {} {act} was {}", self.agent(), self.adjective()),
-            _ => format!("the {} who {act} the {noun} {}", self.agent(), past(self.does())),
+            _ => {
+                let general = self.lexicon.general();
+                let did = past(self.draw.pick(&general.does));
+                format!("the {} who {act} the {noun} {did}", self.agent())
+            }
         }
     }
 

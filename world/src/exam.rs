@@ -55,7 +55,7 @@ impl Question {
 
 /// Whether an arithmetic question belongs to the examination and not to the dialogues.
 pub(crate) fn is_reserved(question: &str) -> bool {
-    xxhash_rust::xxh3::xxh3_64(question.as_bytes()) % 5 == 0
+    xxhash_rust::xxh3::xxh3_64(question.as_bytes()).is_multiple_of(5)
 }
 
 fn facts(world: &World, province: u64, out: &mut Vec<Question>) {

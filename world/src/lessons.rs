@@ -115,7 +115,7 @@ pub(crate) fn lesson(lexicon: &Lexicon, site: usize, mut draw: Draw) -> Page {
     page.quality = 4;
     page.title = format!("Counting {} with {name}", plural(scene.thing()));
     page.para(scene.paragraph(2));
-    for number in 1..=draw.between(2, 4) {
+    for number in 1..=draw.between(3, 5) {
         let problem = word_problem(&mut scene, &name);
         if draw.chance(0.6) {
             page.blocks.push(Block::Heading(format!("Problem {number}")));

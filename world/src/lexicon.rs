@@ -132,8 +132,8 @@ const IRREGULAR: &[(&str, &str, &str)] = &[
 const DOUBLING: &[&str] = &[
     "stop", "drop", "stir", "chop", "trap", "plan", "rig", "net", "gut", "trim", "hem", "knit",
     "hum", "rub", "fit", "pot", "pin", "drag", "grab", "beg", "scrub", "map", "wrap", "jam", "rot",
-    "strum", "slip", "stab", "dip", "swim", "run", "dig", "win", "spin", "cut", "set", "hit",
-    "forget", "clap", "ship", "step", "rob", "equip", "commit", "admit",
+    "blot", "pat", "wed", "strum", "slip", "stab", "dip", "swim", "run", "dig", "win", "spin",
+    "cut", "set", "hit", "forget", "clap", "ship", "step", "rob", "equip", "commit", "admit",
 ];
 
 fn is_vowel(letter: char) -> bool {

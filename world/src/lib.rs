@@ -44,6 +44,7 @@ mod output;
 mod page;
 mod plan;
 mod programs;
+mod quality;
 mod random;
 mod relations;
 mod simulation;

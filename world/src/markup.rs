@@ -91,7 +91,7 @@ impl Template<'_> {
 
     fn escaped(&mut self, text: &str) -> String {
         let loose = self.has(Fault::Entities);
-        let numeric = self.index % 3 == 0;
+        let numeric = self.index.is_multiple_of(3);
         let mut out = String::with_capacity(text.len() + 16);
         let mut letters = text.chars().peekable();
         while let Some(c) = letters.next() {
@@ -195,7 +195,7 @@ impl Template<'_> {
             Block::Table(rows) => self.table(rows),
             Block::Code(text) => {
                 let html = self.escaped(text);
-                if self.index % 2 == 0 {
+                if self.index.is_multiple_of(2) {
                     self.put(&format!(
                         "<pre><code class=\"language-python\">{html}</code></pre>\n"
                     ));
@@ -256,7 +256,7 @@ impl Template<'_> {
         let count = 6 + self.index % 7;
         let home = self.site.host.split('.').next().unwrap_or("home").to_owned();
         let shout = self.has(Fault::Shouting);
-        let nav = if self.index % 2 == 0 { "nav" } else { "div" };
+        let nav = if self.index.is_multiple_of(2) { "nav" } else { "div" };
         self.put(&format!("<{nav} class=\"menu top-nav\"><a href=\"/\">{home}</a>\n"));
         if shout {
             self.put("<UL class=nav CLASS=menu2>\n");
@@ -299,7 +299,7 @@ impl Template<'_> {
     fn sidebar(&mut self) {
         let count = self.draw.between(3, 8);
         let head = self.label(9);
-        let tag = if self.index % 2 == 0 { "aside" } else { "div" };
+        let tag = if self.index.is_multiple_of(2) { "aside" } else { "div" };
         self.put(&format!("<{tag} class=\"sidebar widget\"><h3>{head}</h3>\n<ul>\n"));
         for _ in 0..count {
             let (number, other) = (self.draw.below(9999), self.draw.below(26));
@@ -314,7 +314,7 @@ impl Template<'_> {
     }
 
     fn footer(&mut self) {
-        let tag = if self.index % 2 == 0 { "footer" } else { "div" };
+        let tag = if self.index.is_multiple_of(2) { "footer" } else { "div" };
         let host = self.site.host;
         self.put(&format!("<{tag} class=\"footer\" id=\"footer\">&copy 2024 {host} "));
         if self.site.language == "en" {
@@ -352,7 +352,10 @@ impl Template<'_> {
         let close = self.main_open();
         let title = self.escaped(&self.page.title.clone());
         self.put(&format!("<h1>{title}</h1>\n"));
-        if !self.page.author.is_empty() && self.index % 2 == 0 && self.site.language == "en" {
+        if !self.page.author.is_empty()
+            && self.index.is_multiple_of(2)
+            && self.site.language == "en"
+        {
             let line = format!("By {} on {}", self.page.author, self.page.date.written());
             self.put(&format!("<div class=\"byline meta\">{line}</div>\n"));
         }

@@ -12,7 +12,7 @@ use crate::relations::Kind;
 use crate::simulation::{Class, Date, World};
 use crate::sites::{self, SITES};
 use crate::views::{self, Appearance, Brief};
-use crate::{lessons, programs, tongues};
+use crate::{lessons, programs, quality, tongues};
 
 /// One response record of the crawl.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,9 +100,21 @@ impl Plan {
         Self { items, order, appearances, originals }
     }
 
-    /// Page number `index`: the text and what is true about it.
+    /// Page number `index`: the text and what is true about it. A good page that came out too short,
+    /// or by chance repeats itself as only bad pages do, is written again.
     pub(crate) fn page(&self, world: &World, lexicon: &Lexicon, index: usize) -> Page {
-        let mut draw = Draw::keyed(world.seed, "page", index as u64);
+        let mut page = self.attempt(world, lexicon, index, 0);
+        for attempt in 1..40 {
+            if page.drop.is_some() || quality::is_sound(&page.text()) {
+                break;
+            }
+            page = self.attempt(world, lexicon, index, attempt);
+        }
+        page
+    }
+
+    fn attempt(&self, world: &World, lexicon: &Lexicon, index: usize, attempt: u64) -> Page {
+        let mut draw = Draw::keyed(world.seed, "page", index as u64 + (attempt << 40));
         let date = Date::drawn(&mut draw);
         let author = format!("{} {}", passing(&mut draw), passing(&mut draw));
         let mut page = match self.items[index] {
@@ -165,7 +177,7 @@ impl Plan {
         if index >= self.originals || page.looks_like.is_some() {
             return;
         }
-        if SITES[page.site].queries && index % 40 == 0 {
+        if SITES[page.site].queries && index.is_multiple_of(40) {
             page.looks_like = Some("url-duplicate");
         } else if page.kind == "shop" && index % 30 == 1 {
             page.title = "Today’s offer".to_owned();
@@ -223,22 +235,34 @@ impl Plan {
         page.duplicate_of = page.duplicate_of.map(|(url, _)| (url, "near"));
         let mut since = 0;
         for block in &mut page.blocks {
-            let Block::Para(text) = block else { continue };
-            let words: Vec<String> = text
-                .split(' ')
-                .map(|word| {
-                    since += 1;
-                    if since < 34 || !word.chars().all(char::is_lowercase) {
-                        return word.to_owned();
-                    }
-                    since = 0;
-                    draw.pick(&["other", "new", "same", "two", "also", "here"]).to_owned()
-                })
-                .collect();
-            *text = words.join(" ");
+            match block {
+                Block::Para(text) | Block::Quote(text) => reword(text, &mut since, &mut draw),
+                Block::List(items) | Block::Steps(items) => {
+                    items.iter_mut().for_each(|item| reword(item, &mut since, &mut draw));
+                }
+                Block::Table(rows) => since += rows.iter().map(Vec::len).sum::<usize>(),
+                Block::Heading(text) | Block::Code(text) => since += text.split(' ').count(),
+            }
         }
         page
     }
+}
+
+/// Replaces a word now and then: never fifty words in a row stay as they were.
+fn reword(text: &mut String, since: &mut usize, draw: &mut Draw) {
+    let words: Vec<&str> = text
+        .split(' ')
+        .map(|word| {
+            *since += 1;
+            if *since < 30 || !word.chars().all(char::is_lowercase) {
+                return word;
+            }
+            *since = 0;
+            let new = draw.pick(&["other", "new", "same", "also", "here"]);
+            if new == word { "else" } else { new }
+        })
+        .collect();
+    *text = words.join(" ");
 }
 
 fn one_of(among: &[usize], draw: &mut Draw) -> usize {
@@ -262,7 +286,7 @@ fn path(page: &Page, index: usize) -> String {
 
 /// The address of a page.
 pub(crate) fn url(page: &Page) -> String {
-    let scheme = if page.site % 5 == 0 { "http" } else { "https" };
+    let scheme = if page.site.is_multiple_of(5) { "http" } else { "https" };
     format!("{scheme}://{}{}", SITES[page.site].host, page.path)
 }
 

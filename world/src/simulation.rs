@@ -192,7 +192,9 @@ impl World {
                 }
             }
         }
-        for town in world.towns.clone() {
+        let described = ((40.0 * scale).round() as usize).max(2);
+        for number in 0..described.min(world.towns.len()) {
+            let town = world.towns[number].clone();
             world.settle(town, Kind::Town, Class::Told, &mut draw);
         }
         for class in Class::ALL {

@@ -273,13 +273,13 @@ pub(crate) fn page(language: usize, site: usize, draw: Draw) -> Page {
     let mut voice = Voice::new(language, draw);
     let mut page = Page::new("foreign", CODES[language], site);
     page.title = capital(&voice.clause());
-    page.para(voice.paragraph(4));
-    for _ in 0..voice.draw.between(2, 4) {
+    page.para(voice.paragraph(3));
+    for _ in 0..voice.draw.between(1, 2) {
         if voice.draw.chance(0.25) {
             let heading = capital(voice.noun().1);
             page.blocks.push(Block::Heading(heading));
         }
-        let sentences = voice.draw.between(4, 8);
+        let sentences = voice.draw.between(3, 7);
         page.para(voice.paragraph(sentences));
         if voice.draw.chance(0.2) {
             let items = (0..voice.draw.between(3, 6)).map(|_| voice.sentence()).collect();

@@ -8,7 +8,8 @@ use crate::names::{capital, passing};
 use crate::page::{Block, Page};
 use crate::random::Draw;
 use crate::relations::{Kind, RELATIONS};
-use crate::simulation::{Event, World};
+use crate::simulation::{Class, Event, World};
+use std::collections::HashSet;
 
 /// A subject on a page, with the facts to be stated there.
 #[derive(Debug, Clone)]
@@ -44,6 +45,8 @@ struct Writer<'w> {
     brief: Brief<'w>,
     scene: Scene<'w>,
     page: Page,
+    /// Wordings used on this page.
+    said: HashSet<String>,
 }
 
 impl<'w> Writer<'w> {
@@ -55,13 +58,13 @@ impl<'w> Writer<'w> {
             let who = &brief.world.subjects[appearance.subject];
             scene.enter(&who.name, nature(brief.world, appearance.subject));
         }
-        if brief.appearances.len() < 2 || brief.draw.chance(0.3) {
+        for _ in 0..1 + usize::from(brief.draw.chance(0.4)) {
             let name = passing(&mut brief.draw);
             let female = brief.draw.chance(0.5);
             scene.enter(&name, Nature::Person { female });
         }
         let page = Page::new(brief.kind, "en", brief.site);
-        Self { brief, scene, page }
+        Self { brief, scene, page, said: HashSet::new() }
     }
 
     /// One wording of a fact; sometimes wrong, and then noted as wrong.
@@ -71,14 +74,22 @@ impl<'w> Writer<'w> {
         let relation = &RELATIONS[known.relation];
         let subject = &world.subjects[known.subject].name;
         let draw = &mut self.brief.draw;
-        let wrong = !draw.chance(self.brief.reliability);
+        let checked = !matches!(known.class, Class::Often | Class::Told);
+        let wrong = !draw.chance(self.brief.reliability) && !checked;
         if wrong {
             let value = world.wrong_value(known, draw);
             self.page.misstated.push(fact);
             return relation.state(subject, &value, draw);
         }
         self.page.facts.push(fact);
-        relation.state(subject, &known.value, draw)
+        let mut text = relation.state(subject, &known.value, draw);
+        for _ in 0..4 {
+            if self.said.insert(text.clone()) {
+                break;
+            }
+            text = relation.state(subject, &known.value, draw);
+        }
+        text
     }
 
     /// A paragraph about appearance number `index`, its statements among other sentences.
@@ -88,7 +99,7 @@ impl<'w> Writer<'w> {
         let mut lines: Vec<String> = Vec::new();
         for fact in facts {
             if !lines.is_empty() || self.brief.draw.chance(0.3) {
-                for _ in 0..self.brief.draw.below(3) {
+                for _ in 0..self.brief.draw.below(2) {
                     lines.push(self.scene.sentence());
                 }
             }
@@ -173,11 +184,11 @@ fn encyclopedia(w: &mut Writer<'_>) {
             let heading = format!("{} and {}", capital(w.scene.focus()[0]), w.scene.topic_name());
             w.page.blocks.push(Block::Heading(heading));
         }
-        let sentences = w.brief.draw.between(2, 4);
+        let sentences = w.brief.draw.between(1, 3);
         let text = w.about(index, sentences);
         w.page.para(text);
     }
-    w.narrate(4, 7);
+    w.narrate(2, 5);
     if w.brief.draw.chance(0.3) {
         w.page.blocks.push(Block::Heading("Trade".to_owned()));
         w.price_table();
@@ -188,7 +199,9 @@ fn encyclopedia(w: &mut Writer<'_>) {
         let items = w.scene.focus().iter().take(4).map(|t| capital(t)).collect();
         w.page.blocks.push(Block::List(items));
     }
-    w.narrate(3, 6);
+    if w.brief.draw.chance(0.6) {
+        w.narrate(2, 4);
+    }
     w.close();
 }
 
@@ -209,11 +222,28 @@ fn headline(event: &Event, amount: usize) -> String {
     }
 }
 
+/// The same in other words, as a report begins.
+fn lead(event: &Event, amount: usize) -> String {
+    let (hero, town, firm) = (&event.hero, &event.town, &event.other);
+    match event.what {
+        "fair" => format!("when the fair opened, {hero} counted {amount} stalls"),
+        "flood" => format!("after the water rose, {amount} people slept in the house of {hero}"),
+        "prize" => format!("a jury gave {hero} the prize of {amount} crowns"),
+        "strike" => format!("nobody went to work at {firm}, where {amount} are employed"),
+        "bridge" => format!("{hero} opened the bridge, for which {amount} crowns were paid"),
+        "trial" => format!("the judge believed {firm} and fined {hero} {amount} crowns"),
+        "concert" => format!("all {amount} seats were taken when {hero} came on the stage"),
+        "price" => format!("a new list of {firm} names {amount} crowns where it was less before"),
+        "find" => format!("while digging in a field, {hero} came upon {amount} coins of silver"),
+        _ => format!("with {amount} at the start, nobody in {town} was as fast as {hero}"),
+    }
+}
+
 fn report(w: &mut Writer<'_>, event: &Event) -> Vec<String> {
     let said = event.misreported.unwrap_or(event.amount);
     let pronoun = if event.female { "she" } else { "he" };
     let mut lines = vec![
-        format!("{}, {}: {}.", event.town, event.date.written(), headline(event, said)),
+        format!("{}, {}: {}.", event.town, event.date.written(), lead(event, said)),
         format!("{} {} the {} when it was over.", event.hero, past(w.scene.act()), w.scene.thing()),
         format!("“{said} is more than we hoped,” {pronoun} told the {}.", w.scene.agent()),
         format!("At {} nobody had heard of it.", event.other),
@@ -233,10 +263,10 @@ fn news(w: &mut Writer<'_>) {
     w.page.title = headline(&event, event.misreported.unwrap_or(event.amount));
     let lines = report(w, &event);
     w.page.para(lines.join(" "));
-    w.all_appearances(1, 4);
-    w.narrate(3, 6);
-    if w.brief.draw.chance(0.4) {
-        w.narrate(2, 5);
+    w.all_appearances(0, 2);
+    w.narrate(2, 4);
+    if w.brief.draw.chance(0.3) {
+        w.narrate(2, 4);
     }
     if let Some(wrong) = event.misreported {
         w.page.para(format!(
@@ -250,7 +280,7 @@ fn news(w: &mut Writer<'_>) {
 fn blog(w: &mut Writer<'_>) {
     w.page.title = w.scene.title();
     let opening = [
-        "Dear readers, ",
+        "Dear readers! ",
         "Today I want to tell of this: ",
         "A short note. ",
         "",
@@ -260,14 +290,14 @@ fn blog(w: &mut Writer<'_>) {
     let head = w.brief.draw.pick(&opening);
     let first = w.scene.paragraph(3);
     w.page.para(format!("{head}{first}"));
-    w.all_appearances(2, 5);
+    w.all_appearances(0, 2);
     if w.brief.draw.chance(0.5) {
         let heading = w.scene.title();
         w.page.blocks.push(Block::Heading(heading));
         let steps = (0..w.brief.draw.between(3, 6)).map(|_| w.scene.instruction()).collect();
         w.page.blocks.push(Block::Steps(steps));
     }
-    w.narrate(4, 8);
+    w.narrate(2, 5);
     if w.brief.draw.chance(0.3) {
         let said = w.scene.sentence();
         w.page.blocks.push(Block::Quote(said));
@@ -325,16 +355,12 @@ fn forum(w: &mut Writer<'_>) {
         let text = w.about(index, more);
         speak(&mut w.page, text);
     }
-    for _ in 0..w.brief.draw.between(2, 5) {
-        let sentences = w.brief.draw.between(1, 4);
+    for _ in 0..w.brief.draw.between(1, 3) {
+        let sentences = w.brief.draw.between(1, 3);
         let text = w.scene.paragraph(sentences);
-        let thanks = ["Thank you. ", "I see. ", "No, ", "Yes. ", "", "", "In my opinion "];
+        let thanks = ["Thank you. ", "I see. ", "No. ", "Yes. ", "", "", "I disagree. "];
         let head = w.brief.draw.pick(&thanks);
-        let text = if head.ends_with(". ") || head.is_empty() {
-            format!("{head}{text}")
-        } else {
-            format!("{}. {text}", head.trim_end_matches([' ', ',']))
-        };
+        let text = format!("{head}{text}");
         speak(&mut w.page, text);
     }
 }
@@ -349,13 +375,13 @@ fn shop(w: &mut Writer<'_>) {
     let (_, price) = w.scene.prices[0];
     w.page.title = format!("{} from {seller}", capital(&thing));
     w.page.para(format!("{} for {price} crowns. {}", capital(&thing), w.scene.paragraph(3)));
-    w.all_appearances(1, 3);
+    w.all_appearances(0, 2);
     w.price_table();
     let notes: Vec<String> =
         (0..w.brief.draw.between(3, 6)).map(|_| w.scene.instruction()).collect();
     w.page.blocks.push(Block::Heading(format!("How to use the {thing}")));
     w.page.blocks.push(Block::List(notes));
-    w.narrate(4, 7);
+    w.narrate(2, 4);
     let (item, cost) = w.scene.prices[w.brief.draw.below(4)];
     let number = w.brief.draw.between(2, 9);
     w.page.para(format!(
