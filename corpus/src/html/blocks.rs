@@ -51,8 +51,10 @@ pub const IN_ARIA_HIDDEN: Marks = 1 << 18;
 pub const IN_ADDRESS: Marks = 1 << 19;
 /// In a box around blocks that is a link.
 pub const IN_LINK: Marks = 1 << 20;
+/// In `noscript`.
+pub const IN_NOSCRIPT: Marks = 1 << 21;
 /// How many marks there are.
-pub const MARKS: usize = 21;
+pub const MARKS: usize = 22;
 
 /// What sort of line a block is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -125,6 +127,8 @@ pub struct Frame {
     pub parent: u32,
     /// Element name.
     pub tag: Tag,
+    /// Hash of its element and class names: boxes of one sort have one shape.
+    pub shape: u64,
     /// Hints of its own names.
     pub own: Hints,
     /// Hints of its names and of those around it.
@@ -376,6 +380,7 @@ impl<'t, 'a> Walk<'t, 'a> {
             node: id,
             parent: parent.unwrap_or(number),
             tag,
+            shape: self.shape_of(id),
             own,
             all,
             marks,
@@ -392,6 +397,12 @@ impl<'t, 'a> Walk<'t, 'a> {
             self.pre += 1;
         }
         true
+    }
+
+    fn shape_of(&self, id: NodeId) -> u64 {
+        let class = self.tree.attr(id, Attr::Class).unwrap_or("");
+        let tag = u64::from(self.tree.node(id).tag.0);
+        xxhash_rust::xxh3::xxh3_64_with_seed(class.trim().as_bytes(), tag)
     }
 
     /// The hints and marks that the attributes of an element give.
@@ -707,6 +718,7 @@ fn mark_of(tag: Tag) -> Marks {
         Tag::DL => IN_DL,
         Tag::ADDRESS => IN_ADDRESS,
         Tag::SEARCH => IN_FORM,
+        Tag::NOSCRIPT => IN_NOSCRIPT,
         _ => 0,
     }
 }

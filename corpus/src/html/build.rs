@@ -22,6 +22,7 @@ pub(super) enum Mode {
     BeforeHtml,
     BeforeHead,
     InHead,
+    InHeadNoscript,
     AfterHead,
     InBody,
     InTable,
@@ -409,7 +410,9 @@ impl Builder<'_> {
     /// White space in a mode that tells it from other text.
     fn blank_text(&mut self, mode: Mode, range: Range) {
         match mode {
-            Mode::InHead | Mode::AfterHead | Mode::InColumnGroup => self.insert_text(range),
+            Mode::InHead | Mode::InHeadNoscript | Mode::AfterHead | Mode::InColumnGroup => {
+                self.insert_text(range);
+            }
             Mode::AfterBody => {
                 self.reconstruct();
                 self.insert_text(range);
@@ -442,6 +445,10 @@ impl Builder<'_> {
             Mode::InHead => {
                 self.pop();
                 Mode::AfterHead
+            }
+            Mode::InHeadNoscript => {
+                self.pop();
+                Mode::InHead
             }
             Mode::AfterHead => {
                 self.insert_implied(Tag::BODY);
@@ -486,6 +493,22 @@ impl Builder<'_> {
                     self.tree.merge_attrs(html, tag.attrs);
                 }
             }
+            Mode::InHead if tag.tag == Tag::NOSCRIPT => {
+                self.insert_html(&tag);
+                self.mode = Mode::InHeadNoscript;
+            }
+            Mode::InHeadNoscript => match tag.tag {
+                Tag::BASEFONT
+                | Tag::BGSOUND
+                | Tag::LINK
+                | Tag::META
+                | Tag::NOFRAMES
+                | Tag::STYLE => {
+                    self.start_in_head(&tag);
+                }
+                Tag::HEAD | Tag::NOSCRIPT => {}
+                _ => self.leave_and_start(mode, tag),
+            },
             Mode::InHead if self.start_in_head(&tag) || tag.tag == Tag::HEAD => {}
             Mode::AfterHead => self.start_after_head(tag),
             Mode::InBody => self.start_in_body(tag),
@@ -515,7 +538,6 @@ impl Builder<'_> {
             Tag::TITLE => self.insert_raw(tag, "title", true),
             Tag::SCRIPT => self.insert_raw(tag, "script", false),
             Tag::STYLE => self.insert_raw(tag, "style", false),
-            Tag::NOSCRIPT => self.insert_raw(tag, "noscript", false),
             Tag::NOFRAMES => self.insert_raw(tag, "noframes", false),
             Tag::TEMPLATE => {
                 let node = self.insert_html(tag);
@@ -622,10 +644,7 @@ impl Builder<'_> {
     }
 
     fn start_in_head_from_body(&mut self, tag: &StartTag) -> bool {
-        if tag.tag == Tag::NOSCRIPT || !tag.tag.has(SPECIAL) {
-            return false;
-        }
-        self.start_in_head(tag)
+        tag.tag.has(SPECIAL) && self.start_in_head(tag)
     }
 
     /// The rest of "in body": controls, embedded content, ruby, foreign content.
@@ -665,7 +684,6 @@ impl Builder<'_> {
             }
             Tag::IFRAME => self.insert_raw(&tag, "iframe", false),
             Tag::NOEMBED => self.insert_raw(&tag, "noembed", false),
-            Tag::NOSCRIPT => self.insert_raw(&tag, "noscript", false),
             Tag::INPUT | Tag::SELECT => self.start_control(tag),
             Tag::OPTION | Tag::OPTGROUP => self.start_option(tag),
             Tag::RB | Tag::RTC | Tag::RP | Tag::RT => {
@@ -809,6 +827,14 @@ impl Builder<'_> {
             Mode::InCell => self.end_in_cell(tag),
             Mode::InFrameset => {}
             Mode::AfterBody if tag == Tag::HTML => {}
+            Mode::InHeadNoscript => match tag {
+                Tag::NOSCRIPT => {
+                    self.pop();
+                    self.mode = Mode::InHead;
+                }
+                Tag::BR => self.leave_and_end(mode, tag),
+                _ => {}
+            },
             Mode::InHead if tag == Tag::TEMPLATE => self.end_template(),
             Mode::AfterHead if tag == Tag::TEMPLATE => self.end_template(),
             Mode::InHead if tag == Tag::HEAD => {

@@ -42,7 +42,7 @@ pub fn extract_within(html: &str, _url: Option<&str>, budget: Budget) -> Extract
 pub fn from_tree(tree: &super::tree::Tree) -> Extracted {
     let claims = metadata::read(tree);
     let page = blocks::flatten(tree);
-    let rows = features::of_page(&page, claims.signs);
+    let rows = features::of_page(&page, &claims);
     let keep = score::choose(&page, &rows);
     let mut extracted = Extracted {
         title: claims.title,

@@ -1,17 +1,20 @@
 //! What the block score sees of each block: its own measures, the boxes around it, its neighbours
 //! and the page. All are general properties of pages (link density, length, semantic elements,
-//! hints of names, position); none names a site. Numbers only, weights are in `weights.rs`.
+//! hints of names, repetition, position); none names a site, none depends on a language. Numbers
+//! only: what they weigh is in `model.txt`, which `examples/train_extractor.rs` makes.
 
-use super::blocks::{Block, Frame, KINDS, Kind, MARKS, Page};
+use super::blocks::{Block, Frame, IN_ARTICLE, IN_MAIN, KINDS, Kind, MARKS, Page};
 use super::hints;
+use super::metadata::Claims;
+use super::names::Tag;
 
-/// Features that describe a block itself and the page (the rest are kinds, marks, hints).
-const PLAIN: usize = 44;
+/// Features that are neither kind, mark nor hint.
+const PLAIN: usize = 86;
 
 /// How many features a block has.
 pub const COUNT: usize = PLAIN + KINDS + MARKS + 2 * hints::COUNT;
 
-/// What is asked of the page as a whole.
+/// What a page says of itself, as flags.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PageSigns {
     /// Says of itself that it is an article (og:type, schema.org).
@@ -22,13 +25,20 @@ pub struct PageSigns {
     pub forum: bool,
 }
 
-/// One row of features a block, in document order.
-pub fn of_page(page: &Page, signs: PageSigns) -> Vec<f32> {
-    let shape = Shape::of(page);
+/// One row of `COUNT` features a block, in document order.
+pub fn of_page(page: &Page, claims: &Claims) -> Vec<f32> {
+    let shape = Shape::of(page, claims);
     let mut rows = Vec::with_capacity(page.blocks.len() * COUNT);
     for (i, block) in page.blocks.iter().enumerate() {
         let from = rows.len();
-        plain(page, &shape, signs, i, &mut rows);
+        own(page, block, &mut rows);
+        signs_in_text(page, block, &mut rows);
+        neighbours(page, i, &mut rows);
+        around(page, &shape, block, &mut rows);
+        landmarks(page, &shape, block, &mut rows);
+        groups(&shape, i, &mut rows);
+        place(page, &shape, i, &mut rows);
+        whole(page, &shape, claims.signs, &mut rows);
         debug_assert_eq!(rows.len() - from, PLAIN);
         rows.extend((0..KINDS).map(|kind| flag(block.kind as usize == kind)));
         rows.extend((0..MARKS).map(|bit| flag(block.marks >> bit & 1 == 1)));
@@ -53,43 +63,149 @@ fn share(part: u32, whole: u32) -> f32 {
     part as f32 / whole.max(1) as f32
 }
 
+/// A distance in blocks, 1 from `far` on.
+fn near(distance: usize, far: f32) -> f32 {
+    (distance as f32 / far).min(1.0)
+}
+
 /// Hints of the box of a block and of the two around it.
 fn near_hints(page: &Page, frame: &Frame) -> u32 {
     let parent = &page.frames[frame.parent as usize];
     frame.own | parent.own | page.frames[parent.parent as usize].own
 }
 
-/// Measures of the page that every block of it shares, and where its prose is densest.
+fn is_long(b: &Block) -> bool {
+    b.chars >= 80 && b.link_chars * 3 < b.chars
+}
+
+/// Blocks of one shape (same elements and classes in a row of two boxes).
+#[derive(Clone, Copy, Default)]
+struct Group {
+    blocks: u32,
+    chars: u32,
+    link_chars: u32,
+}
+
+/// Measures of the page that its blocks share.
 struct Shape {
     chars: u32,
     prose: u32,
     link_chars: u32,
     /// The innermost frame that holds most of the prose.
     core: usize,
-    /// Block numbers: the first title, the first and last long block.
+    /// The block that is the page's title.
     title: usize,
+    /// First and last long block.
     first_long: usize,
     last_long: usize,
     /// How often the same text stands on the page, by block.
     repeats: Vec<u32>,
+    /// Groups of blocks by the shapes of box and box around it; and one level further out.
+    inner: Vec<Group>,
+    outer: Vec<Group>,
+    /// By frame: the nearest `article` and the nearest `main` around it (or none).
+    article: Vec<Option<u32>>,
+    main: Vec<Option<u32>>,
+    articles: u32,
+    has_main: bool,
+    /// By block: blocks since the last heading, and since the last long block.
+    since_heading: Vec<u32>,
+    since_long: Vec<u32>,
+    until_long: Vec<u32>,
+    /// Which blocks hold the start of the page's description; which repeat its title.
+    description: Vec<bool>,
+    titles: Vec<bool>,
 }
 
 impl Shape {
-    fn of(page: &Page) -> Shape {
+    fn of(page: &Page, claims: &Claims) -> Shape {
         let body = page.frames.first();
-        let long = |b: &Block| b.chars >= 80 && b.link_chars * 3 < b.chars;
         let last = page.blocks.len().saturating_sub(1);
+        let titles = titles_of(page, claims);
+        let article = nearest(page, Tag::ARTICLE);
+        let main = nearest(page, Tag::MAIN);
+        let is_title = |b: &Block| b.kind == Kind::Title;
+        let title = (page.blocks.iter().zip(&titles).position(|(b, t)| *t && is_title(b)))
+            .or_else(|| page.blocks.iter().position(is_title))
+            .or_else(|| titles.iter().position(|t| *t))
+            .unwrap_or(0);
         Shape {
             chars: body.map_or(0, |b| b.chars),
             prose: body.map_or(0, |b| b.prose),
             link_chars: body.map_or(0, |b| b.link_chars),
             core: core_of(page),
-            title: page.blocks.iter().position(|b| b.kind == Kind::Title).unwrap_or(0),
-            first_long: page.blocks.iter().position(long).unwrap_or(0),
-            last_long: page.blocks.iter().rposition(long).unwrap_or(last),
+            title,
+            first_long: page.blocks.iter().position(is_long).unwrap_or(0),
+            last_long: page.blocks.iter().rposition(is_long).unwrap_or(last),
             repeats: repeats_of(page),
+            inner: groups_of(page, inner_key),
+            outer: groups_of(page, outer_key),
+            articles: page.frames.iter().filter(|f| f.tag == Tag::ARTICLE).count() as u32,
+            has_main: page.blocks.iter().any(|b| b.marks & IN_MAIN != 0),
+            article,
+            main,
+            since_heading: since(page.blocks.iter(), |b| {
+                matches!(b.kind, Kind::Heading | Kind::Title)
+            }),
+            since_long: since(page.blocks.iter(), is_long),
+            until_long: {
+                let mut until = since(page.blocks.iter().rev(), is_long);
+                until.reverse();
+                until
+            },
+            description: descriptions_of(page, claims),
+            titles,
         }
     }
+}
+
+/// For each block, how many blocks ago the last one was that satisfies `wanted`.
+fn since<'p>(blocks: impl Iterator<Item = &'p Block>, wanted: impl Fn(&Block) -> bool) -> Vec<u32> {
+    let mut distance = 1000;
+    blocks
+        .map(|b| {
+            let before = distance;
+            distance = if wanted(b) { 1 } else { distance + 1 };
+            before
+        })
+        .collect()
+}
+
+fn inner_key(page: &Page, frame: u32) -> u64 {
+    let frame = &page.frames[frame as usize];
+    frame.shape ^ page.frames[frame.parent as usize].shape.rotate_left(17)
+}
+
+fn outer_key(page: &Page, frame: u32) -> u64 {
+    inner_key(page, page.frames[frame as usize].parent)
+}
+
+/// By block, the group it belongs to.
+fn groups_of(page: &Page, key: impl Fn(&Page, u32) -> u64) -> Vec<Group> {
+    let mut keys: Vec<(u64, usize)> =
+        page.blocks.iter().enumerate().map(|(i, b)| (key(page, b.frame), i)).collect();
+    keys.sort_unstable();
+    let mut groups = vec![Group::default(); keys.len()];
+    for members in keys.chunk_by(|a, b| a.0 == b.0) {
+        let mut group = Group::default();
+        for block in members.iter().map(|(_, i)| &page.blocks[*i]) {
+            group.blocks += 1;
+            group.chars += block.chars;
+            group.link_chars += block.link_chars;
+        }
+        members.iter().for_each(|(_, i)| groups[*i] = group);
+    }
+    groups
+}
+
+/// For each frame the nearest frame of an element around it, itself included.
+fn nearest(page: &Page, tag: Tag) -> Vec<Option<u32>> {
+    let mut nearest: Vec<Option<u32>> = Vec::with_capacity(page.frames.len());
+    for (i, frame) in page.frames.iter().enumerate() {
+        let around = nearest.get(frame.parent as usize).copied().flatten();
+        nearest.push(if frame.tag == tag { Some(i as u32) } else { around });
+    }
+    nearest
 }
 
 /// Goes down from the body while one child holds at least two thirds of the prose.
@@ -106,9 +222,9 @@ fn core_of(page: &Page) -> usize {
 }
 
 fn repeats_of(page: &Page) -> Vec<u32> {
-    let mut keys: Vec<(u64, usize)> = (page.blocks.iter().enumerate())
-        .map(|(i, b)| (xxhash_rust::xxh3::xxh3_64(page.text_of(b).as_bytes()), i))
-        .collect();
+    let hash = |b: &Block| xxhash_rust::xxh3::xxh3_64(page.text_of(b).as_bytes());
+    let mut keys: Vec<(u64, usize)> =
+        page.blocks.iter().enumerate().map(|(i, b)| (hash(b), i)).collect();
     keys.sort_unstable();
     let mut repeats = vec![0; keys.len()];
     for group in keys.chunk_by(|a, b| a.0 == b.0) {
@@ -119,39 +235,27 @@ fn repeats_of(page: &Page) -> Vec<u32> {
     repeats
 }
 
-/// The features that are neither kind, mark nor hint.
-fn plain(page: &Page, shape: &Shape, signs: PageSigns, i: usize, out: &mut Vec<f32>) {
-    let block = &page.blocks[i];
-    own(page, block, out);
-    let neighbour = |at: Option<usize>| at.and_then(|at| page.blocks.get(at));
-    for at in [i.checked_sub(1), Some(i + 1), i.checked_sub(2), Some(i + 2)] {
-        let other = neighbour(at);
-        out.push(other.map_or(0.0, |b| log(b.chars)));
-        out.push(other.map_or(1.0, |b| share(b.link_chars, b.chars)));
-    }
-    frames(page, shape, block, out);
-    let count = page.blocks.len() as f32;
-    let at = i as f32;
-    let before_title = i < shape.title;
-    let beyond = (at - shape.last_long as f32).max(0.0);
-    let ahead = (shape.first_long as f32 - at).max(0.0);
-    out.extend([
-        at / count,
-        flag(before_title),
-        (beyond / 20.0).min(1.0),
-        (ahead / 20.0).min(1.0),
-        flag(shape.repeats[i] > 1),
-        log(shape.chars) - 1.0,
-        share(shape.prose, shape.chars),
-        share(shape.link_chars, shape.chars),
-        flag(signs.article),
-        flag(signs.product),
-        flag(signs.forum),
-        log(shape.prose) - 0.8,
-    ]);
+/// Which blocks repeat the claimed title or a good part of it.
+fn titles_of(page: &Page, claims: &Claims) -> Vec<bool> {
+    let title = claims.title.as_deref().unwrap_or("");
+    let matches = |b: &Block| {
+        let text = page.text_of(b);
+        b.chars >= 6 && text.len() * 4 >= title.len() && title.contains(text)
+            || (title.len() >= 12 && text.len() <= title.len() * 2 && text.contains(title))
+    };
+    page.blocks.iter().map(matches).collect()
 }
 
-/// Measures of the block alone.
+/// Which blocks hold the start of the claimed description.
+fn descriptions_of(page: &Page, claims: &Claims) -> Vec<bool> {
+    let full = claims.description.as_deref().unwrap_or("");
+    let cut = full.char_indices().nth(40).map_or(full.len(), |(at, _)| at);
+    let start = &full[..cut];
+    let holds = |b: &Block| start.len() >= 20 && page.text_of(b).contains(start);
+    page.blocks.iter().map(holds).collect()
+}
+
+/// Measures of the block alone: 15.
 fn own(page: &Page, block: &Block, out: &mut Vec<f32>) {
     let text = page.text_of(block);
     let last = text.trim_end().chars().next_back().unwrap_or(' ');
@@ -176,21 +280,127 @@ fn own(page: &Page, block: &Block, out: &mut Vec<f32>) {
     ]);
 }
 
-/// Measures of the boxes around a block.
-fn frames(page: &Page, shape: &Shape, block: &Block, out: &mut Vec<f32>) {
-    let mut frame = &page.frames[block.frame as usize];
-    for _ in 0..3 {
+/// Signs that mean the same in every language: 8.
+fn signs_in_text(page: &Page, block: &Block, out: &mut Vec<f32>) {
+    let text = page.text_of(block);
+    let (mut copyright, mut money, mut bars, mut at, mut lines) = (false, false, 0u32, false, 0);
+    for c in text.chars() {
+        match c {
+            '©' | '®' | '™' => copyright |= c == '©',
+            '$' | '€' | '£' | '¥' | '₹' | '₽' | '₩' => money = true,
+            '|' | '·' | '•' | '›' | '»' | '→' | '>' | '/' => bars += 1,
+            '@' => at = true,
+            '\n' => lines += 1,
+            _ => {}
+        }
+    }
+    let first = text.chars().next().unwrap_or(' ');
+    out.extend([
+        flag(copyright),
+        flag(money && block.digits > 0),
+        (share(bars, block.words) * 4.0).min(1.0),
+        flag(at),
+        near(lines, 6.0),
+        flag(first.is_lowercase()),
+        flag(text.ends_with("...") || text.ends_with('…')),
+        flag(block.digits >= 4 && block.words <= 8),
+    ]);
+}
+
+/// Length and link density of the two blocks before and after: 8.
+fn neighbours(page: &Page, i: usize, out: &mut Vec<f32>) {
+    for at in [i.checked_sub(1), Some(i + 1), i.checked_sub(2), Some(i + 2)] {
+        let other = at.and_then(|at| page.blocks.get(at));
+        out.push(other.map_or(0.0, |b| log(b.chars)));
+        out.push(other.map_or(1.0, |b| share(b.link_chars, b.chars)));
+    }
+}
+
+/// Measures of the boxes around a block: 17.
+fn around(page: &Page, shape: &Shape, block: &Block, out: &mut Vec<f32>) {
+    let own = &page.frames[block.frame as usize];
+    let mut frame = own;
+    for _ in 0..4 {
         frame = &page.frames[frame.parent as usize];
         out.push(share(frame.link_chars, frame.chars));
         out.push(share(frame.prose, shape.prose));
+        out.push(share(frame.chars, shape.chars));
     }
     let core = &page.frames[shape.core];
-    let at = block.start;
-    let inside = page.blocks.get(core.first as usize).is_some_and(|b| at >= b.start)
-        && page.blocks.get(core.end as usize).is_none_or(|b| at < b.start);
-    out.push(flag(inside));
-    out.push((f32::from(page.frames[block.frame as usize].depth) / 30.0).min(1.0));
-    out.push(share(core.prose, core.chars));
+    let inside = block.frame >= shape.core as u32 && in_range(page, core, block);
+    out.extend([
+        flag(inside),
+        (f32::from(own.depth) / 30.0).min(1.0),
+        share(core.prose, core.chars),
+        log(own.end.saturating_sub(own.first)),
+        share(own.link_blocks, own.end.saturating_sub(own.first)),
+    ]);
+}
+
+fn in_range(page: &Page, frame: &Frame, block: &Block) -> bool {
+    page.blocks.get(frame.first as usize).is_some_and(|b| block.start >= b.start)
+        && page.blocks.get(frame.end as usize).is_none_or(|b| block.start < b.start)
+}
+
+/// Where the block stands to `main` and `article`: 10.
+fn landmarks(page: &Page, shape: &Shape, block: &Block, out: &mut Vec<f32>) {
+    for nearest in [&shape.article, &shape.main] {
+        let frame = nearest[block.frame as usize].map(|f| &page.frames[f as usize]);
+        out.push(frame.map_or(0.0, |f| share(f.chars, shape.chars)));
+        out.push(frame.map_or(0.0, |f| share(f.prose, shape.prose)));
+        out.push(frame.map_or(0.0, |f| share(f.link_chars, f.chars)));
+    }
+    out.extend([
+        flag(shape.has_main && block.marks & IN_MAIN == 0),
+        flag(shape.articles == 1 && block.marks & IN_ARTICLE == 0),
+        flag(shape.articles == 1 && block.marks & IN_ARTICLE != 0),
+        flag(shape.articles >= 3 && block.marks & IN_ARTICLE != 0),
+    ]);
+}
+
+/// Repetition of the box's shape (menus, cards, posts) and of the text: 9.
+fn groups(shape: &Shape, i: usize, out: &mut Vec<f32>) {
+    for group in [shape.inner[i], shape.outer[i]] {
+        out.extend([
+            log(group.blocks),
+            share(group.chars, shape.chars),
+            log(group.chars / group.blocks.max(1)),
+            share(group.link_chars, group.chars),
+        ]);
+    }
+    out.push(flag(shape.repeats[i] > 1));
+}
+
+/// Position on the page: 12.
+fn place(page: &Page, shape: &Shape, i: usize, out: &mut Vec<f32>) {
+    let count = page.blocks.len() as f32;
+    out.extend([
+        i as f32 / count,
+        flag(i < shape.title),
+        near(i.saturating_sub(shape.last_long), 20.0),
+        near(shape.first_long.saturating_sub(i), 20.0),
+        near(i.saturating_sub(shape.title), 40.0),
+        flag(i == shape.title),
+        flag(shape.titles[i]),
+        flag(shape.description[i]),
+        near(shape.since_heading[i] as usize, 10.0),
+        near(shape.since_long[i] as usize, 10.0),
+        near(shape.until_long[i] as usize, 10.0),
+        near(page.blocks.len() - i, 20.0),
+    ]);
+}
+
+/// The page as a whole: 7.
+fn whole(page: &Page, shape: &Shape, signs: PageSigns, out: &mut Vec<f32>) {
+    out.extend([
+        log(shape.chars) - 1.0,
+        share(shape.prose, shape.chars),
+        share(shape.link_chars, shape.chars),
+        flag(signs.article),
+        flag(signs.product),
+        flag(signs.forum),
+        log(page.blocks.len() as u32),
+    ]);
 }
 
 #[cfg(test)]
@@ -203,7 +413,7 @@ mod tests {
         for html in ["", "<p>one", "<nav><a href=x>a</a></nav><p>Two, three.<pre>x</pre>"] {
             let (tree, _) = parse(html, Budget::default());
             let page = blocks::flatten(&tree);
-            let rows = of_page(&page, PageSigns::default());
+            let rows = of_page(&page, &Claims::default());
             assert_eq!(rows.len(), page.blocks.len() * COUNT);
             assert!(rows.iter().all(|v| v.is_finite()));
         }

@@ -10,6 +10,10 @@ use super::tree::{NONE, NodeId, Tree};
 pub struct Claims {
     /// `og:title`, else the `title` element.
     pub title: Option<String>,
+    /// `og:description` or `description`.
+    pub description: Option<String>,
+    /// `articleBody` of JSON-LD, as written there (with escapes).
+    pub body: Option<String>,
     /// `lang` of the `html` element, lower case.
     pub language: Option<String>,
     /// Kind of page.
@@ -30,7 +34,7 @@ pub fn read(tree: &Tree) -> Claims {
             Tag::TITLE if title.is_none() && tree.node(id).first != NONE => {
                 title = Some(folded(tree.text(tree.node(id).first)));
             }
-            Tag::SCRIPT => json_ld(tree, id, &mut claims.signs),
+            Tag::SCRIPT => json_ld(tree, id, &mut claims),
             _ => {}
         }
     }
@@ -52,6 +56,11 @@ fn meta(tree: &Tree, id: NodeId, claims: &mut Claims) {
             claims.signs.product |=
                 content.starts_with("product") || content.contains("og:product");
         }
+        "og:description" | "description" | "twitter:description"
+            if claims.description.as_ref().is_none_or(|d| d.len() < content.len()) =>
+        {
+            claims.description = Some(folded(content));
+        }
         name if name.starts_with("article:published") => claims.signs.article = true,
         name if name.starts_with("product:price") => claims.signs.product = true,
         _ => {}
@@ -59,7 +68,8 @@ fn meta(tree: &Tree, id: NodeId, claims: &mut Claims) {
 }
 
 /// Looks for the types that matter in a JSON-LD script, without parsing it.
-fn json_ld(tree: &Tree, id: NodeId, signs: &mut PageSigns) {
+fn json_ld(tree: &Tree, id: NodeId, claims: &mut Claims) {
+    let signs = &mut claims.signs;
     let is_ld = tree.attr(id, Attr::Type).is_some_and(|t| t.contains("ld+json"));
     if !is_ld || tree.node(id).first == NONE {
         return;

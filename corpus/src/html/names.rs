@@ -63,7 +63,7 @@ tags! {
     BGSOUND "bgsound" SPECIAL | VOID | UNREAD;
     SCRIPT "script" SPECIAL | UNREAD;
     STYLE "style" SPECIAL | UNREAD;
-    NOSCRIPT "noscript" SPECIAL | UNREAD;
+    NOSCRIPT "noscript" SPECIAL | BLOCK;
     NOFRAMES "noframes" SPECIAL | UNREAD;
     NOEMBED "noembed" SPECIAL | UNREAD;
     TEMPLATE "template" SCOPE | SPECIAL | UNREAD;
