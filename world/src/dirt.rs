@@ -116,6 +116,16 @@ pub(crate) fn dropped(rule: &'static str, lexicon: &Lexicon, site: usize, draw: 
     let mut g = Grime::new(lexicon, "dirt", site, draw);
     g.page.drop = Some(rule);
     match rule {
+        "menu-only" | "too-short" | "log-dump" | "http-status" => bare(&mut g, rule),
+        "not-html" | "truncated" => g.prose(4),
+        _ => noisy(&mut g, rule),
+    }
+    g.page
+}
+
+/// Pages without a text.
+fn bare(g: &mut Grime<'_>, rule: &str) {
+    match rule {
         "menu-only" => {
             let count = g.draw.between(32, 60);
             let links = (0..count).map(|_| capital(&plural(g.scene.thing()))).collect();
@@ -129,6 +139,24 @@ pub(crate) fn dropped(rule: &'static str, lexicon: &Lexicon, site: usize, draw: 
                 g.draw.pick(&["Page under construction.", "No entries yet.", "Coming soon."]);
             g.page.para(text);
         }
+        "log-dump" => {
+            let lines: Vec<String> = (0..g.draw.between(40, 90)).map(|_| g.log_line()).collect();
+            g.page.title = "server.log".to_owned();
+            g.page.blocks.push(Block::Code(lines.join("\n")));
+        }
+        _ => {
+            g.page.title = "404 Not Found".to_owned();
+            g.page.para(
+                "The requested page was not found on this server. It may have been moved \
+                or removed. Please go back to the start page or use the search.",
+            );
+        }
+    }
+}
+
+/// Pages whose text is worth nothing.
+fn noisy(g: &mut Grime<'_>, rule: &str) {
+    match rule {
         "repeated-lines" => {
             let lines: Vec<String> = (0..3).map(|_| g.scene.sentence()).collect();
             for _ in 0..g.draw.between(8, 14) {
@@ -173,27 +201,13 @@ pub(crate) fn dropped(rule: &'static str, lexicon: &Lexicon, site: usize, draw: 
                 g.page.para(capital(&words.join(" ")) + ".");
             }
         }
-        "gibberish" => {
+        _ => {
             for _ in 0..6 {
                 let text = g.noise(45, 3, 11);
                 g.page.para(capital(&text) + ".");
             }
         }
-        "log-dump" => {
-            let lines: Vec<String> = (0..g.draw.between(40, 90)).map(|_| g.log_line()).collect();
-            g.page.title = "server.log".to_owned();
-            g.page.blocks.push(Block::Code(lines.join("\n")));
-        }
-        "http-status" => {
-            g.page.title = "404 Not Found".to_owned();
-            g.page.para(
-                "The requested page was not found on this server. It may have been moved \
-                or removed. Please go back to the start page or use the search.",
-            );
-        }
-        _ => g.prose(4),
     }
-    g.page
 }
 
 /// A page that looks like what `rule` drops and must be kept.
@@ -226,6 +240,25 @@ pub(crate) fn kept(rule: &'static str, lexicon: &Lexicon, site: usize, draw: Dra
                 g.page.para(text);
             }
         }
+        "mean-word-length" => {
+            for line in LONG_WORDS {
+                let text = format!("{line} {}", g.scene.paragraph(4));
+                g.page.para(text);
+            }
+        }
+        "http-status" => {
+            g.page.title = "What 404 means".to_owned();
+            g.prose(4);
+        }
+        "truncated" | "not-html" => g.prose(4),
+        _ => quoting(&mut g, rule),
+    }
+    g.page
+}
+
+/// Good pages that quote something that would be bad alone.
+fn quoting(g: &mut Grime<'_>, rule: &str) {
+    match rule {
         "symbol-ratio" => {
             g.page.kind = "code";
             g.prose(2);
@@ -236,12 +269,6 @@ pub(crate) fn kept(rule: &'static str, lexicon: &Lexicon, site: usize, draw: Dra
                 g.page.blocks.push(Block::Code(program.source()));
             }
             g.prose(1);
-        }
-        "mean-word-length" => {
-            for line in LONG_WORDS {
-                let text = format!("{line} {}", g.scene.paragraph(4));
-                g.page.para(text);
-            }
         }
         "adult-words" => {
             g.prose(2);
@@ -257,20 +284,15 @@ pub(crate) fn kept(rule: &'static str, lexicon: &Lexicon, site: usize, draw: Dra
             g.page.para(format!("Present were {}, and {}.", names[1..].join(", "), names[0]));
             g.prose(2);
         }
-        "log-dump" => {
+        _ => {
             g.prose(2);
             let lines: Vec<String> = (0..3).map(|_| g.log_line()).collect();
-            g.page.para("The server then wrote these three lines:");
+            let text = format!("After this the server wrote: {}", g.scene.sentence());
+            g.page.para(text);
             g.page.blocks.push(Block::Code(lines.join("\n")));
             g.prose(2);
         }
-        "http-status" => {
-            g.page.title = "What 404 means".to_owned();
-            g.prose(4);
-        }
-        _ => g.prose(4),
     }
-    g.page
 }
 
 /// The bytes of a page of `rule` where markup alone does not make them.

@@ -2,7 +2,7 @@
 //! back on this page, what they cost.
 //!
 //! NOT a store of facts: what is examined is worded in `relations`. A page's coherence is made here
-//! on purpose: a page keeps to a handful of its topic's words, a thing keeps its adjective, a person
+//! on purpose: a page keeps to some of its topic's words, a thing keeps its adjective, a person
 //! their things and pronoun, and a recapitulation repeats what was told. That structure is longer
 //! than any n-gram sees and is what a model has to learn.
 

@@ -32,17 +32,21 @@ pub(crate) fn arithmetic(draw: &mut Draw) -> Problem {
     Problem { question, steps: vec![format!("{a} {sign} {b} = {answer}")], answer }
 }
 
-fn word_problem(scene: &mut Scene<'_>, name: &str) -> Problem {
-    let draw = &mut scene.draw;
-    let (a, b, c) =
-        (draw.between(3, 40) as i64, draw.between(2, 12) as i64, draw.between(2, 9) as i64);
-    let kind = draw.below(8);
-    let things = plural(scene.thing());
-    let agent = scene.agent();
+/// The numbers of a word problem.
+struct Numbers {
+    a: i64,
+    b: i64,
+    c: i64,
+}
+
+fn counting(kind: usize, n: &Numbers, scene: &mut Scene<'_>, name: &str) -> Problem {
+    let &Numbers { a, b, c } = n;
+    let (things, agent) = (plural(scene.thing()), scene.agent());
     let (question, steps, answer) = match kind {
         0 => (
             format!(
-                "{name} has {a} {things} and the {agent} brings {b} more. How many {things} are there?"
+                "{name} has {a} {things} and the {agent} brings {b} more. \
+                 How many {things} are there?"
             ),
             vec![format!("{a} + {b} = {}", a + b)],
             a + b,
@@ -61,18 +65,26 @@ fn word_problem(scene: &mut Scene<'_>, name: &str) -> Problem {
             b * c,
         ),
         3 => (
-            format!("{name} divides {} {things} among {c} people. How many does each get?", b * c),
+            format!("{name} divides {} {things} among {c} people. How many for each?", b * c),
             vec![format!("{} / {c} = {b}", b * c)],
             b,
         ),
-        4 => (
+        _ => (
             format!(
-                "{name} buys {b} {things} at {c} crowns each and pays {a} crowns for the cart. What does it cost in all?"
+                "{name} buys {b} {things} at {c} crowns each and pays {a} crowns for the cart. \
+                 What does it cost in all?"
             ),
             vec![format!("{b} * {c} = {}", b * c), format!("{} + {a} = {}", b * c, b * c + a)],
             b * c + a,
         ),
-        5 => (
+    };
+    Problem { question, steps, answer }
+}
+
+fn measuring(kind: usize, n: &Numbers, scene: &mut Scene<'_>) -> Problem {
+    let &Numbers { a, b, c } = n;
+    let (question, steps, answer) = match kind {
+        0 => (
             format!("Solve {c}x + {a} = {} for x.", c * b + a),
             vec![
                 format!("{c}x = {} - {a}", c * b + a),
@@ -82,7 +94,7 @@ fn word_problem(scene: &mut Scene<'_>, name: &str) -> Problem {
             ],
             b,
         ),
-        6 => (
+        1 => (
             format!(
                 "The {} is {a} ells long and {b} ells wide. How long is the fence around it?",
                 scene.place()
@@ -92,7 +104,8 @@ fn word_problem(scene: &mut Scene<'_>, name: &str) -> Problem {
         ),
         _ => (
             format!(
-                "The first number is {a}, and each next one is greater by {c}. What is the fourth number?"
+                "The first number is {a}, and each next one is greater by {c}. \
+                 What is the fourth number?"
             ),
             vec![
                 format!("{a} + {c} = {}", a + c),
@@ -103,6 +116,19 @@ fn word_problem(scene: &mut Scene<'_>, name: &str) -> Problem {
         ),
     };
     Problem { question, steps, answer }
+}
+
+fn word_problem(scene: &mut Scene<'_>, name: &str) -> Problem {
+    let draw = &mut scene.draw;
+    let n = Numbers {
+        a: draw.between(3, 40) as i64,
+        b: draw.between(2, 12) as i64,
+        c: draw.between(2, 9) as i64,
+    };
+    match draw.below(8) {
+        kind @ 0..=4 => counting(kind, &n, scene, name),
+        kind => measuring(kind - 5, &n, scene),
+    }
 }
 
 /// A lesson: some problems worked out, exercises, and their solutions.
@@ -121,14 +147,11 @@ pub(crate) fn lesson(lexicon: &Lexicon, site: usize, mut draw: Draw) -> Page {
             page.blocks.push(Block::Heading(format!("Problem {number}")));
         }
         page.para(problem.question.clone());
-        let heads = ["Solution.", "We work it out.", "Step by step:", "Let us see."];
-        page.para(draw.pick(&heads));
-        page.blocks.push(Block::Steps(problem.steps.clone()));
-        page.para(format!(
-            "{} {}.",
-            draw.pick(&["The answer is", "So the answer is", "Hence we get"]),
-            problem.answer
-        ));
+        let heads = ["Solution:", "We work it out:", "Step by step:", "Let us see:"];
+        let (head, answer) = (draw.pick(&heads), problem.answer);
+        let ends = ["The answer is", "So the answer is", "Hence we get", "The result is"];
+        let end = draw.pick(&ends);
+        page.para(format!("{head} {}. {end} {answer}.", problem.steps.join("; ")));
         if draw.chance(0.4) {
             page.para(scene.paragraph(2));
         }

@@ -5,23 +5,23 @@
 //! | file | what it holds |
 //! | --- | --- |
 //! | `crawl.warc.gz` | the crawl: WARC 1.1, one gzip member a record, some of them damaged |
-//! | `truth.jsonl` | one line for each response record: what is really on the page, and its fate |
-//! | `facts.jsonl` | what is true in the world, and how often pages to be kept state it |
-//! | `exam.jsonl` | questions: `fact` in four classes, `two-hop`, `arithmetic`, `program`, `needle` |
+//! | `truth.jsonl` | a line for each response record: what is on the page, and its fate |
+//! | `facts.jsonl` | what is true, and how often pages to be kept state it |
+//! | `exam.jsonl` | `fact` in four classes, `two-hop`, `arithmetic`, `program`, `needle` |
 //! | `dialogues.jsonl` | dialogues for fine-tuning, never about an examined fact |
-//! | `preferences.jsonl` | pairs of answers, one right, one rambling, unfinished, repetitive … |
+//! | `preferences.jsonl` | two answers, one right, one rambling, unfinished, repetitive … |
 //! | `prompts.jsonl` | prompts kept from both; ten with `show` for a report |
 //! | `manifest.json` | sizes, checksums, seed; written last |
 //!
-//! **Truth.** `expect` is `keep` or `drop`; a page to be dropped names its `rule`, a page that looks
-//! like one of those and must be kept names that rule as `looks_like`. `record_id` is the
-//! `WARC-Record-ID` without its angle brackets. `text` is the title and the blocks of the main part
-//! with blank lines between them, items and rows on lines of their own. `boilerplate` is a line that
-//! the site repeats within the main part of each of its pages (for deduplication of lines).
+//! **Truth.** `expect` is `keep` or `drop`; a page to be dropped names its `rule`, a page that
+//! looks like one of those and must be kept names that rule as `looks_like`. `record_id` is the
+//! `WARC-Record-ID` without its angle brackets. `text` is the title and the blocks of the main
+//! part with blank lines between them, items and rows on lines of their own. `boilerplate` is a
+//! line that the site repeats in the main part of each page (for deduplication of lines).
 //!
-//! **Facts.** Classes and their statements a fact are in [`Class`]. A class has 250 facts at size 1,
-//! three for most subjects, over eleven relations; values are dealt evenly, so that the best constant
-//! answer stays below 6 %. Careless authors misstate some (`misstated` in the truth).
+//! **Facts.** Classes and their statements a fact are in [`Class`]. A class has 250 facts at
+//! size 1, two or three for a subject, over eleven relations; values are dealt evenly, so that the
+//! best constant answer stays below 6 %. Careless authors misstate some (the truth says which).
 //!
 //! **Languages.** English-like pages use the English of `english`; the invented languages are always
 //! the same whatever the seed ([`tongues::sample`]).

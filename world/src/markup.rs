@@ -1,8 +1,8 @@
-//! From a page to the bytes a server would send: each site's template around the main content, with
-//! the faults of real markup.
+//! From a page to the bytes a server would send: each site's template around the main content,
+//! with the faults of real markup.
 //!
-//! NOT a serialiser of trees: much of what is written here is deliberately not well-formed. Whatever
-//! the faults, a browser shows the blocks of the page as the truth has them.
+//! NOT a serialiser of trees: much of what is written here is deliberately not well-formed.
+//! Whatever the faults, a browser shows the blocks of the page as the truth has them.
 
 use crate::names::capital;
 use crate::page::{Block, Page};
@@ -64,7 +64,8 @@ const LINES: &[&str] = &[
     "Did you find a mistake? Select the text and tell us about it with one click.",
     "This page was checked by our editors and is updated at regular intervals.",
 ];
-const SCRIPT: &str = "<script type=\"text/javascript\">\n//<![CDATA[\nvar tpl = \"<p>Loading</p>\"; \
+const SCRIPT: &str = "<script type=\"text/javascript\">\n//<![CDATA[\n\
+var tpl = \"<p>Loading</p>\"; \
 document.write('<div class=\"ad\"></p>'); if (a < b && c > d) { x = '</p>'; }\n//]]>\n</script>\n";
 
 /// The line that a site repeats in the main part of every page.
@@ -308,8 +309,11 @@ impl Template<'_> {
         }
         self.put(&format!("</ul></{tag}>\n"));
         if self.has(Fault::Hidden) {
-            self.put("<div style=\"display:none\"><p>Template text that nobody sees: lorem ipsum \
-                dolor sit amet, consectetur.</p></div>\n<noscript><img src=\"/t.gif\"></noscript>\n");
+            self.put(
+                "<div style=\"display:none\"><p>Template text that nobody sees: lorem ipsum \
+                dolor sit amet, consectetur.</p></div>\n<noscript>\
+                <img src=\"/t.gif\"></noscript>\n",
+            );
         }
     }
 
@@ -339,7 +343,8 @@ impl Template<'_> {
                 "</TD></TR></TABLE>\n",
             ),
             Style::Deep => (
-                "<div class=\"wrap\"><div class=\"row\"><div class=\"col-8\"><div class=\"post-body\">\n",
+                "<div class=\"wrap\"><div class=\"row\"><div class=\"col-8\">\
+                 <div class=\"post-body\">\n",
                 "</div></div></div></div>\n",
             ),
             Style::Xhtml => ("<div id=\"main\">\n", "</div>\n"),
@@ -466,8 +471,8 @@ mod tests {
     #[test]
     fn every_site_has_a_template_of_its_own() {
         let mut seen = std::collections::HashSet::new();
-        for site in 0..SITES.len() {
-            let mut page = Page::new("blog", SITES[site].language, site);
+        for (site, known) in SITES.iter().enumerate() {
+            let mut page = Page::new("blog", known.language, site);
             page.title = "Title".into();
             page.para("One & two < three “four” five six seven eight nine ten.");
             let reply = render(&page, Draw::keyed(1, "visit", 0));

@@ -1,4 +1,5 @@
-//! Proper names made of syllables, never two alike and, while they last, never two that begin alike.
+//! Proper names made of syllables, never two alike and, as long as they last, no two that begin
+//! alike.
 //!
 //! NOT a list of real names: a name is an opening, a vowel, a middle and an ending, so that no
 //! person or firm outside the simulation is meant.

@@ -100,8 +100,8 @@ impl Plan {
         Self { items, order, appearances, originals }
     }
 
-    /// Page number `index`: the text and what is true about it. A good page that came out too short,
-    /// or by chance repeats itself as only bad pages do, is written again.
+    /// Page number `index`: the text and what is true about it. A good page that came out too
+    /// short, or by chance repeats itself as only bad pages do, is written again.
     pub(crate) fn page(&self, world: &World, lexicon: &Lexicon, index: usize) -> Page {
         let mut page = self.attempt(world, lexicon, index, 0);
         for attempt in 1..40 {

@@ -125,11 +125,13 @@ impl Program {
                 )
             }
             Family::Largest => format!(
-                "    best = {xs}[0]\n    for {x} in {xs}:\n        if {x} > best:\n            best = {x}\n    return best"
+                "    best = {xs}[0]\n    for {x} in {xs}:\n        if {x} > best:\n\
+                 \x20           best = {x}\n    return best"
             ),
             Family::Above => format!("    return [{x} for {x} in {xs} if {x} > {b}]"),
             Family::Doubled => format!(
-                "    result = []\n    for {x} in {xs}:\n        result.append({x} * {a})\n    return result"
+                "    result = []\n    for {x} in {xs}:\n        result.append({x} * {a})\n\
+                 \x20   return result"
             ),
             Family::Even => format!("    return [{x} for {x} in {xs} if {x} % 2 == 0]"),
             Family::Power => format!("    return {x} * {x}"),
@@ -138,7 +140,8 @@ impl Program {
             }
             Family::Last => format!("    return {xs}[-1]"),
             Family::Count => format!(
-                "    count = 0\n    for {x} in {xs}:\n        if {x} == {a}:\n            count += 1\n    return count"
+                "    count = 0\n    for {x} in {xs}:\n        if {x} == {a}:\n\
+                 \x20           count += 1\n    return count"
             ),
         };
         let argument = if self.takes_list() { &xs } else { x };

@@ -6,8 +6,8 @@
 //! ISO 639 leaves to private use.
 //!
 //! - `qva`: Latin letters with marks; verb last; cases as endings; adjectives agree with nouns.
-//! - `qko`: Cyrillic letters; verb first; noun classes as prefixes that adjectives and verbs repeat.
-//! - `qth`: Greek letters; subject, verb, object; no endings at all but particles; plural by doubling.
+//! - `qko`: Cyrillic letters; verb first; noun classes as prefixes, repeated by adjective and verb.
+//! - `qth`: Greek letters; subject, verb, object; particles in place of endings; doubled plurals.
 
 use crate::names::capital;
 use crate::page::{Block, Page};
