@@ -1,0 +1,264 @@
+//! Closed-book examinations: questions through the chat format, generated answers, right where an
+//! accepted value stands in the answer as whole words. Accuracy by class with intervals, held-out
+//! question forms apart, beside chance: the constant answer that is right most often. Not here:
+//! where questions come from; programs, which would have to be run.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use quipu_infer::{Engine, Finish, Sampling, Settings, replies};
+use quipu_tokens::{Message, Role, Tokenizer};
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Share, lines};
+
+/// A question of `exam.jsonl`; other keys are ignored.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Question {
+    /// Its name.
+    pub id: String,
+    /// What results are counted by: how often the fact was stated, or the kind of question.
+    pub class: String,
+    /// Whether its wording occurs in no dialogue.
+    #[serde(default)]
+    pub held_out_form: bool,
+    /// What is to be read before the question.
+    #[serde(default)]
+    pub context: Option<String>,
+    /// The question.
+    pub question: String,
+    /// Any of these in the answer makes it right.
+    #[serde(default)]
+    pub accept: Vec<String>,
+    /// Unit tests of a program to be written: such a question is not asked here.
+    #[serde(default)]
+    pub tests: Vec<String>,
+}
+
+impl Question {
+    /// The user's turn.
+    #[must_use]
+    pub fn dialogue(&self) -> Vec<Message> {
+        let text = match &self.context {
+            Some(context) => format!("{context}\n\n{}", self.question),
+            None => self.question.clone(),
+        };
+        vec![Message::new(Role::User, text)]
+    }
+}
+
+/// Reads `exam.jsonl`, leaving out questions that need a program to be run.
+///
+/// # Errors
+/// [`Error::Read`], or [`Error::Line`] with the line that is no question.
+pub fn read(path: &Path) -> Result<Vec<Question>, Error> {
+    let questions: Vec<Question> = lines::read(path)?;
+    Ok(questions.into_iter().filter(|q| q.tests.is_empty() && !q.accept.is_empty()).collect())
+}
+
+/// A question with the answer that was given.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Graded {
+    /// The question's name.
+    pub id: String,
+    /// Its class.
+    pub class: String,
+    /// Whether its wording occurs in no dialogue.
+    pub held_out_form: bool,
+    /// The question.
+    pub question: String,
+    /// What would have been right.
+    pub accept: Vec<String>,
+    /// What was said.
+    pub answer: String,
+    /// Whether that is right.
+    pub right: bool,
+    /// Whether the model ended the answer itself.
+    pub ended: bool,
+}
+
+/// Asks all questions, greedily, with at most `max_new` tokens an answer. Cancelled answers count
+/// as given so far.
+///
+/// # Errors
+/// What the engine says, such as a prompt longer than the context.
+pub fn examine(
+    engine: &mut Engine<'_>,
+    tokenizer: &Tokenizer,
+    questions: &[Question],
+    max_new: usize,
+    cancelled: &dyn Fn() -> bool,
+) -> Result<Vec<Graded>, Error> {
+    let dialogues: Vec<Vec<Message>> = questions.iter().map(Question::dialogue).collect();
+    let settings = Settings { max_new, sampling: Sampling::greedy() };
+    let (answers, _) = replies(engine, tokenizer, &dialogues, settings, cancelled)?;
+    let grade = |(q, a): (&Question, quipu_infer::Reply)| Graded {
+        id: q.id.clone(),
+        class: q.class.clone(),
+        held_out_form: q.held_out_form,
+        question: q.question.clone(),
+        accept: q.accept.clone(),
+        right: is_right(&a.text, &q.accept),
+        ended: matches!(a.completion.finish, Finish::Stop(_)),
+        answer: a.text,
+    };
+    Ok(questions.iter().zip(answers).map(grade).collect())
+}
+
+/// Accuracy in one class.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ClassResult {
+    /// The class.
+    pub class: String,
+    /// All its questions.
+    pub accuracy: Share,
+    /// Questions in wordings that occur in no dialogue.
+    pub held_out_forms: Share,
+    /// The constant answer that is right most often.
+    pub constant: String,
+    /// How often it is right.
+    pub chance: Share,
+}
+
+/// Results by class, in the order in which classes first occur.
+#[must_use]
+pub fn results(graded: &[Graded]) -> Vec<ClassResult> {
+    let mut classes: Vec<&str> = Vec::new();
+    for g in graded {
+        if !classes.contains(&g.class.as_str()) {
+            classes.push(&g.class);
+        }
+    }
+    let of = |class: &str| {
+        let all: Vec<&Graded> = graded.iter().filter(|g| g.class == class).collect();
+        let held: Vec<&Graded> = all.iter().copied().filter(|g| g.held_out_form).collect();
+        let right = |of: &[&Graded]| Share::new(of.iter().filter(|g| g.right).count(), of.len());
+        let (constant, count) = best_constant(&all);
+        ClassResult {
+            class: class.to_owned(),
+            accuracy: right(&all),
+            held_out_forms: right(&held),
+            constant,
+            chance: Share::new(count, all.len()),
+        }
+    };
+    classes.into_iter().map(of).collect()
+}
+
+/// The accepted value that, said to every question, is right most often; the first in order of text
+/// among equals.
+fn best_constant(graded: &[&Graded]) -> (String, usize) {
+    let values: BTreeMap<String, &str> = graded
+        .iter()
+        .flat_map(|g| &g.accept)
+        .map(|value| (words(value).join(" "), value.as_str()))
+        .collect();
+    let mut best = (String::new(), 0);
+    for value in values.values() {
+        let count = graded.iter().filter(|g| is_right(value, &g.accept)).count();
+        if count > best.1 {
+            best = ((*value).to_owned(), count);
+        }
+    }
+    best
+}
+
+/// Whether any accepted value stands in the answer as whole words, in any case and punctuation.
+#[must_use]
+pub fn is_right(answer: &str, accept: &[String]) -> bool {
+    let answer = words(answer);
+    accept.iter().any(|value| {
+        let value = words(value);
+        !value.is_empty() && answer.windows(value.len()).any(|w| w == value)
+    })
+}
+
+/// Lower-case words of letters and digits; what stands inside a word or number stays (12.5,
+/// o'clock), a minus before a number too.
+fn words(text: &str) -> Vec<String> {
+    let split = text.split(|c: char| c.is_whitespace() || "\"“”„«»()[]{}<>;:?!/".contains(c));
+    let trim = |word: &str| {
+        let word = word.trim_end_matches(|c: char| !c.is_alphanumeric());
+        let from = word.find(char::is_alphanumeric)?;
+        let first = word[from..].chars().next()?;
+        let minus = first.is_ascii_digit() && word[..from].ends_with(['-', '−']);
+        let plain: String = word[from..].chars().filter(|c| *c != ',').collect();
+        Some(format!("{}{}", if minus { "-" } else { "" }, plain.to_lowercase()))
+    };
+    split.filter_map(trim).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(answer: &str, value: &str, right: bool) {
+        assert_eq!(is_right(answer, &[value.to_owned()]), right, "{answer:?} {value:?}");
+    }
+
+    #[test]
+    fn values_match_as_whole_words() {
+        check("She was born in Tarn Ovel.", "Tarn Ovel", true);
+        check("tarn ovel", "Tarn Ovel", true);
+        check("Tarn-Ovel", "Tarn Ovel", false);
+        check("She was born in Tarnovel.", "Tarn", false);
+        check("\"Ovel\", I think", "ovel", true);
+        check("It is 12.", "12", true);
+        check("It is 1200.", "12", false);
+        check("It is 1,200 m.", "1200", true);
+        check("-7", "7", false);
+        check("The answer is −7.", "-7", true);
+        check("12.5%", "12.5", true);
+        check("", "x", false);
+        check("x", "...", false);
+    }
+
+    fn graded(class: &str, held_out_form: bool, accept: &str, right: bool) -> Graded {
+        Graded {
+            id: String::new(),
+            class: class.to_owned(),
+            held_out_form,
+            question: String::new(),
+            accept: vec![accept.to_owned()],
+            answer: String::new(),
+            right,
+            ended: true,
+        }
+    }
+
+    #[test]
+    fn results_by_class_with_chance() {
+        let all = [
+            graded("often", false, "red", true),
+            graded("often", true, "Red", false),
+            graded("never", false, "blue", false),
+            graded("often", false, "green", true),
+        ];
+        let results = results(&all);
+        assert_eq!(results.len(), 2);
+        assert_eq!((results[0].accuracy.count, results[0].accuracy.of), (2, 3));
+        assert_eq!((results[0].held_out_forms.count, results[0].held_out_forms.of), (0, 1));
+        assert_eq!(
+            (results[0].constant.to_lowercase().as_str(), results[0].chance.count),
+            ("red", 2)
+        );
+        assert_eq!(results[1].class, "never");
+        assert!(super::results(&[]).is_empty());
+    }
+
+    #[test]
+    fn files_are_read_line_by_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("exam.jsonl");
+        let line = r#"{"id":"a","class":"often","question":"Who?","accept":["x"],"form":"f/1"}"#;
+        let program = r#"{"id":"p","class":"program","question":"W","accept":["x"],"tests":["t"]}"#;
+        std::fs::write(&path, format!("{line}\n\n{program}\n")).unwrap();
+        let questions = read(&path).unwrap();
+        assert_eq!(questions.len(), 1);
+        assert_eq!(questions[0].dialogue()[0].content, "Who?");
+        std::fs::write(&path, format!("{line}\n{{\"id\":3}}\n")).unwrap();
+        let error = read(&path).unwrap_err().to_string();
+        assert!(error.contains("exam.jsonl: line 2"), "{error}");
+    }
+}
