@@ -10,6 +10,7 @@ mod error;
 pub mod html;
 mod recipe;
 mod summary;
+pub mod warc;
 
 pub use error::Error;
 pub use recipe::{Languages, Recipe, Sample};

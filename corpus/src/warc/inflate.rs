@@ -1,0 +1,267 @@
+//! Bytes of a file, whatever it is compressed with, member by member.
+//!
+//! A crawl is one gzip member (or zstd frame) a record, so that a damaged member costs one record:
+//! its error is returned once, then reading goes on at the next member, found by its magic number.
+//! Not here: what the bytes mean.
+
+use flate2::bufread::GzDecoder;
+use std::io::{self, BufRead, Read};
+
+/// Bytes read from the file at a time.
+const BUFFER: usize = 128 << 10;
+/// First bytes of a gzip member with the only method there is.
+const GZIP: [u8; 3] = [0x1f, 0x8b, 8];
+/// First bytes of a zstd frame.
+const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+
+/// Whether bytes begin a gzip member or zstd frame.
+pub fn is_packed(start: &[u8]) -> bool {
+    start.starts_with(&GZIP) || start.starts_with(&ZSTD)
+}
+
+/// A buffered reader that can look ahead and knows its offset.
+struct Raw<R> {
+    inner: R,
+    buffer: Vec<u8>,
+    from: usize,
+    offset: u64,
+}
+
+impl<R: Read> Raw<R> {
+    /// At least `wanted` bytes, unless the file ends before.
+    fn peek(&mut self, wanted: usize) -> io::Result<&[u8]> {
+        while self.buffer.len() - self.from < wanted {
+            self.buffer.drain(..self.from);
+            self.from = 0;
+            let have = self.buffer.len();
+            self.buffer.resize(have + BUFFER, 0);
+            let got = loop {
+                match self.inner.read(&mut self.buffer[have..]) {
+                    Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                    result => break result,
+                }
+            };
+            self.buffer.truncate(have + *got.as_ref().unwrap_or(&0));
+            if got? == 0 {
+                break;
+            }
+        }
+        Ok(&self.buffer[self.from..])
+    }
+}
+
+impl<R: Read> Read for Raw<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let n = self.peek(1)?.read(out)?;
+        self.consume(n);
+        Ok(n)
+    }
+}
+
+impl<R: Read> BufRead for Raw<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.peek(1)
+    }
+
+    fn consume(&mut self, n: usize) {
+        self.from += n;
+        self.offset += n as u64;
+    }
+}
+
+enum State<R: Read> {
+    /// Between members.
+    Between(Raw<R>),
+    Gzip(Box<GzDecoder<Raw<R>>>),
+    Zstd(Box<zstd::stream::read::Decoder<'static, Raw<R>>>),
+    Plain(Raw<R>),
+    /// Behind the beginning of a damaged member: the next one is to be looked for.
+    Lost(Raw<R>),
+    Done,
+}
+
+/// The decompressed bytes of a file. An error that [`is_damage`] means one damaged member: the
+/// next read goes on behind it. Any other error is the operating system's and ends the reading.
+pub struct Inflated<R: Read> {
+    state: State<R>,
+    member: u64,
+    packed: bool,
+}
+
+/// Whether an error of [`Inflated`] is damage in the data, behind which reading can go on.
+pub fn is_damage(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidData, InvalidInput, Other, UnexpectedEof};
+    matches!(error.kind(), InvalidData | InvalidInput | UnexpectedEof | Other)
+        && error.raw_os_error().is_none()
+}
+
+impl<R: Read> Inflated<R> {
+    /// Wraps a reader; what it is compressed with is read from its first bytes.
+    pub fn new(inner: R) -> Inflated<R> {
+        let raw = Raw { inner, buffer: Vec::new(), from: 0, offset: 0 };
+        Inflated { state: State::Between(raw), member: 0, packed: false }
+    }
+
+    /// Offset in the file of the member that is being read (0 in a file that is not compressed).
+    pub fn member(&self) -> u64 {
+        self.member
+    }
+
+    /// Opens the next member; on damage the state is left at [`State::Lost`].
+    fn open(&mut self, mut raw: Raw<R>) -> io::Result<()> {
+        let start = raw.peek(4)?;
+        let (length, gzip, zstd) =
+            (start.len(), start.starts_with(&GZIP), start.starts_with(&ZSTD));
+        let padding = start.iter().take(4).all(|b| *b == 0);
+        if length == 0 {
+            return Ok(());
+        }
+        self.member = raw.offset;
+        if gzip {
+            self.packed = true;
+            self.state = State::Gzip(Box::new(GzDecoder::new(raw)));
+        } else if zstd {
+            self.packed = true;
+            let decoder = zstd::stream::read::Decoder::with_buffer(raw)?;
+            self.state = State::Zstd(Box::new(decoder.single_frame()));
+        } else if !self.packed {
+            self.state = State::Plain(raw);
+        } else {
+            self.state = State::Lost(raw);
+            // Padding of zeros between or behind members is harmless; anything else is damage.
+            if !padding {
+                let reason = "bytes between members that are neither gzip nor zstd";
+                return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Moves to the next magic number; `false` at the end of the file.
+fn find_member<R: Read>(raw: &mut Raw<R>) -> io::Result<bool> {
+    loop {
+        let bytes = raw.peek(5)?;
+        if bytes.len() < 5 {
+            return Ok(false);
+        }
+        // The three high bits of a gzip member's flags are reserved and zero.
+        let begins = |w: &[u8]| (w.starts_with(&GZIP) && w[3] & 0xe0 == 0) || w.starts_with(&ZSTD);
+        match bytes.windows(5).position(begins) {
+            Some(at) => {
+                raw.consume(at);
+                return Ok(true);
+            }
+            None => {
+                let seen = bytes.len() - 4;
+                raw.consume(seen);
+            }
+        }
+    }
+}
+
+impl<R: Read> Read for Inflated<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if out.is_empty() {
+            return Ok(0);
+        }
+        loop {
+            match std::mem::replace(&mut self.state, State::Done) {
+                State::Done => return Ok(0),
+                State::Between(raw) => self.open(raw)?,
+                State::Lost(mut raw) => {
+                    // A damaged member must not be found again at its own first byte.
+                    if raw.offset == self.member {
+                        raw.peek(1)?;
+                        raw.consume(1);
+                    }
+                    if find_member(&mut raw)? {
+                        self.state = State::Between(raw);
+                    }
+                }
+                State::Plain(mut raw) => {
+                    let n = raw.read(out)?;
+                    self.state = State::Plain(raw);
+                    return Ok(n);
+                }
+                State::Gzip(mut decoder) => match decoder.read(out) {
+                    Ok(0) => self.state = State::Between(decoder.into_inner()),
+                    Ok(n) => {
+                        self.state = State::Gzip(decoder);
+                        return Ok(n);
+                    }
+                    Err(e) => {
+                        self.state = State::Lost(decoder.into_inner());
+                        return Err(e);
+                    }
+                },
+                State::Zstd(mut decoder) => match decoder.read(out) {
+                    Ok(0) => self.state = State::Between(decoder.finish()),
+                    Ok(n) => {
+                        self.state = State::Zstd(decoder);
+                        return Ok(n);
+                    }
+                    Err(e) => {
+                        self.state = State::Lost(decoder.finish());
+                        return Err(e);
+                    }
+                },
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn gzip(text: &str) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(6));
+        encoder.write_all(text.as_bytes()).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    /// Everything that can be read, and the number of damaged members.
+    fn check(bytes: &[u8], text: &str, damaged: usize) {
+        let mut inflated = Inflated::new(bytes);
+        let (mut all, mut errors) = (Vec::new(), 0);
+        loop {
+            let mut part = [0; 1000];
+            match inflated.read(&mut part) {
+                Ok(0) => break,
+                Ok(n) => all.extend_from_slice(&part[..n]),
+                Err(_) => errors += 1,
+            }
+        }
+        assert_eq!((String::from_utf8_lossy(&all).as_ref(), errors), (text, damaged));
+    }
+
+    #[test]
+    fn members_follow_each_other() {
+        let two = [gzip("one "), gzip("two")].concat();
+        check(&two, "one two", 0);
+        check(&[two.clone(), vec![0; 512]].concat(), "one two", 0);
+        let frames = [zstd::encode_all(&b"a"[..], 1).unwrap(), gzip("b")].concat();
+        check(&frames, "ab", 0);
+        check(b"plain", "plain", 0);
+        check(b"", "", 0);
+    }
+
+    #[test]
+    fn a_damaged_member_costs_itself() {
+        let noise: String = (0..5000u32).map(|i| char::from(33 + (i * i % 89) as u8)).collect();
+        let mut bad = gzip(&noise);
+        bad[10] = 0xff; // an impossible block type
+        check(&[gzip("one "), bad, gzip("two")].concat(), "one two", 1);
+        check(&[gzip("one "), b"garbage".to_vec(), gzip("two")].concat(), "one two", 1);
+    }
+
+    #[test]
+    fn a_truncated_member_is_damage() {
+        let whole = gzip("something that is long enough to be cut");
+        let mut inflated = Inflated::new(&whole[..whole.len() - 9]);
+        let error = inflated.read_to_end(&mut Vec::new()).unwrap_err();
+        assert!(is_damage(&error), "{error:?}");
+    }
+}

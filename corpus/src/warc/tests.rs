@@ -1,0 +1,181 @@
+use super::*;
+use std::io::Write;
+use std::path::PathBuf;
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(6));
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn record(n: usize, block: &str) -> Vec<u8> {
+    let (length, id) = (block.len(), format!("<urn:uuid:{n}>"));
+    format!(
+        "WARC/1.0\r\nWARC-Type: response\r\nWARC-Record-ID: {id}\r\nWARC-Target-URI: \
+         http://a.example/{n}\r\nContent-Length: {length}\r\n\r\n{block}\r\n\r\n"
+    )
+    .into_bytes()
+}
+
+/// Records read and damaged pieces counted.
+fn count(bytes: &[u8]) -> (usize, usize) {
+    let mut counts = (0, 0);
+    for item in Records::new(bytes) {
+        match item.unwrap() {
+            Item::Record(_) => counts.0 += 1,
+            Item::Damage(_) => counts.1 += 1,
+        }
+    }
+    counts
+}
+
+fn check(parts: &[Vec<u8>], records: usize, damaged: usize) {
+    assert_eq!(count(&parts.concat()), (records, damaged));
+}
+
+#[test]
+fn plain_and_packed_records() {
+    check(&[], 0, 0);
+    check(&[record(1, "one"), record(2, "")], 2, 0);
+    check(&[gzip(&record(1, "one")), gzip(&record(2, "two"))], 2, 0);
+    check(&[gzip(&[record(1, "one"), record(2, "two")].concat())], 2, 0);
+    let frame = zstd::encode_all(&record(1, "one")[..], 1).unwrap();
+    check(&[frame.clone(), frame], 2, 0);
+}
+
+#[test]
+fn damage_costs_its_record_alone() {
+    let mut bad = gzip(&record(2, "two"));
+    bad[10] = 0xff;
+    check(&[gzip(&record(1, "one")), bad.clone(), gzip(&record(3, "three"))], 2, 1);
+    let long = record(2, "two").into_iter().map(|b| if b == b'3' { b'9' } else { b }).collect();
+    check(&[record(1, "one"), long, record(4, &"x".repeat(99))], 2, 1);
+    let no_length = b"WARC/1.0\r\nWARC-Type: response\r\n\r\nabc\r\n\r\n".to_vec();
+    check(&[record(1, "one"), no_length.clone(), record(3, "three")], 2, 1);
+    check(&[no_length, b"WARC/1.0\r\nContent-Length: 12x\r\n\r\n".to_vec()], 0, 2);
+    check(&[record(1, "one"), b"garbage\r\n".to_vec(), record(3, "three")], 2, 1);
+}
+
+#[test]
+fn a_cut_file_loses_its_last_record_alone() {
+    let whole = [gzip(&record(1, "one")), gzip(&record(2, "two"))].concat();
+    check(&[whole[..whole.len() - 12].to_vec()], 1, 1);
+    let plain = [record(1, "one"), record(2, "two")].concat();
+    check(&[plain[..plain.len() - 6].to_vec()], 1, 1);
+}
+
+#[test]
+fn claims_of_the_file_are_not_believed() {
+    let huge = b"WARC/1.0\r\nContent-Length: 18446744073709551615\r\n\r\nabc".to_vec();
+    check(&[huge], 0, 1);
+    let endless = [b"WARC/1.0\r\n".to_vec(), vec![b'a'; 3 << 20]].concat();
+    check(&[endless, b"\r\n\r\n".to_vec(), record(1, "one")], 1, 1);
+}
+
+#[test]
+fn a_block_beyond_the_limit_is_kept_in_part() {
+    let bytes = gzip(&record(1, &"x".repeat(MAX_BLOCK + 100)));
+    let Some(Ok(Item::Record(found))) = Records::new(&bytes[..]).next() else { panic!() };
+    assert_eq!((found.block.len(), found.length), (MAX_BLOCK, MAX_BLOCK as u64 + 100));
+    let two = [bytes, gzip(&record(2, "two"))].concat();
+    assert_eq!(count(&two), (2, 0));
+}
+
+fn shared(test: &str) -> Option<PathBuf> {
+    let beside = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared"));
+    let path = std::env::var_os("QUIPU_SHARED").map_or(beside, PathBuf::from);
+    if !path.is_dir() {
+        eprintln!("SKIPPED: {test}: shared data absent");
+        return None;
+    }
+    Some(path)
+}
+
+/// Each sample with records, responses, damaged pieces.
+const SAMPLES: &[(&str, usize, usize, usize)] = &[
+    ("aut/badexample.arc.gz", 4, 3, 1),
+    ("aut/example.arc.gz", 300, 299, 0),
+    ("aut/example.docs.warc.gz", 21, 9, 0),
+    ("aut/example.warc.gz", 822, 299, 0),
+    ("aut/issue-493.warc", 32, 10, 0),
+    ("aut/issue-514.warc", 8, 2, 0),
+    ("commoncrawl-whirlwind/whirlwind.warc", 4, 1, 0),
+    ("commoncrawl-whirlwind/whirlwind.warc.gz", 4, 1, 0),
+    ("commoncrawl-whirlwind/whirlwind.warc.wat", 2, 0, 0),
+    ("commoncrawl-whirlwind/whirlwind.warc.wat.gz", 2, 0, 0),
+    ("commoncrawl-whirlwind/whirlwind.warc.wet", 2, 0, 0),
+    ("commoncrawl-whirlwind/whirlwind.warc.wet.gz", 2, 0, 0),
+    ("resiliparse/block-sized-records.warc.gz", 3, 0, 0),
+    ("resiliparse/clipped.warc.gz", 0, 0, 1),
+    ("resiliparse/clueweb-quirk.warc.gz", 30, 29, 0),
+    ("resiliparse/warcfile.warc.gz", 50, 16, 0),
+    ("warcio/bad.arc", 1, 1, 2),
+    ("warcio/example-bad-non-chunked.warc.gz", 6, 1, 0),
+    ("warcio/example-bad.warc.gz.bad", 6, 2, 0),
+    ("warcio/example-digest.warc", 4, 0, 0),
+    ("warcio/example-iana.org-chunked.warc", 3, 1, 0),
+    ("warcio/example-resource.warc.gz", 3, 0, 0),
+    ("warcio/example-space-in-target-uri.warc.gz", 2, 0, 0),
+    ("warcio/example-space-in-url.arc", 1, 0, 1),
+    ("warcio/example-trunc.warc", 4, 1, 1),
+    ("warcio/example-wget-bad-target-uri.warc.gz", 6, 1, 0),
+    ("warcio/example-wrong-chunks.warc.gz", 2, 1, 0),
+    ("warcio/example.arc", 2, 1, 0),
+    ("warcio/example.arc.gz", 2, 1, 0),
+    ("warcio/example.warc", 6, 1, 0),
+    ("warcio/example.warc.gz", 6, 1, 0),
+    ("warcio/post-test.warc.gz", 6, 3, 0),
+];
+
+#[test]
+fn genuine_and_hand_damaged_files() {
+    let Some(shared) = shared("genuine_and_hand_damaged_files") else { return };
+    let mut wrong = Vec::new();
+    for (name, records, responses, damaged) in SAMPLES {
+        let file = std::fs::File::open(shared.join("data/warc-samples").join(name)).unwrap();
+        let mut found = (0, 0, 0);
+        for item in Records::new(file) {
+            match item.unwrap() {
+                Item::Record(r) => {
+                    found.0 += 1;
+                    found.1 += usize::from(r.kind == "response");
+                }
+                Item::Damage(_) => found.2 += 1,
+            }
+        }
+        if found != (*records, *responses, *damaged) {
+            wrong.push(format!("(\"{name}\", {}, {}, {}),", found.0, found.1, found.2));
+        }
+    }
+    assert!(wrong.is_empty(), "found\n{}", wrong.join("\n"));
+}
+
+/// Seeded flips and cuts over valid files: records or damage, never a panic, never a hang.
+#[test]
+fn mutated_files_never_panic() {
+    let plain: Vec<u8> = (0..8).flat_map(|n| record(n, &"block ".repeat(n * 7))).collect();
+    let packed: Vec<u8> = (0..8).flat_map(|n| gzip(&record(n, &"block ".repeat(n * 7)))).collect();
+    let arc = b"filedesc://x.arc 0.0.0.0 20080430204825 text/plain 3\nabc\n\
+        http://a.example/ 1.2.3.4 20080430204825 text/html 5\nhello\n"
+        .to_vec();
+    let zstd = zstd::encode_all(&plain[..], 1).unwrap();
+    let mut state = 7u64;
+    let mut draw = |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 33) as usize % below.max(1)
+    };
+    for valid in [plain, packed, arc, zstd] {
+        for _ in 0..1500 {
+            let mut bytes = valid.clone();
+            for _ in 0..1 + draw(5) {
+                let at = draw(bytes.len());
+                bytes[at] ^= 1 << draw(8);
+            }
+            if draw(4) == 0 {
+                bytes.truncate(draw(valid.len()));
+            }
+            let (records, damaged) = count(&bytes);
+            assert!(records <= 10 && damaged <= 60, "{records} {damaged}");
+        }
+    }
+}
