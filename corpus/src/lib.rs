@@ -1,17 +1,30 @@
 //! Crawl to clean, deduplicated, scored documents: the web curation of section 3 of the Llama 3
 //! paper, as one multithreaded, resumable program.
 //!
-//! Inputs of any kind go through extraction, language identification, the rules and the three
-//! levels of deduplication, and come out as documents and fates (crate `documents`). This crate
-//! knows no tokenizer and no tensors.
+//! [`run`] takes inputs of any kind ([`input`]) through extraction ([`html`]), language
+//! identification ([`language`]), the rules ([`rules`]) and the three levels of deduplication
+//! ([`dedup`]), and writes documents and fates (crate `documents`). [`look`] says what is there
+//! before anything runs. This crate knows no tokenizer and no tensors.
 
+pub mod dedup;
 pub mod encoding;
 mod error;
+mod headings;
 pub mod html;
+pub mod input;
+pub mod language;
+pub mod look;
+mod markup;
+mod page;
 mod recipe;
+mod rows;
+pub mod rules;
+mod run;
 mod summary;
 pub mod warc;
 
 pub use error::Error;
+pub use input::Kind;
 pub use recipe::{Languages, Recipe, Sample};
+pub use run::{read_summary, run};
 pub use summary::{Excerpt, InputCount, RuleScore, Step, Summary};

@@ -18,6 +18,10 @@ pub struct Summary {
     pub page_bytes: u64,
     /// Pages that the sample left out.
     pub not_sampled: u64,
+    /// Files of the inputs that are no input.
+    pub unrecognised: u64,
+    /// The first damaged members, in words.
+    pub damage: Vec<String>,
     /// Removals in the order in which stages act, then by count.
     pub steps: Vec<Step>,
     /// Documents kept.
@@ -28,11 +32,13 @@ pub struct Summary {
     pub kept_words: u64,
     /// Lines removed from documents, by rule.
     pub lines: BTreeMap<String, u64>,
+    /// Some of these lines.
+    pub line_samples: Vec<Excerpt>,
     /// Kept documents by language.
     pub languages: BTreeMap<String, u64>,
     /// Kept documents by route.
     pub routes: BTreeMap<String, u64>,
-    /// Kept documents as they read: first of each source, then by hash.
+    /// Kept documents as they read, chosen by hash.
     pub samples: Vec<Excerpt>,
     /// Precision and recall by rule, where a truth was given.
     pub scores: Vec<RuleScore>,

@@ -1,0 +1,154 @@
+//! Line deduplication in the manner of ccNet (paper §3.1.1, level 3): in each bucket of documents a
+//! line that more than six of them contain goes, with all its occurrences.
+//!
+//! So a line in six documents stays and one in seven goes; that it stands ten times in one document
+//! counts once. Normalised as ccNet does: trimmed, lower case, digits as `0`, no punctuation, no
+//! control characters. A bucket is a language, in parts where it has more than 30 million
+//! documents. Exempt are blank lines, lines without a letter or digit (a brace, a rule), and lines
+//! of code. Not here: reading the text.
+
+use std::collections::HashSet;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+/// Hash of a line in a bucket's language; `None` for an exempt line.
+pub fn line_hash(line: &str, language: u64, code: bool) -> Option<u64> {
+    if code {
+        return None;
+    }
+    let mut normal = String::with_capacity(line.len());
+    let mut wordy = false;
+    let mut space = false;
+    for c in line.trim().chars() {
+        if c.is_numeric() {
+            wordy = true;
+            normal.push('0');
+        } else if c.is_alphabetic() {
+            wordy = true;
+            normal.extend(c.to_lowercase());
+        } else if c.is_whitespace() {
+            space = true;
+            continue;
+        } else if !is_punctuation(c) {
+            normal.push(c);
+        } else {
+            continue;
+        }
+        if space {
+            let last = normal.pop();
+            normal.push(' ');
+            normal.extend(last);
+            space = false;
+        }
+    }
+    wordy.then(|| xxh3_64_with_seed(normal.as_bytes(), language))
+}
+
+fn is_punctuation(c: char) -> bool {
+    c.is_ascii_punctuation()
+        || c.is_control()
+        || matches!(c, '\u{a1}'..='\u{bf}' | '\u{2000}'..='\u{206f}' | '\u{3000}'..='\u{303f}')
+        || matches!(c, '\u{ff00}'..='\u{ff0f}' | '\u{ff1a}'..='\u{ff20}' | '\u{2190}'..='\u{25ff}')
+}
+
+/// The seed by which the lines of a language are told from those of others.
+pub fn language_seed(language: &str) -> u64 {
+    xxhash_rust::xxh3::xxh3_64(language.as_bytes())
+}
+
+/// Which of `buckets` parts of its language a document belongs to: by its identity, so that neither
+/// order nor number of workers matters.
+pub fn bucket(id: u128, buckets: u64) -> u64 {
+    ((id >> 64) as u64) % buckets.max(1)
+}
+
+/// The hash of a line within a part of its language.
+pub fn in_bucket(hash: u64, bucket: u64) -> u64 {
+    hash ^ bucket.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+/// The hashes that more than `limit` documents have. `each` is called once a pass and hands over
+/// the hashes, each document's once; as many passes are made as `memory` bytes ask for, given
+/// `total` hashes.
+pub fn frequent<E>(
+    total: u64,
+    memory: u64,
+    limit: u32,
+    mut each: impl FnMut(&mut dyn FnMut(u64)) -> Result<(), E>,
+) -> Result<HashSet<u64>, E> {
+    let passes = (total * 8).div_ceil(memory.max(8)).max(1);
+    let mut found = HashSet::new();
+    for pass in 0..passes {
+        let mut hashes: Vec<u64> = Vec::new();
+        each(&mut |hash| {
+            // The high bits are spread evenly by the hash.
+            if ((u128::from(hash) * u128::from(passes)) >> 64) as u64 == pass {
+                hashes.push(hash);
+            }
+        })?;
+        hashes.sort_unstable();
+        for group in hashes.chunk_by(|a, b| a == b) {
+            if group.len() as u64 > u64::from(limit) {
+                found.insert(group[0]);
+            }
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(a: &str, b: &str, same: bool) {
+        let hash = |line| line_hash(line, 1, false);
+        assert_eq!(hash(a) == hash(b), same, "{a} / {b}");
+    }
+
+    #[test]
+    fn normalised_as_ccnet_does() {
+        check("  Copyright 2019, A. ", "copyright 2024 a", true);
+        check("Page 1", "Page 12", false);
+        check("a b", "ab", false);
+        check("a  b", "a b", true);
+        check("Über uns »", "über uns", true);
+    }
+
+    #[test]
+    fn exempt_lines_have_no_hash() {
+        for line in ["", "  ", "}", "---", "• · •"] {
+            assert_eq!(line_hash(line, 1, false), None, "{line}");
+        }
+        assert_eq!(line_hash("let x = 1;", 1, true), None);
+        assert_ne!(line_hash("a", 1, false), line_hash("a", 2, false), "another language");
+    }
+
+    fn count(copies: u64, memory: u64) -> bool {
+        let hash = line_hash("Home | About", 1, false).unwrap();
+        let rows: Vec<u64> = (0..1000u64)
+            .map(|n| xxh3_64_with_seed(&n.to_le_bytes(), 0))
+            .chain((0..copies).map(|_| hash))
+            .collect();
+        let each = |take: &mut dyn FnMut(u64)| {
+            rows.iter().for_each(|h| take(*h));
+            Ok::<(), ()>(())
+        };
+        let found = frequent(rows.len() as u64, memory, 6, each).unwrap();
+        assert_eq!(found.len(), usize::from(copies > 6));
+        found.contains(&hash)
+    }
+
+    #[test]
+    fn in_six_documents_it_stays_and_in_seven_it_goes() {
+        for memory in [1 << 30, 800, 64] {
+            assert!(!count(6, memory));
+            assert!(count(7, memory));
+        }
+    }
+
+    #[test]
+    fn parts_of_a_language_count_apart() {
+        assert_eq!(bucket(u128::MAX, 1), 0);
+        assert_ne!(in_bucket(5, 0), in_bucket(5, 1));
+        assert_eq!(in_bucket(5, 0), 5);
+    }
+}

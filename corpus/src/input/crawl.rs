@@ -1,0 +1,136 @@
+//! The pages of a WARC or ARC file.
+//!
+//! A page is a `response` with status 200, a `resource` or a `conversion` (text that somebody
+//! extracted before), with text in it. Everything else is counted by kind. Not here: the format.
+
+use super::{Body, Found, Page, Stream};
+use crate::warc::http::{self, Refused};
+use crate::warc::{Item, MAX_BLOCK, Record, Records};
+use crate::{Error, input::kind};
+use quipu_documents::parse_date;
+use std::io::Read;
+use std::path::Path;
+
+/// Opens a crawl; an error where the file is none.
+pub(super) fn open(path: &Path) -> Result<Stream, Error> {
+    let file = std::fs::File::open(path).map_err(Error::io(path))?;
+    let mut start = Vec::new();
+    let head = std::fs::File::open(path).map_err(Error::io(path))?;
+    let read = crate::warc::Inflated::new(head).take(64).read_to_end(&mut start);
+    if read.is_ok() && !crate::warc::is_warc(&start) {
+        return Err(Error::NotWarc { path: path.to_owned(), found: kind::shown(&start) });
+    }
+    let path = path.to_owned();
+    let records = Records::new(file).enumerate();
+    Ok(Box::new(records.map(move |(number, item)| match item.map_err(Error::io(&path))? {
+        Item::Record(record) => Ok(page(*record, number)),
+        Item::Damage(damage) => {
+            let place = format!("{}@{}#{number}", path.display(), damage.offset);
+            Ok(Found::Damaged(place, damage.reason))
+        }
+    })))
+}
+
+fn page(record: Record, number: usize) -> Found {
+    let http =
+        record.content_type.contains("application/http") || record.block.starts_with(b"HTTP/");
+    match record.kind.as_str() {
+        "response" | "resource" | "conversion" => {}
+        other => return Found::Skipped(other.to_owned()),
+    }
+    let position =
+        if record.id.is_empty() { format!("record {number}") } else { record.id.clone() };
+    let name = position.trim_start_matches("urn:uuid:").to_owned();
+    let page = |body| {
+        let (url, date) = (record.url.clone(), parse_date(&record.date));
+        Found::Page(Page { position: position.clone(), name: name.clone(), url, date, body })
+    };
+    if record.length > MAX_BLOCK as u64 {
+        return page(Body::Refused("page-too-large", format!("{} bytes", record.length)));
+    }
+    if !http {
+        let media = record.content_type.clone();
+        return match body(record.block, Some(media)) {
+            Ok(body) => page(body),
+            Err(kind) => Found::Skipped(kind),
+        };
+    }
+    match http::parse(record.block) {
+        Ok(response) if response.status != 200 => {
+            Found::Skipped(format!("status {}", response.status))
+        }
+        Ok(response) => match body(response.body, response.content_type) {
+            Ok(_) if response.cut => {
+                page(Body::Refused("truncated", "body ends before its encoding says".into()))
+            }
+            Ok(_) if record.truncated.is_some() => {
+                page(Body::Refused("truncated", record.truncated.clone().unwrap_or_default()))
+            }
+            Ok(body) => page(body),
+            Err(kind) => Found::Skipped(kind),
+        },
+        Err(e @ Refused::TooLarge) => page(Body::Refused("page-too-large", e.to_string())),
+        Err(Refused::NotHttp(_)) => Found::Skipped("response without HTTP".into()),
+        Err(e) => page(Body::Refused("unreadable", e.to_string())),
+    }
+}
+
+/// What a body is by its media type, or by its first bytes where there is none; `Err` names what
+/// is no text.
+fn body(bytes: Vec<u8>, media: Option<String>) -> Result<Body, String> {
+    let kind = media.as_deref().unwrap_or_default().to_ascii_lowercase();
+    let kind = kind.split(';').next().unwrap_or_default().trim().to_owned();
+    let start = bytes[..bytes.len().min(512)].trim_ascii_start();
+    let markup = start.starts_with(b"<") || start.starts_with(b"\xef\xbb\xbf<");
+    match kind.as_str() {
+        "text/html" | "application/xhtml+xml" => Ok(Body::Html(bytes, media)),
+        "" | "application/octet-stream" | "application/xml" | "text/xml" if markup => {
+            Ok(Body::Html(bytes, media))
+        }
+        "text/plain" if markup => Ok(Body::Html(bytes, media)),
+        "text/plain" => Ok(Body::Text(bytes)),
+        "text/markdown" => Ok(Body::Markdown(bytes)),
+        "" => Err("no media type".into()),
+        other => Err(other.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(kind: &str, media: &str, block: &[u8], expected: &str) {
+        let (kind, content_type) = (kind.to_owned(), media.to_owned());
+        let (block, length) = (block.to_vec(), block.len() as u64);
+        let record = Record { kind, content_type, block, length, ..Record::default() };
+        let found = match page(record, 0) {
+            Found::Page(page) => match page.body {
+                Body::Html(..) => "html".to_owned(),
+                Body::Text(_) => "text".into(),
+                Body::Refused(rule, _) => rule.into(),
+                other => format!("{other:?}"),
+            },
+            Found::Skipped(kind) => kind,
+            other => format!("{other:?}"),
+        };
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn what_is_a_page() {
+        let ok = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n<p>";
+        check("response", "application/http; msgtype=response", ok, "html");
+        check("request", "application/http", b"GET /", "request");
+        let gone = b"HTTP/1.1 404 Not Found\r\nContent-Type: text/html\r\n\r\n<p>";
+        check("response", "application/http", gone, "status 404");
+        let image = b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\n\r\nxx";
+        check("response", "application/http", image, "image/png");
+        check("resource", "text/html", b"<p>", "html");
+        check("conversion", "text/plain", b"words", "text");
+        check("response", "text/dns", b"1.2.3.4", "text/dns");
+        let bad = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n\x1f\x8b\x08";
+        check("response", "application/http", bad, "unreadable");
+        let cut = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nTransfer-Encoding: chunked\r\n\r\n9\r\n<p>";
+        check("response", "application/http", cut, "truncated");
+    }
+}

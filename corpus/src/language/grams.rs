@@ -1,0 +1,84 @@
+//! The character n-grams of a text, as hashes.
+//!
+//! Words are in lower case between boundary marks; Han, kana and Hangul characters count alone and
+//! in pairs. Digits and punctuation are no part of a language. Not here: what the grams weigh.
+
+/// Buckets of gram hashes.
+pub(super) const BUCKETS: usize = 1 << 15;
+/// Longest gram, in characters.
+const LONGEST: usize = 4;
+const MARK: char = ' ';
+
+fn is_wide(c: char) -> bool {
+    matches!(c, '\u{1100}'..='\u{11ff}' | '\u{3040}'..='\u{30ff}' | '\u{3400}'..='\u{9fff}'
+        | '\u{ac00}'..='\u{d7af}' | '\u{0e00}'..='\u{0eff}' | '\u{1000}'..='\u{109f}'
+        | '\u{1780}'..='\u{17ff}')
+}
+
+fn hash(gram: &[char]) -> usize {
+    let mix = |h: u64, c: &char| (h ^ u64::from(*c as u32)).wrapping_mul(0x0000_0100_0000_01b3);
+    let h = gram.iter().fold(0xcbf2_9ce4_8422_2325 ^ gram.len() as u64, mix);
+    // The low bits of this product see only low bits of the characters: fold the high ones in.
+    let h = (h ^ (h >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    (h >> 40) as usize % BUCKETS
+}
+
+/// Whether a mark belongs to the letters before it (Indic vowel signs, accents).
+fn joins(c: char) -> bool {
+    matches!(c, '\u{0300}'..='\u{036f}' | '\u{0591}'..='\u{05c7}' | '\u{064b}'..='\u{065f}'
+        | '\u{0900}'..='\u{0dff}' | '\u{0e31}'..='\u{0e4e}')
+}
+
+/// Calls `each` with the bucket of every gram.
+pub(super) fn each(text: &str, mut each: impl FnMut(usize)) {
+    let mut word = vec![MARK];
+    for c in text.chars().chain(std::iter::once(' ')) {
+        if c.is_alphabetic() || (word.len() > 1 && joins(c)) {
+            if c.is_ascii() {
+                word.push(c.to_ascii_lowercase());
+            } else {
+                word.extend(c.to_lowercase());
+            }
+            if word.len() < 64 {
+                continue;
+            }
+        }
+        if word.len() > 1 {
+            word.push(MARK);
+            grams(&word, &mut each);
+            word.truncate(1);
+        }
+    }
+}
+
+fn grams(word: &[char], each: &mut impl FnMut(usize)) {
+    for start in 0..word.len() {
+        let longest = if is_wide(word[start]) { 2 } else { LONGEST };
+        for n in 1..=longest.min(word.len() - start) {
+            let gram = &word[start..start + n];
+            if gram != [MARK] {
+                each(hash(gram));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, expected: usize) {
+        let mut count = 0;
+        each(text, |_| count += 1);
+        assert_eq!(count, expected, "{text}");
+    }
+
+    #[test]
+    fn grams_of_words() {
+        check("", 0);
+        check("12 ?!", 0);
+        check("a", 4); // " a", " a ", "a", "a "
+        check("ab", 3 + 3 + 2);
+        check("日本", 3 + 2 + 2); // grams that begin with a wide character end at two
+    }
+}

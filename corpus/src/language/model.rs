@@ -1,0 +1,236 @@
+//! The identifier's weights, and how they vote.
+//!
+//! For each bucket of grams there is a list of (language, weight): the logarithm of how much more
+//! often the gram stands in that language than the floor. A text's language is that of the largest
+//! sum; it counts as known only where the sum a gram comes near to what texts of that language
+//! usually reach. Not here: where the weights come from ([`super::train`]).
+
+use super::grams::{self, BUCKETS};
+
+const MAGIC: &[u8; 8] = b"quipuL01";
+/// Weights are stored in steps of this many nats.
+pub(super) const STEP: f32 = 1.0 / 24.0;
+/// Letters of the bigram table: boundary and a to z.
+pub(super) const LETTERS: usize = 27;
+/// Fewest grams that decide anything.
+const MIN_GRAMS: u32 = 12;
+/// Bytes of the decompressed weights that are believed.
+const MAX_BYTES: usize = 32 << 20;
+
+/// A language of the model.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Language {
+    pub name: String,
+    /// Sum a gram that its texts usually reach.
+    pub usual: f32,
+    /// Spread of that, between paragraphs.
+    pub spread: f32,
+}
+
+/// The weights.
+pub struct Model {
+    pub(super) languages: Vec<Language>,
+    /// Where the entries of each bucket begin.
+    pub(super) starts: Vec<u32>,
+    /// Language and weight in steps.
+    pub(super) entries: Vec<(u8, u8)>,
+    /// Surprise of a letter after another, in steps of 1/24 nat.
+    pub(super) bigrams: Vec<u8>,
+}
+
+impl Model {
+    /// The most likely language with the confidence in it; `None` where no language is near.
+    pub fn guess(&self, text: &str) -> (Option<&'static str>, f32) {
+        match self.near(text) {
+            Some((best, margin)) => {
+                (Some(intern(&self.languages[best].name)), 1.0 - (-margin * 12.0).exp())
+            }
+            None => (None, 0.0),
+        }
+    }
+
+    /// The most likely language, by number, and its lead over the next; `None` where none is near.
+    pub(super) fn near(&self, text: &str) -> Option<(usize, f32)> {
+        let (best, margin, mean) = self.vote(text)?;
+        (mean >= self.floor(best)).then_some((best, margin))
+    }
+
+    /// Below this sum a gram a text is in no known language.
+    fn floor(&self, language: usize) -> f32 {
+        let l = &self.languages[language];
+        (l.usual - 6.0 * l.spread).max(l.usual * 0.72)
+    }
+
+    /// Language, its lead over the next a gram, and its sum a gram.
+    pub(super) fn vote(&self, text: &str) -> Option<(usize, f32, f32)> {
+        let mut sums = vec![0u32; self.languages.len()];
+        let mut count = 0u32;
+        grams::each(text, |bucket| {
+            count += 1;
+            let range = self.starts[bucket] as usize..self.starts[bucket + 1] as usize;
+            for (language, weight) in &self.entries[range] {
+                sums[usize::from(*language)] += u32::from(*weight);
+            }
+        });
+        if count < MIN_GRAMS {
+            return None;
+        }
+        let best = (0..sums.len()).max_by_key(|l| (sums[*l], std::cmp::Reverse(*l)))?;
+        let next = (0..sums.len()).filter(|l| *l != best).map(|l| sums[l]).max().unwrap_or(0);
+        let scale = STEP / count as f32;
+        Some((best, (sums[best] - next) as f32 * scale, sums[best] as f32 * scale))
+    }
+
+    /// Mean surprise of the letters of Latin words and of their ends, in nats; `None` below 40.
+    pub fn surprise(&self, text: &str) -> Option<f32> {
+        let (mut sum, mut count) = (0u32, 0u32);
+        each_step(text, |from, to| {
+            sum += u32::from(self.bigrams[from * LETTERS + to]);
+            count += 1;
+        });
+        (count >= 40).then(|| sum as f32 * STEP / count as f32)
+    }
+
+    /// The compact form.
+    pub(super) fn encode(&self) -> std::io::Result<Vec<u8>> {
+        let mut out = vec![self.languages.len() as u8];
+        for language in &self.languages {
+            out.push(language.name.len() as u8);
+            out.extend_from_slice(language.name.as_bytes());
+            out.extend_from_slice(&language.usual.to_le_bytes());
+            out.extend_from_slice(&language.spread.to_le_bytes());
+        }
+        out.extend(self.starts.windows(2).map(|w| (w[1] - w[0]) as u8));
+        // Languages and weights apart compress better.
+        out.extend(self.entries.iter().map(|e| e.0));
+        out.extend(self.entries.iter().map(|e| e.1));
+        out.extend_from_slice(&self.bigrams);
+        let packed = zstd::encode_all(&out[..], 19)?;
+        Ok([MAGIC.as_slice(), &packed].concat())
+    }
+
+    /// Reads the compact form; the error says what is wrong with it.
+    pub fn decode(bytes: &[u8]) -> Result<Model, String> {
+        let packed = bytes.strip_prefix(MAGIC).ok_or("not language weights of this version")?;
+        let mut raw = Vec::new();
+        let decoder = zstd::stream::read::Decoder::new(packed).map_err(|e| e.to_string())?;
+        let mut limited = std::io::Read::take(decoder, MAX_BYTES as u64);
+        std::io::Read::read_to_end(&mut limited, &mut raw).map_err(|e| e.to_string())?;
+        let mut rest = &raw[..];
+        let mut take = |n: usize| -> Result<&[u8], String> {
+            let (head, tail) = rest.split_at_checked(n).ok_or("language weights are cut off")?;
+            rest = tail;
+            Ok(head)
+        };
+        let count = usize::from(take(1)?[0]);
+        let mut languages = Vec::with_capacity(count);
+        for _ in 0..count {
+            let length = usize::from(take(1)?[0]);
+            let name = String::from_utf8(take(length)?.to_vec()).map_err(|e| e.to_string())?;
+            let mut number = || -> Result<f32, String> {
+                let bytes: [u8; 4] = take(4)?.try_into().map_err(|_| "cut off")?;
+                Ok(f32::from_le_bytes(bytes))
+            };
+            let (usual, spread) = (number()?, number()?);
+            languages.push(Language { name, usual, spread });
+        }
+        let mut starts = vec![0u32];
+        let mut total = 0u32;
+        for length in take(BUCKETS)? {
+            total += u32::from(*length);
+            starts.push(total);
+        }
+        let whose = take(total as usize)?.to_vec();
+        let weights = take(total as usize)?.to_vec();
+        if let Some(language) = whose.iter().find(|l| usize::from(**l) >= count) {
+            return Err(format!("weights of language {language}, of {count}"));
+        }
+        let bigrams = take(LETTERS * LETTERS)?.to_vec();
+        let entries = whose.into_iter().zip(weights).collect();
+        Ok(Model { languages, starts, entries, bigrams })
+    }
+}
+
+/// Names live as long as the program: there are at most 255 of them.
+fn intern(name: &str) -> &'static str {
+    use std::collections::BTreeSet;
+    use std::sync::{Mutex, PoisonError};
+    static NAMES: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+    let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = names.get(name) {
+        return known;
+    }
+    let leaked: &'static str = Box::leak(name.to_owned().into_boxed_str());
+    names.insert(leaked);
+    leaked
+}
+
+/// Calls `each` with every letter and the one before it; separators in a row count once.
+pub(super) fn each_step(text: &str, mut each: impl FnMut(usize, usize)) {
+    let mut previous = 0;
+    for letter in text.chars().filter_map(letter) {
+        if previous + letter > 0 {
+            each(previous, letter);
+        }
+        previous = letter;
+    }
+}
+
+/// 1 to 26 for a letter without its marks, 0 for what separates words, `None` for letters of other
+/// alphabets.
+fn letter(c: char) -> Option<usize> {
+    let base = match c.to_ascii_lowercase() {
+        c @ 'a'..='z' => c,
+        'à'..='å' | 'À'..='Å' | 'ā' | 'ă' | 'ą' => 'a',
+        'è'..='ë' | 'È'..='Ë' | 'ē' | 'ę' | 'ě' => 'e',
+        'ì'..='ï' | 'Ì'..='Ï' | 'ı' => 'i',
+        'ò'..='ö' | 'ø' | 'Ò'..='Ö' | 'Ø' | 'ő' => 'o',
+        'ù'..='ü' | 'Ù'..='Ü' | 'ű' | 'ů' => 'u',
+        'ç' | 'Ç' | 'č' | 'ć' => 'c',
+        'ñ' | 'Ñ' | 'ń' => 'n',
+        'ş' | 'š' | 'ś' | 'ș' => 's',
+        'ž' | 'ż' | 'ź' => 'z',
+        'ł' => 'l',
+        'ğ' => 'g',
+        'ţ' | 'ț' => 't',
+        c if c.is_alphabetic() => return None,
+        _ => return Some(0),
+    };
+    Some(base as usize - 'a' as usize + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Damaged weights are refused or harmless, never a panic.
+    #[test]
+    fn mutated_weights_never_panic() {
+        let valid = include_bytes!("../../weights/language.bin");
+        assert!(Model::decode(&valid[..20]).is_err());
+        assert!(Model::decode(b"").is_err());
+        for n in 0..60usize {
+            let mut bytes = valid.to_vec();
+            let at = n * 7919 % bytes.len();
+            bytes[at] ^= 0x55;
+            if let Ok(model) = Model::decode(&bytes) {
+                let _ = model.guess("a text to be identified by damaged weights");
+            }
+        }
+    }
+
+    #[test]
+    fn the_form_returns() {
+        let languages = vec![Language { name: "xx".into(), usual: 1.0, spread: 0.5 }];
+        let mut starts = vec![1; BUCKETS + 1];
+        starts[0] = 0;
+        let model =
+            Model { languages, starts, entries: vec![(0, 7)], bigrams: vec![3; LETTERS * LETTERS] };
+        let back = Model::decode(&model.encode().unwrap()).unwrap();
+        assert_eq!(back.languages, model.languages);
+        assert_eq!(
+            (back.starts, back.entries, back.bigrams),
+            (model.starts, model.entries, model.bigrams)
+        );
+    }
+}

@@ -1,0 +1,2 @@
+//! What is there, before anything runs.
+pub mod checkpoint;

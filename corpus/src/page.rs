@@ -1,0 +1,300 @@
+//! One page to one candidate: decoded, extracted, identified, judged, hashed.
+//!
+//! Everything that can be known of a page alone happens here, once; it is a pure function of the
+//! page and the recipe. Not here: what other pages say about it (deduplication).
+
+use crate::dedup::{Row, exact, lines, url};
+use crate::input::{Body, Page, text};
+use crate::rules::{self, RULES, View};
+use crate::{Recipe, encoding, headings, html, input::markdown, language, markup};
+use quipu_documents::{Document, Fate, Id, Route};
+
+/// Share of listings from which a page is judged as code.
+const CODE_SHARE: f32 = 0.25;
+/// Formulas from which a page is judged as mathematics, and words a formula at most.
+const FORMULAS: u32 = 3;
+const WORDS_A_FORMULA: usize = 80;
+/// Bytes of text that a fate keeps, so that a person can judge the rule.
+pub(crate) const EXCERPT: usize = 300;
+
+/// Why a candidate must go whatever other pages say.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Verdict {
+    /// Number in [`RULES`], or one of the constants below.
+    pub rule: u8,
+    /// What was measured.
+    pub value: f32,
+}
+
+/// Its language is not among the recipe's.
+const LANGUAGE: u8 = 254;
+/// Its text is longer than the recipe's `max_bytes`.
+const TOO_LONG: u8 = 253;
+/// No verdict.
+pub(crate) const STAYS: u8 = 255;
+
+/// Name of the rule of a verdict.
+pub(crate) fn rule_name(rule: u8) -> &'static str {
+    match rule {
+        LANGUAGE => "language",
+        TOO_LONG => "too-long",
+        number => RULES.get(usize::from(number)).map_or("unknown", |r| r.name),
+    }
+}
+
+/// A page that has text.
+#[derive(Debug)]
+pub(crate) struct Candidate {
+    pub document: Document,
+    pub row: Row,
+    pub verdict: Option<Verdict>,
+    /// Hashes of its lines within its language, each once; none for exempt lines.
+    pub lines: Vec<u64>,
+}
+
+/// What became of a page.
+pub(crate) enum Outcome {
+    Candidate(Box<Candidate>),
+    Removed(Box<Fate>),
+}
+
+/// What reading a body yields.
+struct Read {
+    document: Document,
+    code_share: f32,
+    formulas: u32,
+}
+
+/// The identity of a page, by its canonical URL.
+pub(crate) fn id_of(raw_url: &str, date: Option<i64>, position: &str) -> Id {
+    Id::of(&url::canonical(raw_url), date, position)
+}
+
+/// Processes one page of the input named `source`.
+pub(crate) fn process(page: Page, source: &str, recipe: &Recipe) -> Outcome {
+    let Page { position, url: raw, date, body, .. } = page;
+    let mut address = url::canonical(&raw);
+    let id = id_of(&raw, date, &position);
+    let read = match read(body, &mut address) {
+        Ok(read) => read,
+        Err(refused) => {
+            let Refused { stage, rule, value, detail } = refused;
+            let (stage, rule) = (stage.to_owned(), rule.to_owned());
+            let fate = Fate { id, url: address, stage, rule, value, detail, line: None };
+            return Outcome::Removed(Box::new(fate));
+        }
+    };
+    let Read { mut document, code_share, formulas } = read;
+    document.text = tidy(&document.text);
+    let guess = language::identify(&document.text);
+    let view = View::of(&document.text, guess.language, recipe.min_words);
+    let dense = view.words.len() <= WORDS_A_FORMULA * formulas as usize;
+    let route = if code_share >= CODE_SHARE {
+        Route::Code
+    } else if formulas >= FORMULAS && dense {
+        Route::Mathematics
+    } else {
+        Route::Prose
+    };
+    let verdict = verdict(&view, route, guess.language, recipe);
+    let words = view.words.len();
+    document.id = id;
+    document.url = address;
+    document.date = date;
+    document.source = source.to_owned();
+    document.route = route;
+    document.language = guess.language.to_owned();
+    document.language_score = guess.score;
+    document.scores = vec![("words".into(), words as f32)];
+    if code_share > 0.0 {
+        document.scores.push(("code-share".into(), code_share));
+    }
+    if formulas > 0 {
+        document.scores.push(("formulas".into(), formulas as f32));
+    }
+    let hashes = line_hashes(&document, code_share > 0.0);
+    let row = Row {
+        id: id.0,
+        url: url::url_hash(&document.url),
+        text: exact::text_hash(&document.text),
+        date: date.unwrap_or(i64::MIN),
+        bytes: document.text.len() as u32,
+        url_length: document.url.len().min(usize::from(u16::MAX)) as u16,
+    };
+    Outcome::Candidate(Box::new(Candidate { document, row, verdict, lines: hashes }))
+}
+
+/// A page that cannot be read, and why.
+struct Refused {
+    stage: &'static str,
+    rule: &'static str,
+    value: f64,
+    detail: String,
+}
+
+fn read(body: Body, address: &mut String) -> Result<Read, Refused> {
+    let plain = |document| Ok(Read { document, code_share: 0.0, formulas: 0 });
+    match body {
+        Body::Html(bytes, content_type) => {
+            let html = encoding::decode(&bytes, content_type.as_deref());
+            read_html(&html, address)
+        }
+        Body::Text(bytes) => {
+            let decoded = encoding::decode(&bytes, None);
+            let pieces = text::pieces(&decoded, "", usize::MAX / 8, false);
+            let piece = pieces.into_iter().next().unwrap_or_default();
+            let text::Piece { title, headings, text } = piece;
+            plain(Document { title, headings, text, ..Document::default() })
+        }
+        Body::Markdown(bytes) => {
+            let stripped = markdown::strip(&encoding::decode(&bytes, None));
+            let title = stripped.title.unwrap_or_default();
+            let markdown::Stripped { headings, text, .. } = stripped;
+            plain(Document { title, headings, text, ..Document::default() })
+        }
+        Body::Document(document) => plain(*document),
+        Body::Refused(rule, detail) => Err(Refused { stage: "read", rule, value: 0.0, detail }),
+    }
+}
+
+fn read_html(html: &str, address: &mut String) -> Result<Read, Refused> {
+    if let Some(tail) = markup::cut_off(html) {
+        let (stage, rule, value) = ("extract", "truncated", html.len() as f64);
+        return Err(Refused { stage, rule, value, detail: tail });
+    }
+    if !address.starts_with("http")
+        && let Some(link) = markup::canonical_link(html)
+    {
+        *address = url::canonical(&link);
+    }
+    let extracted = html::extract(html, Some(address.as_str()));
+    if extracted.over_budget {
+        return Err(Refused {
+            stage: "extract",
+            rule: "over-budget",
+            value: html.len() as f64,
+            detail: format!(
+                "{} bytes of HTML pass the budget of nodes, depth or bytes",
+                html.len()
+            ),
+        });
+    }
+    let html::Extracted { title, text, code_share, formulas, .. } = extracted;
+    let headings = headings::of(html, &text);
+    let title = title.unwrap_or_default();
+    let document = Document { title, headings, text, ..Document::default() };
+    Ok(Read { document, code_share, formulas })
+}
+
+/// Lines without white space at their ends, no control characters, at most one blank line in a row.
+fn tidy(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for line in text.lines() {
+        let start = out.len();
+        out.extend(line.chars().filter(|c| !c.is_control() || *c == '\t'));
+        out.truncate(start + out[start..].trim_end().len());
+        if out.len() > start || !(out.is_empty() || out.ends_with("\n\n")) {
+            out.push('\n');
+        }
+    }
+    out.truncate(out.trim_end().len());
+    out
+}
+
+fn verdict(view: &View, route: Route, language: &str, recipe: &Recipe) -> Option<Verdict> {
+    if view.text.len() > recipe.max_bytes {
+        return Some(Verdict { rule: TOO_LONG, value: view.text.len() as f32 });
+    }
+    if let Some((rule, value)) = rules::judge(view, route, &recipe.without) {
+        return Some(Verdict { rule: rule as u8, value });
+    }
+    let kept = recipe.languages.keeps(language);
+    (!kept).then_some(Verdict { rule: LANGUAGE, value: 0.0 })
+}
+
+/// The hash of each line of a document, as line deduplication sees it.
+pub(crate) fn each_line<'a>(
+    document: &'a Document,
+    with_code: bool,
+) -> impl Iterator<Item = (&'a str, Option<u64>)> {
+    let seed = lines::language_seed(&document.language);
+    let listing = with_code || document.route == Route::Code;
+    document.text.lines().map(move |line| {
+        let code = listing && looks_like_code(line);
+        (line, lines::line_hash(line, seed, code))
+    })
+}
+
+fn line_hashes(document: &Document, with_code: bool) -> Vec<u64> {
+    let mut hashes: Vec<u64> = each_line(document, with_code).filter_map(|(_, h)| h).collect();
+    hashes.sort_unstable();
+    hashes.dedup();
+    hashes
+}
+
+/// A line of a listing: indented, or with the punctuation of statements.
+fn looks_like_code(line: &str) -> bool {
+    let trimmed = line.trim();
+    let ends = trimmed.ends_with(['{', '}', ';', '(', ')', ',', ':', ']', '=', '\\']);
+    let marks = trimmed.chars().filter(|c| "{}();=<>[]#$_\"'`|&".contains(*c)).count();
+    line.starts_with([' ', '\t']) || (ends && marks > 0 && !trimmed.ends_with(',')) || marks >= 3
+}
+
+/// The beginning of a text, for fates and samples.
+pub(crate) fn excerpt(text: &str, bytes: usize) -> String {
+    let end = text.floor_char_boundary(bytes.min(text.len()));
+    text[..end].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn html_page(html: &str) -> Page {
+        let (url, position) = ("http://www.a.example/x/".to_owned(), "record 1".to_owned());
+        let body = Body::Html(html.as_bytes().to_vec(), None);
+        Page { url, position, body, ..Page::default() }
+    }
+
+    fn check(page: Page, rule: &str) {
+        let found = match process(page, "test", &Recipe::default()) {
+            Outcome::Candidate(c) => c.verdict.map_or("", |v| rule_name(v.rule)).to_owned(),
+            Outcome::Removed(fate) => fate.rule,
+        };
+        assert_eq!(found, rule);
+    }
+
+    #[test]
+    fn pages_and_their_reasons() {
+        let prose = crate::rules::tests::PROSE_SAMPLE.replace("\n\n", "</p><p>");
+        let whole = format!(
+            "<!doctype html><html><body><nav><a href=/>Home</a></nav><main><h1>The harbour</h1>\
+             <p>{prose}</p></main></body></html>"
+        );
+        check(html_page(&whole), "");
+        check(html_page(&whole[..whole.len() - 90]), "truncated");
+        check(html_page("<!doctype html><html><body><p>Hello.</p></body></html>"), "too-short");
+        let refused = Body::Refused("page-too-large", "99".into());
+        check(Page { body: refused, ..Page::default() }, "page-too-large");
+        let deep = format!("<html><body>{}x</body></html>", "<div>".repeat(100_000));
+        let Outcome::Removed(fate) = process(html_page(&deep), "t", &Recipe::default()) else {
+            return; // a parser without a limit of depth reads it, which is as good
+        };
+        assert_eq!(fate.stage, "extract");
+    }
+
+    #[test]
+    fn a_language_that_is_not_wanted_goes() {
+        let languages = crate::Languages::Only(vec!["de".into()]);
+        let recipe = Recipe { languages, ..Recipe::default() };
+        let text = crate::rules::tests::PROSE_SAMPLE.as_bytes().to_vec();
+        let page = Page { body: Body::Text(text), ..Page::default() };
+        let Outcome::Candidate(found) = process(page, "t", &recipe) else { panic!() };
+        assert_eq!(found.verdict.map(|v| rule_name(v.rule)), Some("language"));
+    }
+
+    #[test]
+    fn text_is_tidied() {
+        assert_eq!(tidy("\n a \u{0}\n\n\n\tb  \n"), " a\n\n\tb");
+    }
+}

@@ -1,0 +1,66 @@
+//! `menu-only`: pages that are lists of links or labels, without a sentence.
+//!
+//! Source: the short-line and terminal-punctuation rules of C4 (Raffel et al. 2020) and FineWeb.
+//! Formula: share of words that stand in sentence-like lines, that is lines that end like a
+//! sentence, or have at least 12 words. Threshold: below 0.15, in texts of at least 5 lines.
+
+use super::{PROSE, Rule, View};
+
+const MIN_SHARE: f32 = 0.15;
+const MIN_LINES: usize = 5;
+const LONG_LINE: usize = 12;
+
+pub(super) const RULE: Rule = Rule {
+    name: "menu-only",
+    reason: "A list of links names things and says nothing about them.",
+    routes: PROSE,
+    check,
+};
+
+fn check(view: &View) -> Option<f32> {
+    if view.lines.len() < MIN_LINES {
+        return None;
+    }
+    let (mut sentences, mut all) = (0, 0);
+    for line in &view.lines {
+        let words = count_words(line);
+        all += words;
+        let ended = line.trim_end_matches(['"', '”', '’', '\'', ')', '»', ']']);
+        let ends =
+            ended.ends_with(['.', '!', '?', '…', '。', '！', '？', '।', '॥', '؟', '۔', ':', ';']);
+        if (ends && words >= 4) || words >= LONG_LINE {
+            sentences += words;
+        }
+    }
+    let share = sentences as f32 / all.max(1) as f32;
+    (share < MIN_SHARE).then_some(share)
+}
+
+/// Words by spaces; a run of an unspaced script counts by its length.
+fn count_words(line: &str) -> usize {
+    line.split_whitespace().map(|w| if w.is_ascii() { 1 } else { 1 + wide(w) / 2 }).sum()
+}
+
+fn wide(word: &str) -> usize {
+    word.chars().filter(|c| matches!(c, '\u{0e00}'..='\u{0eff}' | '\u{3040}'..='\u{9fff}')).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests;
+    use super::*;
+
+    #[test]
+    fn pair() {
+        let menu = "Home\nProducts\nAbout us\nBlue kettles\nCopper pans\nContact\nImprint\nPrivacy";
+        tests::check(&RULE, menu, true);
+        let recipe =
+            format!("{}\n\nWhat you need\nFlour\nMilk\nSalt\nTwo eggs", tests::PROSE_SAMPLE);
+        tests::check(&RULE, &recipe, false);
+        tests::check(
+            &RULE,
+            "一つの文です。\n二つ目の文です。\n三つ目の文です。\n四つ目。\n五つ目の文。",
+            false,
+        );
+    }
+}

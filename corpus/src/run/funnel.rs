@@ -1,0 +1,119 @@
+//! The summary, from what units and files say of themselves.
+
+use super::extract::Facts;
+use super::write::Output;
+use crate::input::Input;
+use crate::summary::{EXCERPTS, InputCount, Step, Summary, grouped};
+use std::collections::BTreeMap;
+
+/// Stages in the order in which they act.
+pub(super) const STAGES: [&str; 7] =
+    ["read", "extract", "url", "document", "rules", "lines", "short"];
+/// Samples of kept documents in a summary.
+const KEPT_SAMPLES: usize = 12;
+/// Inputs that are listed one by one; further ones are counted together by kind.
+const LISTED: usize = 64;
+
+/// What was read.
+pub(super) fn begin(inputs: &[Input], units: &[Facts], not_sampled: u64) -> Summary {
+    let mut counts: Vec<InputCount> = inputs
+        .iter()
+        .map(|input| InputCount {
+            name: input.name.clone(),
+            kind: input.kind.name().to_owned(),
+            ..InputCount::default()
+        })
+        .collect();
+    let mut summary = Summary { not_sampled, ..Summary::default() };
+    for unit in units {
+        summary.page_bytes += unit.bytes;
+        for (input, pages) in &unit.pages {
+            counts[*input].pages += pages;
+            summary.pages += pages;
+        }
+        for (input, kinds) in &unit.skipped {
+            for (kind, count) in kinds {
+                *counts[*input].skipped.entry(kind.clone()).or_default() += count;
+            }
+        }
+        for (input, damaged) in &unit.damaged {
+            counts[*input].damaged += damaged;
+        }
+        let room = 8usize.saturating_sub(summary.damage.len());
+        summary.damage.extend(unit.damage.iter().take(room).cloned());
+    }
+    summary.inputs = if counts.len() <= LISTED { counts } else { by_kind(&counts) };
+    summary
+}
+
+fn by_kind(counts: &[InputCount]) -> Vec<InputCount> {
+    let mut kinds: BTreeMap<(String, String), InputCount> = BTreeMap::new();
+    for count in counts {
+        let kind = kinds.entry((count.name.clone(), count.kind.clone())).or_default();
+        (kind.name, kind.kind) = (count.name.clone(), count.kind.clone());
+        kind.pages += count.pages;
+        kind.damaged += count.damaged;
+        for (reason, n) in &count.skipped {
+            *kind.skipped.entry(reason.clone()).or_default() += n;
+        }
+    }
+    let mut kinds: Vec<InputCount> = kinds.into_values().collect();
+    kinds.sort_by_key(|k| std::cmp::Reverse(k.pages));
+    kinds.truncate(LISTED);
+    kinds
+}
+
+/// What became of it.
+pub(super) fn finish(summary: &mut Summary, files: &[Output]) {
+    let mut steps: BTreeMap<(usize, String), Step> = BTreeMap::new();
+    for file in files {
+        summary.kept += file.kept;
+        summary.kept_bytes += file.kept_bytes;
+        summary.kept_words += file.kept_words;
+        let room = EXCERPTS.saturating_sub(summary.line_samples.len());
+        summary.line_samples.extend(file.line_samples.iter().take(room).cloned());
+        add(&mut summary.lines, &file.lines);
+        add(&mut summary.languages, &file.languages);
+        add(&mut summary.routes, &file.routes);
+        summary.samples.extend(file.samples.iter().cloned());
+        for step in &file.steps {
+            let order = STAGES.iter().position(|s| *s == step.stage).unwrap_or(STAGES.len());
+            let sum = steps.entry((order, step.rule.clone())).or_default();
+            (sum.stage, sum.rule) = (step.stage.clone(), step.rule.clone());
+            sum.documents += step.documents;
+            let room = EXCERPTS.saturating_sub(sum.samples.len());
+            sum.samples.extend(step.samples.iter().take(room).cloned());
+        }
+    }
+    summary.steps = steps.into_values().collect();
+    let order = |step: &Step| STAGES.iter().position(|s| *s == step.stage);
+    summary.steps.sort_by_key(|s| (order(s), std::cmp::Reverse(s.documents), s.rule.clone()));
+    summary.samples.sort_by(|a, b| a.id.cmp(&b.id));
+    summary.samples.truncate(KEPT_SAMPLES);
+}
+
+fn add(sum: &mut BTreeMap<String, u64>, more: &BTreeMap<String, u64>) {
+    more.iter().for_each(|(key, n)| *sum.entry(key.clone()).or_default() += n);
+}
+
+/// Why there are no pages.
+pub(super) fn why_empty(summary: &Summary) -> String {
+    let mut skipped: BTreeMap<String, u64> = BTreeMap::new();
+    summary.inputs.iter().for_each(|input| add(&mut skipped, &input.skipped));
+    let mut parts: Vec<String> =
+        skipped.iter().take(6).map(|(kind, n)| format!("{} {kind}", grouped(*n))).collect();
+    if let Some(first) = summary.damage.first() {
+        let damaged: u64 = summary.inputs.iter().map(|i| i.damaged).sum();
+        parts.push(format!("{} damaged, the first at {first}", grouped(damaged)));
+    }
+    if parts.is_empty() { "nothing in them".into() } else { parts.join(", ") }
+}
+
+/// Removals, largest first.
+pub(super) fn reasons(summary: &Summary) -> String {
+    let mut steps: Vec<&Step> = summary.steps.iter().collect();
+    steps.sort_by_key(|s| std::cmp::Reverse(s.documents));
+    let parts: Vec<String> =
+        steps.iter().map(|s| format!("{} {}", s.rule, grouped(s.documents))).collect();
+    parts.join(" · ")
+}

@@ -1,0 +1,115 @@
+//! Precision and recall of every rule, where the truth about the pages is given.
+//!
+//! A `truth.jsonl` has a line a page: `record_id`, `url`, `date`, `expect` (`keep` or `drop`) and
+//! for the latter `rule`; further `boilerplate`, a line that its site repeats in the main part.
+//! What was kept and removed is read back from the output, so that the score is of what is there.
+
+use crate::page::id_of;
+use crate::{Error, RuleScore};
+use quipu_documents::{Id, Reader, parse_date, read_fates};
+use serde::Deserialize;
+use std::collections::{BTreeMap, HashMap};
+use std::io::BufRead;
+use std::path::Path;
+
+#[derive(Deserialize)]
+struct Line {
+    record_id: String,
+    url: String,
+    #[serde(default)]
+    date: String,
+    expect: String,
+    #[serde(default)]
+    rule: Option<String>,
+    #[serde(default)]
+    boilerplate: Option<String>,
+}
+
+/// What should become of a page.
+struct Truth {
+    rule: Option<String>,
+    boilerplate: Option<String>,
+}
+
+/// Name under which the lines of line deduplication are scored.
+const LINES: &str = "line-duplicate";
+
+fn read(path: &Path) -> Result<HashMap<Id, Truth>, Error> {
+    let file = std::fs::File::open(path).map_err(Error::io(path))?;
+    let mut truths = HashMap::new();
+    for (number, line) in std::io::BufReader::new(file).lines().enumerate() {
+        let line = line.map_err(Error::io(path))?;
+        let fail = |e: serde_json::Error| Error::Line {
+            path: path.to_owned(),
+            line: number + 1,
+            reason: format!("not a line of truth: {e}"),
+        };
+        let line: Line = serde_json::from_str(&line).map_err(fail)?;
+        let id = id_of(&line.url, parse_date(&line.date), &line.record_id);
+        let drop = line.expect == "drop";
+        let rule = drop.then(|| line.rule.unwrap_or_else(|| "unnamed".into()));
+        truths.insert(id, Truth { rule, boilerplate: line.boilerplate });
+    }
+    Ok(truths)
+}
+
+/// Scores the output in `out` of `files` files.
+pub(super) fn score(path: &Path, out: &Path, files: usize) -> Result<Vec<RuleScore>, Error> {
+    let mut truths = read(path)?;
+    let mut scores: BTreeMap<String, RuleScore> = BTreeMap::new();
+    for truth in truths.values() {
+        if let Some(rule) = &truth.rule {
+            entry(&mut scores, rule).expected += 1;
+        }
+    }
+    for number in 0..files {
+        let file = |kind: &str| out.join(format!("{kind}-{number:05}.parquet"));
+        for document in Reader::open(&file("documents"))? {
+            let document = document?;
+            let Some(truth) = truths.get(&document.id) else { continue };
+            if let Some(line) = &truth.boilerplate
+                && document.text.lines().any(|l| l == line)
+            {
+                let score = entry(&mut scores, LINES);
+                (score.expected, score.wrongly_kept) = (score.expected + 1, score.wrongly_kept + 1);
+            }
+            if let Some(Truth { rule: Some(rule), .. }) = truths.remove(&document.id) {
+                entry(&mut scores, &rule).wrongly_kept += 1;
+            }
+        }
+        let fates = read_fates(&file("fates"))?;
+        for fate in &fates {
+            let truth = truths.get(&fate.id);
+            let score = entry(&mut scores, &fate.rule);
+            if fate.line.is_some() {
+                score.removed += 1;
+                if truth.is_some_and(|t| t.boilerplate.as_deref() == Some(fate.detail.as_str())) {
+                    (score.right, score.expected) = (score.right + 1, score.expected + 1);
+                } else {
+                    score.wrongly_removed += 1;
+                }
+                continue;
+            }
+            score.removed += 1;
+            match truth.map(|t| t.rule.as_deref()) {
+                Some(Some(rule)) if rule == fate.rule => score.right += 1,
+                Some(None) => score.wrongly_removed += 1,
+                _ => {}
+            }
+        }
+        fates.iter().filter(|f| f.line.is_none()).for_each(|f| drop(truths.remove(&f.id)));
+    }
+    // A damaged record has no identity that could be read: it is right that nothing of it is there.
+    let unread = truths.values().filter(|t| t.rule.as_deref() == Some("damaged-record")).count();
+    if unread > 0 {
+        let score = entry(&mut scores, "damaged-record");
+        score.right += unread as u64;
+        score.removed = score.removed.max(score.right);
+    }
+    Ok(scores.into_values().collect())
+}
+
+fn entry<'a>(scores: &'a mut BTreeMap<String, RuleScore>, rule: &str) -> &'a mut RuleScore {
+    let made = || RuleScore { rule: rule.to_owned(), ..RuleScore::default() };
+    scores.entry(rule.to_owned()).or_insert_with(made)
+}
