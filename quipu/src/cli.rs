@@ -1,6 +1,6 @@
 //! Flags and commands, in the order in which data flows. Not what they do.
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
 /// The Llama 3 recipe as one program: crawl, corpus, tokens, model, chat.
@@ -45,15 +45,7 @@ pub struct Global {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// From a crawl to a model that answers: all stages, one command
-    Speedrun {
-        /// What to read instead of the simulated world: WARC, HTML, text, Markdown, JSON Lines or
-        /// Parquet, files or folders, recognised by content; `rust-docs` is the installed one
-        #[arg(long, value_name = "PATH", num_args = 1..)]
-        input: Vec<PathBuf>,
-        /// Dialogues to tune on, JSON Lines of {"messages": […]}, instead of made ones
-        #[arg(long, value_name = "FILE")]
-        dialogues: Option<PathBuf>,
-    },
+    Speedrun(Input),
     /// Write a simulated world: a crawl with the truth about each page, for any pipeline
     World {
         /// The folder to write
@@ -62,6 +54,70 @@ pub enum Command {
         #[arg(long, default_value_t = 1.0)]
         size: f64,
     },
+    /// Go on with a run up to its base model
+    Train(Input),
+    /// Go on with a run up to its final model
+    Tune(Input),
+    /// Write a run's report.json and report.html anew
+    Report {
+        /// The run's folder
+        run: PathBuf,
+    },
+    /// Write a model as a Hugging Face checkpoint
+    Export {
+        /// A run's folder, or a checkpoint folder
+        from: PathBuf,
+        /// The folder to write
+        to: PathBuf,
+        /// Which model of a run
+        #[arg(long, value_enum, default_value_t = Stage::Final)]
+        stage: Stage,
+    },
+    /// Measure this machine at one part of the work
+    Bench {
+        /// What to measure
+        #[command(subcommand)]
+        what: Bench,
+    },
     /// Say what this machine has
     Doctor,
+}
+
+/// What a run reads.
+#[derive(Debug, Args)]
+pub struct Input {
+    /// What to read instead of the simulated world: WARC, HTML, text, Markdown, JSON Lines or
+    /// Parquet, files or folders, recognised by content; `rust-docs` is the installed one
+    #[arg(long, value_name = "PATH", num_args = 1..)]
+    pub input: Vec<PathBuf>,
+    /// Dialogues to tune on, JSON Lines of {"messages": […]}, instead of made ones
+    #[arg(long, value_name = "FILE")]
+    pub dialogues: Option<PathBuf>,
+}
+
+/// Which model of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Stage {
+    /// after pre-training
+    Base,
+    /// after fine-tuning on dialogues
+    Sft,
+    /// after preference training
+    Final,
+}
+
+/// What `bench` measures.
+#[derive(Debug, Subcommand)]
+pub enum Bench {
+    /// A training step of a 12.6M-parameter Llama in f32
+    Train {
+        /// Steps that are timed
+        #[arg(long, default_value_t = 20)]
+        steps: usize,
+    },
+    /// Main-text extraction of a folder of pages, on one core
+    Extract {
+        /// The folder
+        dir: PathBuf,
+    },
 }

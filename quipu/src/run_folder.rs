@@ -22,8 +22,14 @@ pub struct RunFolder {
 }
 
 impl RunFolder {
-    /// Creates the folder for `recipe` and `inputs`, or opens it to go on with the same.
-    pub fn open(dir: &Path, recipe: &Recipe, inputs: &Value) -> Result<Self, Error> {
+    /// Creates the folder for a recipe and its inputs, or opens it to go on with the same.
+    pub fn open(
+        dir: &Path,
+        recipe: &Recipe,
+        inputs: &[PathBuf],
+        dialogues: Option<&Path>,
+    ) -> Result<Self, Error> {
+        let inputs = &json!({"inputs": inputs, "dialogues": dialogues});
         check_is_run_or_empty(dir)?;
         atomic::create_dir(dir)?;
         let lock = RunLock::acquire(dir)?;
@@ -54,9 +60,18 @@ impl RunFolder {
         Recipe::load(&dir.join(RECIPE), &[])
     }
 
-    /// The inputs that a run was started with; null for the world.
-    pub fn inputs(dir: &Path) -> Result<Value, Error> {
-        Ok(read_mark(dir)?.map_or(Value::Null, |mut mark| mark["inputs"].take()))
+    /// Whether `dir` is a run's folder.
+    pub fn exists(dir: &Path) -> bool {
+        dir.join(MARK).is_file()
+    }
+
+    /// The inputs and the dialogues that a run was started with; none for the world.
+    pub fn inputs(dir: &Path) -> Result<(Vec<PathBuf>, Option<PathBuf>), Error> {
+        let mark = read_mark(dir)?.unwrap_or_default();
+        let inputs = mark["inputs"]["inputs"].as_array().cloned().unwrap_or_default();
+        let path = |v: &Value| v.as_str().map(PathBuf::from);
+        let inputs = inputs.iter().filter_map(path).collect();
+        Ok((inputs, path(&mark["inputs"]["dialogues"])))
     }
 
     /// The path of something in the folder.
@@ -151,7 +166,7 @@ mod tests {
     use super::*;
 
     fn check(dir: &Path, recipe: &Recipe, code: u8, expected: &str) {
-        let error = RunFolder::open(dir, recipe, &Value::Null).err().unwrap();
+        let error = RunFolder::open(dir, recipe, &[], None).err().unwrap();
         assert_eq!(error.kind().code(), code, "{error}");
         assert!(error.to_string().contains(expected), "{error}");
     }
@@ -160,17 +175,17 @@ mod tests {
     fn a_run_goes_on_with_the_same_recipe_only() {
         let dir = tempfile::tempdir().unwrap();
         let recipe = Recipe::speedrun();
-        let run = RunFolder::open(dir.path(), &recipe, &Value::Null).unwrap();
+        let run = RunFolder::open(dir.path(), &recipe, &[], None).unwrap();
         run.stages().commit("world", json!(1)).unwrap();
         check(dir.path(), &recipe, 4, "in use by process");
         drop(run);
-        let run = RunFolder::open(dir.path(), &recipe, &Value::Null).unwrap();
+        let run = RunFolder::open(dir.path(), &recipe, &[], None).unwrap();
         assert!(run.stages().is_done("world"));
         drop(run);
         let mut other = recipe.clone();
         other.train.steps += 1;
         check(dir.path(), &other, 2, "train.steps");
-        let error = RunFolder::open(dir.path(), &recipe, &json!(["x"])).err().unwrap();
+        let error = RunFolder::open(dir.path(), &recipe, &["x".into()], None).err().unwrap();
         assert!(error.to_string().contains("inputs"), "{error}");
     }
 

@@ -1,6 +1,8 @@
 //! What each command does, a file each where it is more than a call. Not the stages of a run.
 
+mod bench;
 pub mod doctor;
+mod export;
 mod speedrun;
 
 use crate::cli::{Cli, Command};
@@ -28,11 +30,16 @@ pub fn run(cli: Cli, cancel: &Cancel) -> Result<(), Error> {
     let progress = progress::standard(global.quiet);
     let setting = Setting { terminal, progress, cancel: cancel.clone() };
     match cli.command {
-        Command::Speedrun { input, dialogues } => speedrun::run(global, input, dialogues, &setting),
+        Command::Speedrun(input) => speedrun::run(global, input, &setting),
         Command::World { dir, size } => {
             let seed = recipe(global)?.seed;
             stage::world::command(&dir, size, seed, &terminal, &*setting.progress, cancel)
         }
+        Command::Train(input) => speedrun::up_to(global, input, "train", &setting),
+        Command::Tune(input) => speedrun::up_to(global, input, "tune", &setting),
+        Command::Report { run } => speedrun::report(&run, &setting),
+        Command::Export { from, to, stage } => export::run(&from, &to, stage, &terminal),
+        Command::Bench { what } => bench::run(what, &terminal),
         Command::Doctor => doctor::run(&terminal),
     }
 }

@@ -1,23 +1,18 @@
 //! `quipu speedrun`: all stages in one folder, then the report and what to do next.
 
 use super::{Setting, recipe};
-use crate::cli::Global;
+use crate::cli::{Global, Input};
 use crate::error::Error;
 use crate::recipe::Recipe;
 use crate::run_folder::RunFolder;
 use crate::stage::{self, Context, STAGES};
 use quipu_store::fault;
-use serde_json::{Value, json};
-use std::path::PathBuf;
+use serde_json::json;
+use std::path::{Path, PathBuf};
 
 /// Runs what is not finished of a whole run.
-pub fn run(
-    global: &Global,
-    inputs: Vec<PathBuf>,
-    dialogues: Option<PathBuf>,
-    setting: &Setting,
-) -> Result<(), Error> {
-    let recipe = recipe(global)?;
+pub fn run(global: &Global, input: Input, setting: &Setting) -> Result<(), Error> {
+    let (recipe, Input { input: inputs, dialogues }) = (recipe(global)?, input);
     for path in inputs.iter().chain(&dialogues).filter(|p| !p.exists()) {
         if path.to_str() != Some("rust-docs") {
             return Err(Error::data(format!("input {} does not exist", path.display())));
@@ -27,12 +22,54 @@ pub fn run(
     if global.dry_run {
         return plan(&dir, &recipe, &inputs, setting);
     }
-    let identity = match (inputs.is_empty(), &dialogues) {
-        (true, None) => Value::Null,
-        _ => json!({"inputs": inputs, "dialogues": dialogues}),
-    };
-    let context = Context {
-        run: RunFolder::open(&dir, &recipe, &identity)?,
+    let context = open(&dir, recipe, inputs, dialogues, setting)?;
+    stage::run(&context, None)?;
+    let mut report = stage::report::run(&context)?;
+    close(&context);
+    report["bytes_written"] = json!(fault::bytes_written());
+    setting.terminal.result(&report);
+    Ok(())
+}
+
+/// `quipu train`, `tune`, …: the stages of a run up to one of them. A run that stands goes on with
+/// its own recipe and inputs, unless others are named.
+pub fn up_to(global: &Global, input: Input, last: &str, setting: &Setting) -> Result<(), Error> {
+    let named = global.recipe.is_some() || !global.set.is_empty() || global.seed.is_some();
+    let asked = recipe(global)?;
+    let dir = folder(global, &asked);
+    let stands = RunFolder::exists(&dir);
+    let recipe = if stands && !named { RunFolder::read(&dir)? } else { asked };
+    let Input { input: mut inputs, mut dialogues } = input;
+    if stands && inputs.is_empty() && dialogues.is_none() {
+        (inputs, dialogues) = RunFolder::inputs(&dir)?;
+    }
+    let context = open(&dir, recipe, inputs, dialogues, setting)?;
+    stage::run(&context, Some(last))?;
+    let facts = stage::facts(&context, last)?;
+    setting.terminal.result(&facts);
+    Ok(())
+}
+
+/// `quipu report RUN`.
+pub fn report(dir: &Path, setting: &Setting) -> Result<(), Error> {
+    let recipe = RunFolder::read(dir)?;
+    let (inputs, dialogues) = RunFolder::inputs(dir)?;
+    let context = open(dir, recipe, inputs, dialogues, setting)?;
+    let report = stage::report::run(&context)?;
+    setting.terminal.say(&format!("{}", dir.join("report.html").display()));
+    setting.terminal.result(&report);
+    Ok(())
+}
+
+fn open(
+    dir: &Path,
+    recipe: Recipe,
+    inputs: Vec<PathBuf>,
+    dialogues: Option<PathBuf>,
+    setting: &Setting,
+) -> Result<Context, Error> {
+    Ok(Context {
+        run: RunFolder::open(dir, &recipe, &inputs, dialogues.as_deref())?,
         recipe,
         inputs,
         dialogues,
@@ -40,13 +77,7 @@ pub fn run(
         cancel: setting.cancel.clone(),
         terminal: setting.terminal,
         command: std::env::args().collect::<Vec<_>>().join(" "),
-    };
-    stage::run(&context, "report")?;
-    let mut report = stage::report::run(&context)?;
-    close(&context);
-    report["bytes_written"] = json!(fault::bytes_written());
-    setting.terminal.result(&report);
-    Ok(())
+    })
 }
 
 /// The folder of a run: as asked, else by the recipe's name.
@@ -55,12 +86,7 @@ pub fn folder(global: &Global, recipe: &Recipe) -> PathBuf {
 }
 
 /// What would be done.
-fn plan(
-    dir: &std::path::Path,
-    recipe: &Recipe,
-    inputs: &[PathBuf],
-    setting: &Setting,
-) -> Result<(), Error> {
+fn plan(dir: &Path, recipe: &Recipe, inputs: &[PathBuf], setting: &Setting) -> Result<(), Error> {
     let terminal = setting.terminal;
     let done = quipu_store::journal::read(&dir.join(quipu_store::units::NAME))?;
     let is_done = |name: &str| done.iter().any(|line| line["unit"] == name);

@@ -2,7 +2,7 @@
 //! tune → eval → report. Here is only how they are run: a finished one is skipped, a killed one
 //! goes on, each says one line.
 
-mod device;
+pub mod device;
 pub mod report;
 mod screen;
 mod tokens;
@@ -55,8 +55,8 @@ pub type Stage = (&'static str, fn(&Context) -> Result<Outcome, Error>);
 pub const STAGES: &[Stage] =
     &[("world", world::run), ("tokens", tokens::run), ("train", train::run), ("tune", tune::run)];
 
-/// Runs the stages up to and including `last`.
-pub fn run(context: &Context, last: &str) -> Result<(), Error> {
+/// Runs the stages that are not finished, up to and including `last`.
+pub fn run(context: &Context, last: Option<&str>) -> Result<(), Error> {
     for (name, stage) in STAGES {
         let done = context.run.stages().facts(name);
         match done {
@@ -67,7 +67,7 @@ pub fn run(context: &Context, last: &str) -> Result<(), Error> {
                 say(context, name, &facts, "");
             }
         }
-        if *name == last {
+        if last == Some(*name) {
             break;
         }
     }

@@ -1,0 +1,95 @@
+//! `quipu bench`: what this machine reaches at one part of the work. Its peers are run beside it
+//! by `cargo xtask bench`, not here.
+
+use crate::cli::Bench;
+use crate::error::Error;
+use crate::stage::device;
+use crate::terminal::Terminal;
+use quipu_corpus::{encoding, html};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// Measures and prints.
+pub fn run(what: Bench, terminal: &Terminal) -> Result<(), Error> {
+    match what {
+        Bench::Train { steps } => train(steps, terminal),
+        Bench::Extract { dir } => extract(&dir, terminal),
+    }
+}
+
+fn train(steps: usize, terminal: &Terminal) -> Result<(), Error> {
+    if steps == 0 {
+        return Err(Error::usage("--steps must be at least 1"));
+    }
+    let bench = quipu_train::bench::Bench { steps, ..Default::default() };
+    let timing = quipu_train::bench::run(device::whole(), bench)?;
+    terminal.say(&format!(
+        "{:.0} tokens/s (best {:.0}) · {:.1} GFLOP/s · {} parameters · {} · peak {:.0} MiB",
+        timing.tokens_per_s,
+        timing.tokens_per_s_best,
+        timing.flop_per_s / 1e9,
+        timing.params,
+        timing.mode,
+        timing.peak_rss_mib
+    ));
+    terminal.result(&json!(timing));
+    Ok(())
+}
+
+/// Pages a second on the calling thread, pages in memory, the median of three passes.
+fn extract(dir: &Path, terminal: &Terminal) -> Result<(), Error> {
+    let mut files = Vec::new();
+    pages(dir, &mut files)?;
+    if files.is_empty() {
+        return Err(Error::data(format!("{} holds no .html or .html.gz", dir.display())));
+    }
+    let pages = files.iter().map(|f| read(f)).collect::<Result<Vec<_>, _>>()?;
+    let bytes: usize = pages.iter().map(Vec::len).sum();
+    let mut seconds = Vec::new();
+    let mut text = 0;
+    for _ in 0..3 {
+        let start = Instant::now();
+        text =
+            pages.iter().map(|p| html::extract(&encoding::decode(p, None), None).text.len()).sum();
+        seconds.push(start.elapsed().as_secs_f64());
+    }
+    seconds.sort_by(f64::total_cmp);
+    let rate = pages.len() as f64 / seconds[1];
+    let megabytes = bytes as f64 / seconds[1] / 1e6;
+    terminal.say(&format!(
+        "{rate:.0} pages/s on one core ({} pages, {megabytes:.1} MB/s of markup, {text} bytes of text)",
+        pages.len()
+    ));
+    terminal.result(&json!({
+        "pages": pages.len(), "pages_per_s": rate, "mb_per_s": megabytes, "text_bytes": text,
+    }));
+    Ok(())
+}
+
+fn pages(dir: &Path, files: &mut Vec<PathBuf>) -> Result<(), Error> {
+    let entries = std::fs::read_dir(dir)
+        .map_err(|e| Error::data(format!("cannot list {}: {e}", dir.display())))?;
+    let mut paths = entries.map(|e| e.map(|e| e.path())).collect::<Result<Vec<_>, _>>()?;
+    paths.sort();
+    for path in paths {
+        let name = path.to_string_lossy();
+        if path.is_dir() {
+            pages(&path, files)?;
+        } else if name.ends_with(".html") || name.ends_with(".html.gz") {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    use std::io::Read;
+    let bytes = std::fs::read(path)?;
+    if !bytes.starts_with(&[0x1f, 0x8b]) {
+        return Ok(bytes);
+    }
+    let mut out = Vec::new();
+    flate2::read::MultiGzDecoder::new(&bytes[..]).read_to_end(&mut out)?;
+    Ok(out)
+}
