@@ -3,7 +3,7 @@
 
 use crate::error::Error;
 use crate::recipe::Recipe;
-use quipu_math::{Device, Reference};
+use quipu_math::{Cpu, Device};
 use quipu_mesh::{Axes, Axis};
 use std::sync::Arc;
 
@@ -23,8 +23,8 @@ pub fn of_ranks(axes: Axes) -> impl Fn(usize) -> Result<Arc<dyn Device>, quipu_m
     move |_| Ok(open(threads))
 }
 
-fn open(_threads: usize) -> Arc<dyn Device> {
-    Arc::new(Reference::new())
+fn open(threads: usize) -> Arc<dyn Device> {
+    Arc::new(Cpu::new(threads))
 }
 
 fn cores() -> usize {
