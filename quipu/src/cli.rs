@@ -58,6 +58,23 @@ pub enum Command {
     Train(Input),
     /// Go on with a run up to its final model
     Tune(Input),
+    /// Talk with a model
+    Chat {
+        /// A run's folder, or a Hugging Face checkpoint with a tokenizer
+        from: PathBuf,
+        /// Ask this once instead of talking
+        #[arg(long, value_name = "TEXT")]
+        prompt: Option<String>,
+        /// Which model of a run
+        #[arg(long, value_enum, default_value_t = Stage::Final)]
+        stage: Stage,
+        /// Most tokens of an answer
+        #[arg(long, value_name = "N", default_value_t = 256)]
+        max_tokens: usize,
+        /// 0 takes the most likely token each time
+        #[arg(long, value_name = "T", default_value_t = 0.0)]
+        temperature: f64,
+    },
     /// Write a run's report.json and report.html anew
     Report {
         /// The run's folder

@@ -157,6 +157,7 @@ from!(
     quipu_tokens::Error,
     quipu_documents::Error,
     quipu_model::Error,
+    quipu_infer::Error,
     quipu_math::Error,
     quipu_mesh::Error,
     std::io::Error,

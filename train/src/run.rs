@@ -109,6 +109,9 @@ pub fn run(job: &Job<'_>) -> Result<Report, Error> {
     }
 }
 
+/// Rows of a prompt that pass through the model at once when a watcher completes it.
+const SAMPLE_ROWS: usize = 64;
+
 /// One rank.
 struct Trainer<'a> {
     job: &'a Job<'a>,
@@ -122,7 +125,10 @@ struct Trainer<'a> {
 impl<'a> Trainer<'a> {
     fn new(job: &'a Job<'a>, mesh: Mesh) -> Result<Self, Error> {
         let device = (job.device)(mesh.rank())?;
+        // Who watches completes prompts with the model itself, where the recipe has any.
+        let generated = if job.recipe.sample_prompts.is_empty() { 0 } else { SAMPLE_ROWS };
         let capacity = Capacity::training(&*device, job.recipe.micro_batch_tokens);
+        let capacity = Capacity { generated, ..capacity };
         let mut model = Model::new(device, mesh.clone(), job.config.clone(), capacity)?;
         let newest = folder::steps(&job.checkpoints())?.last().copied();
         if newest.is_none() {

@@ -1,6 +1,7 @@
 //! What each command does, a file each where it is more than a call. Not the stages of a run.
 
 mod bench;
+mod chat;
 pub mod doctor;
 mod export;
 mod speedrun;
@@ -37,6 +38,11 @@ pub fn run(cli: Cli, cancel: &Cancel) -> Result<(), Error> {
         }
         Command::Train(input) => speedrun::up_to(global, input, "train", &setting),
         Command::Tune(input) => speedrun::up_to(global, input, "tune", &setting),
+        Command::Chat { from, prompt, stage, max_tokens, temperature } => {
+            let seed = global.seed.unwrap_or(0);
+            let ask = chat::Ask { prompt, stage, max_tokens, temperature, seed };
+            chat::run(&from, &ask, &setting)
+        }
         Command::Report { run } => speedrun::report(&run, &setting),
         Command::Export { from, to, stage } => export::run(&from, &to, stage, &terminal),
         Command::Bench { what } => bench::run(what, &terminal),

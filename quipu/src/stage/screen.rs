@@ -2,15 +2,21 @@
 //! changes nothing; its samples depend on the weights alone.
 
 use super::Context;
+use quipu_infer::{Engine, Sampling, Settings};
+use quipu_model::Model;
 use quipu_store::Progress;
+use quipu_tokens::{Tokenizer, special};
 use quipu_train::metrics::Record;
-use quipu_train::watch::{Started, Watch};
+use quipu_train::watch::{Outside, Started, Watch};
+use serde_json::{Value, json};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The watcher of one training run.
 pub struct Screen {
     label: &'static str,
     progress: Arc<dyn Progress>,
+    prompts: Vec<String>,
+    tokenizer: Arc<Tokenizer>,
     state: Mutex<State>,
 }
 
@@ -23,9 +29,12 @@ struct State {
     last_tokens: u64,
 }
 
+/// Tokens of a completion.
+const SAMPLE_TOKENS: usize = 48;
+
 impl Screen {
     /// A watcher that shows `label`.
-    pub fn new(context: &Context, label: &'static str) -> Self {
+    pub fn new(context: &Context, label: &'static str, tokenizer: Arc<Tokenizer>) -> Self {
         Self { label, progress: context.progress.clone(), state: Mutex::default() }
     }
 
@@ -38,6 +47,23 @@ impl Screen {
     pub fn rate(&self) -> Option<f64> {
         let state = self.state();
         (state.seconds > 0.0).then(|| state.tokens as f64 / state.seconds)
+    }
+
+    /// The most likely continuation of a prompt.
+    fn complete(&self, model: &mut Model, prompt: &str) -> Result<String, Outside> {
+        let tokenizer = &*self.tokenizer;
+        let mut ids = vec![tokenizer.required(special::BEGIN_OF_TEXT)?];
+        ids.extend(tokenizer.encode(prompt)?);
+        let settings = Settings { max_new: SAMPLE_TOKENS, sampling: Sampling::greedy() };
+        let mut engine = Engine::new(model, 1);
+        let stop = tokenizer.stop_ids();
+        let (replies, _) =
+            quipu_infer::complete(&mut engine, tokenizer, vec![ids], stop, settings, &|| false)?;
+        let mut ids = Vec::new();
+        for reply in replies {
+            ids.extend(reply.completion.ids);
+        }
+        Ok(tokenizer.decode(&ids))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -76,6 +102,21 @@ impl Watch for Screen {
             line += &format!(" · validation {:.3}", v.loss);
         }
         self.progress.step(&line);
+    }
+
+    fn samples(
+        &self,
+        share: f64,
+        step: u64,
+        model: &mut Model,
+    ) -> Result<Option<Value>, Outside> {
+        let mut samples = Vec::new();
+        for prompt in &self.prompts {
+            let text = self.complete(model, prompt)?;
+            self.progress.note(&format!("{:3.0} %  {prompt}{text}", share * 100.0));
+            samples.push(json!({"share": share, "step": step, "prompt": prompt, "text": text}));
+        }
+        Ok((!samples.is_empty()).then(|| json!(samples)))
     }
 
     fn note(&self, line: &str) {

@@ -35,7 +35,7 @@ pub fn run(context: &Context) -> Result<Outcome, Error> {
         token_bytes: Some(&bytes),
     };
     let axes = device::axes(recipe)?;
-    let screen = Screen::new(context, "train");
+    let screen = Screen::new(context, "train", tokens.tokenizer.clone());
     let job = Job {
         dir: context.run.dir(),
         recipe: &recipe.train,
@@ -108,7 +108,7 @@ pub fn facts(path: &Path, screen: &Screen) -> Result<Value, Error> {
                 "validation": r.validation.as_ref().map(|v| v.loss),
             }));
         }
-        samples.extend(r.samples.iter().cloned());
+        samples.extend(r.samples.iter().filter_map(Value::as_array).flatten().cloned());
     }
     let last = records.last();
     let validation = records.iter().rev().find_map(|r| r.validation.clone());

@@ -15,6 +15,7 @@ use quipu_tune::from_documents::{Limits, make};
 use quipu_tune::{Dialogue, Dpo, Pairs, Preference, Rows, dialogue, read_dialogues};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The folder of the fine-tuned model.
 pub const SFT: &str = "models/sft";
@@ -33,7 +34,7 @@ struct Lessons {
 pub fn run(context: &Context) -> Result<Outcome, Error> {
     let lessons = lessons(context)?;
     let tokens = Tokens::open(&context.run.path("tokens"))?;
-    let tokenizer = &*tokens.tokenizer;
+    let tokenizer = &tokens.tokenizer;
     let sft = fine_tune(context, tokenizer, &lessons)?;
     let dpo = prefer(context, tokenizer, &lessons)?;
     context.progress.finish("");
@@ -94,14 +95,14 @@ impl Step<'_> {
     fn run(
         &self,
         context: &Context,
-        tokenizer: &Tokenizer,
+        tokenizer: &Arc<Tokenizer>,
         objective: &dyn Objective,
     ) -> Result<Value, Error> {
         let dir = context.run.path(self.label);
         atomic::create_dir(&dir)?;
         let from = context.run.path(self.from);
         let axes = device::axes(&context.recipe)?;
-        let screen = Screen::new(context, self.label);
+        let screen = Screen::new(context, self.label, tokenizer.clone());
         let job = Job {
             dir: &dir,
             recipe: self.recipe,
@@ -123,7 +124,7 @@ impl Step<'_> {
     }
 }
 
-fn fine_tune(context: &Context, tokenizer: &Tokenizer, lessons: &Lessons) -> Result<Value, Error> {
+fn fine_tune(context: &Context, tokenizer: &Arc<Tokenizer>, lessons: &Lessons) -> Result<Value, Error> {
     let recipe = &context.recipe.sft;
     let rows = Rows::new(tokenizer, &lessons.dialogues, recipe.sequence_length, recipe.seed)?;
     let bytes = token_bytes(tokenizer);
@@ -134,7 +135,7 @@ fn fine_tune(context: &Context, tokenizer: &Tokenizer, lessons: &Lessons) -> Res
     Ok(facts)
 }
 
-fn prefer(context: &Context, tokenizer: &Tokenizer, lessons: &Lessons) -> Result<Value, Error> {
+fn prefer(context: &Context, tokenizer: &Arc<Tokenizer>, lessons: &Lessons) -> Result<Value, Error> {
     let recipe = &context.recipe.dpo;
     let pairs = Pairs::new(tokenizer, &lessons.preferences, recipe.sequence_length)?;
     let frozen = context.run.path(SFT);

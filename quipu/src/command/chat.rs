@@ -1,0 +1,121 @@
+//! `quipu chat RUN`: a conversation on the terminal, streamed; `--prompt` for one answer. The model
+//! is a run's (base, fine-tuned or final) or any Hugging Face checkpoint with a tokenizer.
+
+use super::Setting;
+use super::export::model_folder;
+use crate::cli::Stage;
+use crate::error::Error;
+use crate::stage::device;
+use quipu_infer::{Engine, Finish, Sampling, Settings, stream};
+use quipu_mesh::Mesh;
+use quipu_model::{Capacity, Model};
+use quipu_tokens::{Message, Role, Tokenizer};
+use serde_json::json;
+use std::io::BufRead;
+use std::ops::ControlFlow;
+use std::path::Path;
+
+/// Rows of a prompt that pass through the model at once.
+const ROWS: usize = 128;
+
+/// What was asked for on the command line.
+pub struct Ask {
+    /// one question instead of a conversation
+    pub prompt: Option<String>,
+    /// which model of a run
+    pub stage: Stage,
+    /// most tokens of an answer
+    pub max_tokens: usize,
+    /// 0 takes the most likely token
+    pub temperature: f64,
+    /// seed of the draws
+    pub seed: u64,
+}
+
+/// Talks until the input ends.
+pub fn run(from: &Path, ask: &Ask, setting: &Setting) -> Result<(), Error> {
+    let dir = model_folder(from, ask.stage)?;
+    let tokenizer = Tokenizer::load(&dir.join("tokenizer.json"))?;
+    let device = device::whole();
+    let capacity = Capacity::generating(&*device, ROWS);
+    let mut model = Model::open(&dir, device, Mesh::one(), capacity)?;
+    let mut engine = Engine::new(&mut model, 1);
+    let mut talk = Talk { tokenizer: &tokenizer, ask, setting, turns: Vec::new() };
+    if let Some(prompt) = &ask.prompt {
+        return talk.answer(&mut engine, prompt);
+    }
+    let terminal = setting.terminal;
+    if terminal.is_interactive() {
+        terminal.say(&format!("{}; an empty line or Ctrl-D ends it", dir.display()));
+        terminal.stream("> ");
+    }
+    for line in std::io::stdin().lock().lines() {
+        let line = line?;
+        if line.trim().is_empty() {
+            break;
+        }
+        talk.answer(&mut engine, &line)?;
+        if terminal.is_interactive() {
+            terminal.stream("> ");
+        }
+    }
+    Ok(())
+}
+
+struct Talk<'a> {
+    tokenizer: &'a Tokenizer,
+    ask: &'a Ask,
+    setting: &'a Setting,
+    turns: Vec<Message>,
+}
+
+impl Talk<'_> {
+    fn answer(&mut self, engine: &mut Engine<'_>, question: &str) -> Result<(), Error> {
+        let (terminal, cancel) = (self.setting.terminal, &self.setting.cancel);
+        self.turns.push(Message::new(Role::User, question));
+        self.forget(engine.context())?;
+        let sampling =
+            Sampling { temperature: self.ask.temperature, top_p: 0.95, seed: self.ask.seed };
+        let settings = Settings { max_new: self.ask.max_tokens, sampling };
+        let mut show = |text: &str| {
+            if !terminal.json {
+                terminal.stream(text);
+            }
+            ControlFlow::Continue(())
+        };
+        let sequence = self.turns.len() as u64;
+        let (reply, statistics) = stream(
+            engine,
+            self.tokenizer,
+            &self.turns,
+            (settings, sequence),
+            &mut show,
+            &|| cancel.is_requested(),
+        )?;
+        if !terminal.json {
+            terminal.stream("\n");
+        }
+        cancel.check()?;
+        terminal.result(&json!({
+            "answer": reply.text,
+            "ended": reply.ended(),
+            "tokens": reply.completion.ids.len(),
+            "tokens_per_s": statistics.tokens_per_second(),
+        }));
+        if reply.completion.finish == Finish::Context && !terminal.json {
+            self.setting.progress.note("(the context is full: the answer was cut)");
+        }
+        self.turns.push(Message::new(Role::Assistant, reply.text));
+        Ok(())
+    }
+
+    /// Drops the oldest exchanges until the rest leaves room for an answer.
+    fn forget(&mut self, context: usize) -> Result<(), Error> {
+        let chat = quipu_tokens::Chat::new(self.tokenizer)?;
+        let room = self.ask.max_tokens.min(context / 2);
+        while self.turns.len() > 2 && chat.prompt(&self.turns)?.len() + room > context {
+            self.turns.drain(..2);
+        }
+        Ok(())
+    }
+}
