@@ -110,6 +110,30 @@ pub struct Input {
     /// Dialogues to tune on, JSON Lines of {"messages": […]}, instead of made ones
     #[arg(long, value_name = "FILE")]
     pub dialogues: Option<PathBuf>,
+    /// How much of the input to read, chosen by hash: bytes such as 100MB, or a number of pages
+    /// [default with --input: 100MB]
+    #[arg(long, value_name = "SIZE", value_parser = sample)]
+    pub sample: Option<quipu_corpus::Sample>,
+}
+
+/// `100MB`, `2GB`, `500kB` of pages, or `2000` pages.
+fn sample(text: &str) -> Result<quipu_corpus::Sample, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = &text[digits.len()..];
+    let number: u64 =
+        digits.parse().map_err(|_| "expected bytes such as 100MB, or a number of pages")?;
+    let scale = match unit.to_ascii_lowercase().as_str() {
+        "" => {
+            let documents = Some(number);
+            return Ok(quipu_corpus::Sample { documents, bytes: None });
+        }
+        "kb" => 1_000,
+        "mb" => 1_000_000,
+        "gb" => 1_000_000_000,
+        _ => return Err(format!("unknown unit {unit:?}: kB, MB or GB")),
+    };
+    let bytes = number.checked_mul(scale).ok_or("that is more than any disk holds")?;
+    Ok(quipu_corpus::Sample { bytes: Some(bytes), documents: None })
 }
 
 /// Which model of a run.
@@ -137,4 +161,25 @@ pub enum Bench {
         /// The folder
         dir: PathBuf,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn samples_are_bytes_or_pages() {
+        let bytes = |text| sample(text).unwrap().bytes;
+        assert_eq!(bytes("100MB"), Some(100_000_000));
+        assert_eq!(bytes("3kB"), Some(3_000));
+        assert_eq!(sample("2000").unwrap().documents, Some(2000));
+        assert!(sample("much").is_err() && sample("5TB").is_err() && sample("").is_err());
+        assert!(sample("99999999999GB").is_err());
+    }
 }

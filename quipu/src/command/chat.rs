@@ -84,14 +84,10 @@ impl Talk<'_> {
             ControlFlow::Continue(())
         };
         let sequence = self.turns.len() as u64;
-        let (reply, statistics) = stream(
-            engine,
-            self.tokenizer,
-            &self.turns,
-            (settings, sequence),
-            &mut show,
-            &|| cancel.is_requested(),
-        )?;
+        let (reply, statistics) =
+            stream(engine, self.tokenizer, &self.turns, (settings, sequence), &mut show, &|| {
+                cancel.is_requested()
+            })?;
         if !terminal.json {
             terminal.stream("\n");
         }

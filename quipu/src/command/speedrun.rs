@@ -6,13 +6,19 @@ use crate::error::Error;
 use crate::recipe::Recipe;
 use crate::run_folder::RunFolder;
 use crate::stage::{self, Context, STAGES};
+use quipu_corpus::Sample;
 use quipu_store::fault;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
+/// What is read of other input when nobody says how much: the recipe's training does not need more.
+const SAMPLE: Sample = Sample { bytes: Some(100_000_000), documents: None };
+
 /// Runs what is not finished of a whole run.
 pub fn run(global: &Global, input: Input, setting: &Setting) -> Result<(), Error> {
-    let (recipe, Input { input: inputs, dialogues }) = (recipe(global)?, input);
+    let mut recipe = recipe(global)?;
+    sample(&mut recipe, &input);
+    let Input { input: inputs, dialogues, .. } = input;
     for path in inputs.iter().chain(&dialogues).filter(|p| !p.exists()) {
         if path.to_str() != Some("rust-docs") {
             return Err(Error::data(format!("input {} does not exist", path.display())));
@@ -31,15 +37,28 @@ pub fn run(global: &Global, input: Input, setting: &Setting) -> Result<(), Error
     Ok(())
 }
 
+/// How much of other input than the world is read.
+fn sample(recipe: &mut Recipe, input: &Input) {
+    if input.sample.is_some() {
+        recipe.corpus.sample = input.sample;
+    } else if !input.input.is_empty() && recipe.corpus.sample.is_none() {
+        recipe.corpus.sample = Some(SAMPLE);
+    }
+}
+
 /// `quipu train`, `tune`, …: the stages of a run up to one of them. A run that stands goes on with
 /// its own recipe and inputs, unless others are named.
 pub fn up_to(global: &Global, input: Input, last: &str, setting: &Setting) -> Result<(), Error> {
-    let named = global.recipe.is_some() || !global.set.is_empty() || global.seed.is_some();
-    let asked = recipe(global)?;
+    let named = input.sample.is_some()
+        || global.recipe.is_some()
+        || !global.set.is_empty()
+        || global.seed.is_some();
+    let mut asked = recipe(global)?;
+    sample(&mut asked, &input);
     let dir = folder(global, &asked);
     let stands = RunFolder::exists(&dir);
     let recipe = if stands && !named { RunFolder::read(&dir)? } else { asked };
-    let Input { input: mut inputs, mut dialogues } = input;
+    let Input { input: mut inputs, mut dialogues, .. } = input;
     if stands && inputs.is_empty() && dialogues.is_none() {
         (inputs, dialogues) = RunFolder::inputs(&dir)?;
     }

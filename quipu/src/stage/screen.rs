@@ -35,7 +35,13 @@ const SAMPLE_TOKENS: usize = 48;
 impl Screen {
     /// A watcher that shows `label`.
     pub fn new(context: &Context, label: &'static str, tokenizer: Arc<Tokenizer>) -> Self {
-        Self { label, progress: context.progress.clone(), state: Mutex::default() }
+        Self {
+            label,
+            progress: context.progress.clone(),
+            prompts: context.recipe.train.sample_prompts.clone(),
+            tokenizer,
+            state: Mutex::default(),
+        }
     }
 
     /// Parameters of the model.
@@ -104,12 +110,7 @@ impl Watch for Screen {
         self.progress.step(&line);
     }
 
-    fn samples(
-        &self,
-        share: f64,
-        step: u64,
-        model: &mut Model,
-    ) -> Result<Option<Value>, Outside> {
+    fn samples(&self, share: f64, step: u64, model: &mut Model) -> Result<Option<Value>, Outside> {
         let mut samples = Vec::new();
         for prompt in &self.prompts {
             let text = self.complete(model, prompt)?;

@@ -124,7 +124,11 @@ impl Step<'_> {
     }
 }
 
-fn fine_tune(context: &Context, tokenizer: &Arc<Tokenizer>, lessons: &Lessons) -> Result<Value, Error> {
+fn fine_tune(
+    context: &Context,
+    tokenizer: &Arc<Tokenizer>,
+    lessons: &Lessons,
+) -> Result<Value, Error> {
     let recipe = &context.recipe.sft;
     let rows = Rows::new(tokenizer, &lessons.dialogues, recipe.sequence_length, recipe.seed)?;
     let bytes = token_bytes(tokenizer);
@@ -135,7 +139,11 @@ fn fine_tune(context: &Context, tokenizer: &Arc<Tokenizer>, lessons: &Lessons) -
     Ok(facts)
 }
 
-fn prefer(context: &Context, tokenizer: &Arc<Tokenizer>, lessons: &Lessons) -> Result<Value, Error> {
+fn prefer(
+    context: &Context,
+    tokenizer: &Arc<Tokenizer>,
+    lessons: &Lessons,
+) -> Result<Value, Error> {
     let recipe = &context.recipe.dpo;
     let pairs = Pairs::new(tokenizer, &lessons.preferences, recipe.sequence_length)?;
     let frozen = context.run.path(SFT);
