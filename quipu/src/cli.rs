@@ -54,10 +54,20 @@ pub enum Command {
         #[arg(long, default_value_t = 1.0)]
         size: f64,
     },
+    /// Print main text as JSON Lines: id, url, text; nothing is judged or removed
+    Extract {
+        /// WARC, HTML (also .gz), text, Markdown, JSON Lines or Parquet, files or folders
+        #[arg(required = true)]
+        input: Vec<PathBuf>,
+    },
+    /// Make clean documents of a crawl, with the fate of everything that was dropped
+    Curate(Input),
     /// Go on with a run up to its base model
     Train(Input),
     /// Go on with a run up to its final model
     Tune(Input),
+    /// Examine a run's models
+    Eval(Input),
     /// Talk with a model
     Chat {
         /// A run's folder, or a Hugging Face checkpoint with a tokenizer

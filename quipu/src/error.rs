@@ -158,6 +158,8 @@ from!(
     quipu_documents::Error,
     quipu_model::Error,
     quipu_infer::Error,
+    quipu_eval::Error,
+    quipu_corpus::Error,
     quipu_math::Error,
     quipu_mesh::Error,
     std::io::Error,

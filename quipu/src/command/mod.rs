@@ -4,6 +4,7 @@ mod bench;
 mod chat;
 pub mod doctor;
 mod export;
+mod extract;
 mod speedrun;
 
 use crate::cli::{Cli, Command};
@@ -36,8 +37,11 @@ pub fn run(cli: Cli, cancel: &Cancel) -> Result<(), Error> {
             let seed = recipe(global)?.seed;
             stage::world::command(&dir, size, seed, &terminal, &*setting.progress, cancel)
         }
+        Command::Extract { input } => extract::run(&input),
+        Command::Curate(input) => speedrun::up_to(global, input, "corpus", &setting),
         Command::Train(input) => speedrun::up_to(global, input, "train", &setting),
         Command::Tune(input) => speedrun::up_to(global, input, "tune", &setting),
+        Command::Eval(input) => speedrun::up_to(global, input, "eval", &setting),
         Command::Chat { from, prompt, stage, max_tokens, temperature } => {
             let seed = global.seed.unwrap_or(0);
             let ask = chat::Ask { prompt, stage, max_tokens, temperature, seed };

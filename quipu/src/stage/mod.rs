@@ -2,7 +2,9 @@
 //! tune → eval → report. Here is only how they are run: a finished one is skipped, a killed one
 //! goes on, each says one line.
 
+mod corpus;
 pub mod device;
+mod eval;
 pub mod report;
 mod screen;
 mod tokens;
@@ -52,8 +54,14 @@ pub struct Outcome {
 pub type Stage = (&'static str, fn(&Context) -> Result<Outcome, Error>);
 
 /// The stages of a whole run, in order.
-pub const STAGES: &[Stage] =
-    &[("world", world::run), ("tokens", tokens::run), ("train", train::run), ("tune", tune::run)];
+pub const STAGES: &[Stage] = &[
+    ("world", world::run),
+    ("corpus", corpus::run),
+    ("tokens", tokens::run),
+    ("train", train::run),
+    ("tune", tune::run),
+    ("eval", eval::run),
+];
 
 /// Runs the stages that are not finished, up to and including `last`.
 pub fn run(context: &Context, last: Option<&str>) -> Result<(), Error> {
