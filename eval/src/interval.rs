@@ -1,8 +1,8 @@
 //! Confidence intervals of a share. The paper's is the Gaussian one, 1.96·√(S(1−S)/N) (section
-//! 5.1.3; sheet, section 14.1); it says itself that its assumption is wrong, and at shares near 0 or
-//! 1, where examinations of small models lie, it leaves [0, 1] or has no width. Results here carry
-//! Wilson's interval (Wilson 1927), which keeps its 95 % there; the Gaussian half-width stands
-//! beside it for comparison with the paper. Not here: which difference matters.
+//! 5.1.3; sheet, section 14.1); it says itself that its assumption is wrong, and at shares near 0
+//! or 1, where examinations of small models lie, it leaves [0, 1] or has no width. Results here
+//! carry Wilson's interval (Wilson 1927), which keeps its 95 % there; the Gaussian half-width
+//! stands beside it for comparison with the paper. Not here: which difference matters.
 
 use serde::{Deserialize, Serialize};
 

@@ -346,9 +346,7 @@ mod tests {
             for row in &rows {
                 for at in (0..row.len()).filter(|at| at + n <= row.len() && at + n > 1) {
                     let gram = &row[at..at + n];
-                    if n == order || at == 0 {
-                        *counts.entry(gram).or_default() += 1;
-                    } else if before.insert((gram, row[at - 1])) {
+                    if n == order || at == 0 || before.insert((gram, row[at - 1])) {
                         *counts.entry(gram).or_default() += 1;
                     }
                 }

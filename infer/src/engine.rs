@@ -1,7 +1,7 @@
 //! The engine: many requests through one model, several sequences at once, each with its own cache
 //! of keys and values. A step takes one token from every sequence that is answering and fills the
-//! rest of its rows with prompts that wait; a sequence that ends gives its place to the next. What a
-//! request gets does not depend on who else is there: the model's rows have the same bits in any
+//! rest of its rows with prompts that wait; a sequence that ends gives its place to the next. What
+//! a request gets does not depend on who else is there: the model's rows have the same bits in any
 //! company. Not here: text (see `reply`), HTTP, paging of caches.
 
 use std::collections::VecDeque;
@@ -93,8 +93,8 @@ struct Live {
 }
 
 impl<'m> Engine<'m> {
-    /// An engine for at most `batch` sequences at once (at least one). The model must have been made
-    /// with `Capacity::generated` rows: more rows read prompts in fewer steps.
+    /// An engine for at most `batch` sequences at once (at least one). The model must have been
+    /// made with `Capacity::generated` rows: more rows read prompts in fewer steps.
     pub fn new(model: &'m mut Model, batch: usize) -> Self {
         let rows = model.capacity().generated.max(1);
         Self { model, caches: Vec::new(), batch: batch.clamp(1, rows) }

@@ -6,10 +6,10 @@
 pub enum Error {
     /// The model refused a step.
     #[error(transparent)]
-    Model(#[from] quipu_model::Error),
+    Model(Box<quipu_model::Error>),
     /// The device failed.
     #[error(transparent)]
-    Device(#[from] quipu_math::Error),
+    Device(Box<quipu_math::Error>),
     /// The tokenizer or the chat format failed.
     #[error(transparent)]
     Tokens(#[from] quipu_tokens::Error),
@@ -52,4 +52,17 @@ pub enum Error {
         /// Position of the token to be drawn.
         position: usize,
     },
+}
+
+// Boxed, because they carry many operands and every result of the engine would be as large.
+impl From<quipu_model::Error> for Error {
+    fn from(error: quipu_model::Error) -> Self {
+        Self::Model(Box::new(error))
+    }
+}
+
+impl From<quipu_math::Error> for Error {
+    fn from(error: quipu_math::Error) -> Self {
+        Self::Device(Box::new(error))
+    }
 }

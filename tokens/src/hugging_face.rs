@@ -268,7 +268,7 @@ fn pattern(pre: &Value) -> Result<String, String> {
         }
         _ => {
             return Err(format!(
-                "its pre_tokenizer {pre} is not supported; expected Split by a regex, then ByteLevel"
+                "its pre_tokenizer {pre} is not supported; expected Split, then ByteLevel"
             ));
         }
     };
