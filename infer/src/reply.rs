@@ -118,3 +118,81 @@ pub fn stream(
     let text = tokenizer.decode(&completion.ids).trim().to_owned();
     Ok((Reply { text, completion }, statistics))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quipu_math::{Device, Reference};
+    use quipu_mesh::Mesh;
+    use quipu_model::{Capacity, Config, Model, Sizes};
+    use quipu_tokens::{Role, bpe};
+    use std::sync::Arc;
+
+    fn tokenizer() -> Tokenizer {
+        let training = bpe::Training { vocabulary: 290, specials: 16, base: Vec::new() };
+        bpe::train_on(&["the best of times, the worst of times, the 漢字 of times"], &training)
+            .unwrap()
+    }
+
+    fn model(vocabulary: usize) -> Model {
+        let sizes = Sizes {
+            vocab_size: vocabulary,
+            hidden_size: 16,
+            intermediate_size: 24,
+            layers: 1,
+            heads: 2,
+            kv_heads: 1,
+            max_positions: 96,
+            tied: true,
+        };
+        let device: Arc<dyn Device> = Arc::new(Reference::new());
+        let capacity = Capacity::generating(&*device, 32);
+        let config = Config::new(sizes).unwrap();
+        let mut model = Model::new(device, Mesh::one(), config, capacity).unwrap();
+        model.init(1).unwrap();
+        model
+    }
+
+    #[test]
+    fn a_streamed_answer_is_the_whole_answer() {
+        let tokenizer = tokenizer();
+        let mut model = model(tokenizer.vocabulary());
+        let mut engine = Engine::new(&mut model, 4);
+        let dialogues: Vec<Vec<Message>> =
+            ["the times?", "best", "漢"].map(|t| vec![Message::new(Role::User, t)]).into();
+        let sampling = Sampling { temperature: 1.5, top_p: 1.0, seed: 2 };
+        let settings = Settings { max_new: 30, sampling };
+        let (all, statistics) =
+            replies(&mut engine, &tokenizer, &dialogues, settings, &|| false).unwrap();
+        assert!(statistics.new_tokens > 0 && statistics.tokens_per_second() > 0.0);
+        for (sequence, (dialogue, reply)) in (0..).zip(dialogues.iter().zip(&all)) {
+            let mut heard = String::new();
+            let hear = &mut |text: &str| {
+                heard.push_str(text);
+                ControlFlow::Continue(())
+            };
+            let at = (settings, sequence);
+            let (streamed, _) =
+                stream(&mut engine, &tokenizer, dialogue, at, hear, &|| false).unwrap();
+            assert_eq!(streamed.completion.ids, reply.completion.ids);
+            assert_eq!(heard.trim(), reply.text);
+            assert_eq!(reply.ended(), reply.completion.ids.len() < 30);
+        }
+    }
+
+    #[test]
+    fn a_listener_may_end_the_answer() {
+        let tokenizer = tokenizer();
+        let mut model = model(tokenizer.vocabulary());
+        let mut engine = Engine::new(&mut model, 1);
+        let dialogue = [Message::new(Role::User, "the")];
+        let settings = Settings { max_new: 30, sampling: Sampling::greedy() };
+        let stop = &mut |_: &str| ControlFlow::Break(());
+        let (reply, _) =
+            stream(&mut engine, &tokenizer, &dialogue, (settings, 0), stop, &|| false).unwrap();
+        assert!(reply.completion.ids.len() < 30);
+        let long = [Message::new(Role::User, "word ".repeat(200))];
+        let result = stream(&mut engine, &tokenizer, &long, (settings, 0), stop, &|| false);
+        assert!(result.unwrap_err().to_string().contains("room for 95"));
+    }
+}
