@@ -12,6 +12,7 @@ use crate::page::{Block, Page};
 use crate::programs::Program;
 use crate::random::Draw;
 use crate::sites;
+use std::collections::BTreeSet;
 
 /// Rules that drop whole pages for what is in them, with the pages to drop and the look-alikes to
 /// keep in a world of scale 1.
@@ -128,7 +129,10 @@ fn bare(g: &mut Grime<'_>, rule: &str) {
     match rule {
         "menu-only" => {
             let count = g.draw.between(32, 60);
-            let links = (0..count).map(|_| capital(&plural(g.scene.thing()))).collect();
+            let links: BTreeSet<String> = (0..count)
+                .map(|_| capital(&format!("{} {}", g.scene.adjective(), plural(g.scene.thing()))))
+                .collect();
+            let links = links.into_iter().collect();
             g.page.title = "Overview".to_owned();
             g.list(links);
         }
@@ -137,7 +141,8 @@ fn bare(g: &mut Grime<'_>, rule: &str) {
             g.page.title = capital(word);
             let text =
                 g.draw.pick(&["Page under construction.", "No entries yet.", "Coming soon."]);
-            g.page.para(text);
+            let text = format!("{text} {}", capital(g.scene.adjective()));
+            g.page.para(format!("{text} {}.", plural(g.scene.thing())));
         }
         "log-dump" => {
             let lines: Vec<String> = (0..g.draw.between(40, 90)).map(|_| g.log_line()).collect();
@@ -247,7 +252,7 @@ pub(crate) fn kept(rule: &'static str, lexicon: &Lexicon, site: usize, draw: Dra
             }
         }
         "http-status" => {
-            g.page.title = "What 404 means".to_owned();
+            g.page.title = format!("What 404 means to the {}", g.scene.agent());
             g.prose(4);
         }
         "truncated" | "not-html" => g.prose(4),

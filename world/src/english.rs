@@ -137,7 +137,7 @@ impl<'w> Scene<'w> {
         let general = lexicon.general();
         let adjectives = some(&mut draw, &own.adjectives, 6);
         let mut things = Vec::new();
-        for thing in some(&mut draw, &own.things, 8) {
+        for thing in some(&mut draw, &own.things, 7) {
             things.push((thing, draw.pick(&adjectives)));
         }
         for thing in some(&mut draw, &general.things, 2) {
@@ -188,7 +188,7 @@ impl<'w> Scene<'w> {
     }
 
     fn word(&mut self, own: &[&'static str], all: fn(&Topic) -> &[&'static str]) -> &'static str {
-        if !own.is_empty() && self.draw.chance(0.68) {
+        if !own.is_empty() && self.draw.chance(0.8) {
             let flat = self.draw.chance(0.5);
             return own[if flat { self.draw.below(own.len()) } else { self.draw.zipf(own.len()) }];
         }
@@ -239,8 +239,8 @@ impl<'w> Scene<'w> {
         let thing = self.thing();
         let habit = self.things.iter().find(|(t, _)| *t == thing).map(|(_, a)| *a);
         match habit {
-            Some(own) if self.draw.chance(0.75) => format!("{own} {thing}"),
-            _ if self.draw.chance(0.4) => format!("{} {thing}", self.adjective()),
+            Some(own) if self.draw.chance(0.8) => format!("{own} {thing}"),
+            _ if self.draw.chance(0.3) => format!("{} {thing}", self.adjective()),
             _ => thing.to_owned(),
         }
     }
@@ -313,7 +313,7 @@ impl<'w> Scene<'w> {
             };
         }
         let actor = &self.cast[self.lead];
-        if self.named && self.draw.chance(0.66) {
+        if self.named && self.draw.chance(0.5) {
             return match actor.nature {
                 Nature::Person { female: true } => "she".to_owned(),
                 Nature::Person { female: false } => "he".to_owned(),
@@ -445,6 +445,11 @@ impl<'w> Scene<'w> {
 
     /// The name of somebody in the cast, or an agent of the topic.
     pub(crate) fn cast_name(&mut self) -> String {
+        if let Some(last) = self.cast.last()
+            && self.draw.chance(0.5)
+        {
+            return last.name.clone();
+        }
         let people: Vec<String> = self
             .cast
             .iter()
@@ -526,7 +531,11 @@ impl<'w> Scene<'w> {
 
     /// Some sentences about one of the cast.
     pub(crate) fn paragraph(&mut self, sentences: usize) -> String {
-        let lead = if self.cast.is_empty() { 0 } else { self.draw.below(self.cast.len()) };
+        let mut lead = if self.cast.is_empty() { 0 } else { self.draw.below(self.cast.len()) };
+        if self.draw.chance(0.75) {
+            // Those whom only this page knows came in last; it is mostly their story.
+            lead = self.cast.len().saturating_sub(1);
+        }
         self.turn_to(lead);
         let all: Vec<String> = (0..sentences).map(|_| self.sentence()).collect();
         all.join(" ")

@@ -5,7 +5,7 @@
 
 use crate::english::{Nature, Scene};
 use crate::lexicon::{Lexicon, plural};
-use crate::names::{capital, passing};
+use crate::names::passing;
 use crate::page::{Block, Page};
 use crate::random::Draw;
 
@@ -144,7 +144,7 @@ pub(crate) fn lesson(lexicon: &Lexicon, site: usize, mut draw: Draw) -> Page {
     for number in 1..=draw.between(3, 5) {
         let problem = word_problem(&mut scene, &name);
         if draw.chance(0.6) {
-            page.blocks.push(Block::Heading(format!("Problem {number}")));
+            page.blocks.push(Block::Heading(format!("Problem {number} for {name}")));
         }
         page.para(problem.question.clone());
         let heads = ["Solution:", "We work it out:", "Step by step:", "Let us see:"];
@@ -156,19 +156,19 @@ pub(crate) fn lesson(lexicon: &Lexicon, site: usize, mut draw: Draw) -> Page {
             page.para(scene.paragraph(2));
         }
     }
-    let times = draw.between(2, 12);
+    let times = draw.between(2, 40);
     if draw.chance(0.4) {
         let mut rows = vec![vec!["x".to_owned(), format!("{times} * x")]];
         let start = draw.between(1, 9);
         rows.extend((start..start + 5).map(|x| vec![x.to_string(), (times * x).to_string()]));
-        page.blocks.push(Block::Heading(format!("A table of {times}")));
+        page.blocks.push(Block::Heading(format!("A table of {times} for {name}")));
         page.blocks.push(Block::Table(rows));
     }
     let exercises: Vec<Problem> = (0..draw.between(3, 6)).map(|_| arithmetic(&mut draw)).collect();
-    page.blocks.push(Block::Heading("Exercises".to_owned()));
+    page.blocks.push(Block::Heading(format!("Exercises for {name}")));
     page.blocks.push(Block::Steps(exercises.iter().map(|p| p.question.clone()).collect()));
     let solved: Vec<String> = exercises.iter().map(|p| p.steps[0].clone()).collect();
-    page.blocks.push(Block::Heading(capital("solutions")));
+    page.blocks.push(Block::Heading(format!("Solutions of {name}")));
     page.blocks.push(Block::Steps(solved));
     page
 }

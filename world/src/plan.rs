@@ -240,7 +240,10 @@ impl Plan {
                 Block::List(items) | Block::Steps(items) => {
                     items.iter_mut().for_each(|item| reword(item, &mut since, &mut draw));
                 }
-                Block::Table(rows) => since += rows.iter().map(Vec::len).sum::<usize>(),
+                Block::Table(rows) => {
+                    since = rows.iter().map(Vec::len).sum();
+                    rows.iter_mut().take(1).for_each(|head| head[0] = "Goods".to_owned());
+                }
                 Block::Heading(text) | Block::Code(text) => since += text.split(' ').count(),
             }
         }
@@ -254,7 +257,7 @@ fn reword(text: &mut String, since: &mut usize, draw: &mut Draw) {
         .split(' ')
         .map(|word| {
             *since += 1;
-            if *since < 30 || !word.chars().all(char::is_lowercase) {
+            if *since < 28 || !word.chars().all(char::is_lowercase) {
                 return word;
             }
             *since = 0;

@@ -6,7 +6,7 @@
 
 use crate::english::{Nature, Scene};
 use crate::lexicon::{Lexicon, plural};
-use crate::names::{capital, passing};
+use crate::names::passing;
 use crate::page::{Block, Page};
 use crate::random::Draw;
 
@@ -220,7 +220,7 @@ pub(crate) fn tutorial(lexicon: &Lexicon, site: usize, mut draw: Draw) -> Page {
         let item = scene.focus()[index % 3];
         let program = Program::drawn(item, &mut draw);
         if index > 0 && draw.chance(0.5) {
-            page.blocks.push(Block::Heading(capital(&program.task())));
+            page.blocks.push(Block::Heading(format!("The function {}", program.name)));
         }
         page.para(explained(&program, &mut scene));
         page.blocks.push(Block::Code(program.source()));

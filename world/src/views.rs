@@ -118,7 +118,7 @@ impl<'w> Writer<'w> {
     }
 
     fn price_table(&mut self) {
-        let mut rows = vec![vec!["Item".to_owned(), "Crowns".to_owned()]];
+        let mut rows = vec![vec![self.scene.cast_name(), "Crowns".to_owned()]];
         for (thing, price) in self.scene.prices.clone() {
             rows.push(vec![capital(thing), price.to_string()]);
         }
@@ -190,12 +190,12 @@ fn encyclopedia(w: &mut Writer<'_>) {
     }
     w.narrate(2, 5);
     if w.brief.draw.chance(0.3) {
-        w.page.blocks.push(Block::Heading("Trade".to_owned()));
+        w.page.blocks.push(Block::Heading(format!("Trade at {}", w.scene.cast_name())));
         w.price_table();
         w.narrate(2, 4);
     }
     if w.brief.draw.chance(0.35) {
-        w.page.blocks.push(Block::Heading("See also".to_owned()));
+        w.page.blocks.push(Block::Heading(format!("Read also on {}", w.scene.cast_name())));
         let items = w.scene.focus().iter().take(4).map(|t| capital(t)).collect();
         w.page.blocks.push(Block::List(items));
     }
