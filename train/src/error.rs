@@ -7,7 +7,7 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A value in the recipe that no run can use.
-    #[error("recipe: {key} = {found}, but {expected}; {change}")]
+    #[error("{key} = {found}: {expected}; {change}")]
     Recipe {
         /// The key as it stands in the recipe.
         key: &'static str,

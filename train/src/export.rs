@@ -1,27 +1,76 @@
 //! The result of a run as a Hugging Face folder: configuration, weights, tokenizer, so that other
-//! tools open it. Not our own checkpoint, which holds the optimizer too.
+//! tools open it. Made from a checkpoint, so that it can be made at any time, and again.
 
-use crate::Error;
-use quipu_model::Model;
+use crate::optimizer::State;
+use crate::{Error, checkpoint};
+use quipu_math::Device;
+use quipu_mesh::Mesh;
+use quipu_model::{Capacity, Config, Model};
 use quipu_tokens::{Tokenizer, special};
+use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
-/// Writes `model` with its tokenizer to `dir`. The configuration names the tokens that begin and
-/// end a text; `chat` adds the end of a turn to those that end a generation.
+/// Writes the model of `checkpoint` with its tokenizer to the folder `dir`, which is there whole
+/// or not at all. The configuration names the tokens that begin and end a text; `chat` adds the
+/// end of a turn to those that end a generation.
 ///
 /// # Errors
-/// What model, tokenizer and disk report.
+/// A damaged checkpoint; what model, tokenizer and disk report.
 pub fn write(
+    checkpoint: &Path,
     dir: &Path,
-    model: &mut Model,
+    device: Arc<dyn Device>,
     tokenizer: &Tokenizer,
     chat: bool,
 ) -> Result<(), Error> {
+    let mut model = load(checkpoint, device, None)?;
     let begin = tokenizer.required(special::BEGIN_OF_TEXT)?;
     let end = tokenizer.required(special::END_OF_TEXT)?;
     let ends: Vec<u32> = if chat { tokenizer.stop_ids() } else { vec![end] };
     model.config_mut().keep("bos_token_id", begin.into())?;
     model.config_mut().keep("eos_token_id", ends.into())?;
-    model.save(dir)?;
-    Ok(tokenizer.save_folder(dir)?)
+    let name = dir.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = dir.with_file_name(format!(".unfinished-{name}"));
+    for old in [&temporary, dir].into_iter().filter(|path| path.exists()) {
+        fs::remove_dir_all(old).map_err(Error::io(old))?;
+    }
+    let written = model.save(&temporary).map_err(Error::from);
+    let written = written.and_then(|()| Ok(tokenizer.save_folder(&temporary)?));
+    if let Err(error) = written {
+        // The error that stopped the writing is the one to tell.
+        let _ = fs::remove_dir_all(&temporary);
+        return Err(error);
+    }
+    fs::rename(&temporary, dir).map_err(Error::io(dir))
+}
+
+/// The model of a run's checkpoint, made for `capacity` (none: only to be read).
+///
+/// # Errors
+/// A damaged checkpoint, or one of another element type; what model and device report.
+pub fn load(
+    path: &Path,
+    device: Arc<dyn Device>,
+    capacity: Option<Capacity>,
+) -> Result<Model, Error> {
+    let (reader, facts) = checkpoint::open(path)?;
+    let config = Config::parse(&facts.config.to_string())?;
+    let capacity = capacity.unwrap_or_else(|| Capacity::generating(&*device, 1));
+    let model = Model::new(device.clone(), Mesh::one(), config, capacity)?;
+    for entry in model.table().entries() {
+        let name = format!("{}.{}", State::Master.name(), entry.name);
+        let info = reader.info(&name)?;
+        if info.shape != entry.shape || info.dtype != model.dtype() {
+            let (found, kind) = (&info.shape, info.dtype);
+            let (expected, dtype) = (&entry.shape, model.dtype());
+            return Err(Error::Checkpoint {
+                path: path.to_owned(),
+                what: format!("{name} is {kind} {found:?}; expected {dtype} {expected:?}"),
+            });
+        }
+        let view = model.weight(entry)?;
+        device.write(quipu_math::Queue::MAIN, &view, &reader.read_all(&name)?)?;
+    }
+    Ok(model)
 }

@@ -57,6 +57,10 @@ pub fn assistant(content: impl Into<String>) -> Message {
 /// # Errors
 /// [`Error::Line`] with the first line that is no dialogue, [`Error::Empty`], [`Error::Io`].
 pub fn read_dialogues(path: &Path) -> Result<Vec<Dialogue>, Error> {
+    parse_dialogues(&bytes(path)?, path)
+}
+
+fn parse_dialogues(bytes: &[u8], path: &Path) -> Result<Vec<Dialogue>, Error> {
     let check = |dialogue: &Dialogue| {
         let answers = dialogue.messages.iter().filter(|m| m.role == Role::Assistant);
         match answers.clone().count() {
@@ -69,7 +73,7 @@ pub fn read_dialogues(path: &Path) -> Result<Vec<Dialogue>, Error> {
     };
     let example =
         r#"{"messages":[{"role":"user","content":"…"},{"role":"assistant","content":"…"}]}"#;
-    read(path, "dialogues", example, check)
+    parse(bytes, path, "dialogues", example, check)
 }
 
 /// Reads preference pairs.
@@ -77,6 +81,10 @@ pub fn read_dialogues(path: &Path) -> Result<Vec<Dialogue>, Error> {
 /// # Errors
 /// As [`read_dialogues`].
 pub fn read_preferences(path: &Path) -> Result<Vec<Preference>, Error> {
+    parse_preferences(&bytes(path)?, path)
+}
+
+fn parse_preferences(bytes: &[u8], path: &Path) -> Result<Vec<Preference>, Error> {
     let check = |pair: &Preference| match pair.messages.last().map(|m| m.role) {
         None => Some("`messages` is empty; expected what was said before the answers".to_owned()),
         Some(Role::Assistant) => {
@@ -86,18 +94,21 @@ pub fn read_preferences(path: &Path) -> Result<Vec<Preference>, Error> {
             .then(|| "an answer is empty".to_owned()),
     };
     let example = r#"{"messages":[{"role":"user","content":"…"}],"chosen":"…","rejected":"…"}"#;
-    read(path, "preference pairs", example, check)
+    parse(bytes, path, "preference pairs", example, check)
 }
 
-fn read<T: for<'de> Deserialize<'de>>(
+fn bytes(path: &Path) -> Result<Vec<u8>, Error> {
+    std::fs::read(path).map_err(|source| Error::Io { path: path.to_owned(), source })
+}
+
+fn parse<T: for<'de> Deserialize<'de>>(
+    bytes: &[u8],
     path: &Path,
     what: &'static str,
     example: &'static str,
     check: impl Fn(&T) -> Option<String>,
 ) -> Result<Vec<T>, Error> {
-    let bytes =
-        std::fs::read(path).map_err(|source| Error::Io { path: path.to_owned(), source })?;
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let mut items = Vec::new();
     for (i, line) in bytes.split(|&b| b == b'\n').enumerate() {
         if line.iter().all(u8::is_ascii_whitespace) {
@@ -185,7 +196,7 @@ mod tests {
     /// Flipped and cut bytes: an error or dialogues, never a panic.
     #[test]
     fn mutations_never_panic() {
-        let (_dir, path) = file(b"");
+        let path = Path::new("mutated.jsonl");
         let valid = format!("{GOOD}\n{PAIR}\n");
         let mut state = 1u64;
         for _ in 0..2_000 {
@@ -199,8 +210,7 @@ mod tests {
                 bytes[at] ^= 1 << (next() % 8);
             }
             bytes.truncate(1 + next() % bytes.len());
-            std::fs::write(&path, &bytes).unwrap();
-            let _ = (read_dialogues(&path), read_preferences(&path));
+            let _ = (parse_dialogues(&bytes, path), parse_preferences(&bytes, path));
         }
     }
 }

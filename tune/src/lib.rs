@@ -10,8 +10,10 @@ pub mod from_documents;
 pub mod order;
 pub mod preference;
 pub mod rows;
+pub mod stage;
 
 pub use dialogue::{Dialogue, Preference, read_dialogues, read_preferences};
 pub use error::Error;
 pub use preference::{Dpo, Pairs, Reference};
 pub use rows::Rows;
+pub use stage::{Recipe, Stage, Tuned};

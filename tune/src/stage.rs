@@ -1,0 +1,210 @@
+//! The two stages as the program runs them: fine-tuning on dialogues, then a round of preference
+//! optimisation, each from the Hugging Face folder that the stage before it left. Both are runs of
+//! the trainer: they stop, resume and are killed like it, and end with the same bits.
+
+use crate::dialogue::{Dialogue, Preference};
+use crate::dpo::Weights;
+use crate::preference::{Dpo, Pairs};
+use crate::rows::Rows;
+use crate::{Error, order::Order};
+use quipu_math::Device;
+use quipu_mesh::{Axes, Mesh};
+use quipu_model::{Capacity, Config, Model};
+use quipu_store::{Cancel, checksum};
+use quipu_tokens::Tokenizer;
+use quipu_train::{Job, NextToken, Objective, Recipe as Steps, Report, Start, Watch, export, run};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The part of a recipe that this crate reads.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Recipe {
+    /// Fine-tuning: a sample is a row of packed dialogues.
+    pub sft: Steps,
+    /// Preference optimisation: a sample is a pair, both answers in a row of `sequence_length`.
+    pub dpo: Steps,
+    /// The two weights of the preference loss.
+    pub weights: Weights,
+    /// Share of dialogues and pairs that only measure.
+    pub held_out: f64,
+    /// How much is made of documents where the input brings no dialogues.
+    pub from_documents: crate::from_documents::Limits,
+}
+
+impl Default for Recipe {
+    fn default() -> Self {
+        let steps = |steps, peak_lr: f64| Steps {
+            steps,
+            peak_lr,
+            floor_lr: peak_lr / 10.0,
+            warm_up: steps / 20,
+            decay: 0.0,
+            sample_at: Vec::new(),
+            ..Steps::default()
+        };
+        Self {
+            sft: steps(200, 1e-3),
+            dpo: steps(50, 1e-4),
+            weights: Weights::default(),
+            held_out: 0.02,
+            from_documents: crate::from_documents::Limits::default(),
+        }
+    }
+}
+
+impl Recipe {
+    /// Refuses what no run on `ranks` ranks can use.
+    ///
+    /// # Errors
+    /// [`quipu_train::Error::Recipe`] with the key.
+    pub fn check(&self, ranks: usize) -> Result<(), quipu_train::Error> {
+        let refuse = |key, found: f64, expected: &str| {
+            Err(quipu_train::Error::Recipe {
+                key,
+                found: found.to_string(),
+                expected: expected.into(),
+                change: "the paper has beta 0.1 and likelihood 0.2".into(),
+            })
+        };
+        if !(self.weights.beta > 0.0 && self.weights.beta.is_finite()) {
+            return refuse("weights.beta", self.weights.beta, "it must be above 0");
+        }
+        if !(self.weights.likelihood >= 0.0 && self.weights.likelihood.is_finite()) {
+            return refuse("weights.likelihood", self.weights.likelihood, "it must be at least 0");
+        }
+        if !(0.0..=0.5).contains(&self.held_out) {
+            return refuse("held_out", self.held_out, "it must lie between 0 and 0.5");
+        }
+        self.sft.check(ranks)?;
+        self.dpo.check(ranks)
+    }
+}
+
+/// What both stages need.
+#[derive(Clone, Copy)]
+pub struct Stage<'a> {
+    /// The stage's folder: `checkpoints/`, `metrics.jsonl`, and `model/` when it is finished.
+    pub dir: &'a Path,
+    /// The Hugging Face folder it starts from.
+    pub base: &'a Path,
+    /// The tokenizer of that model.
+    pub tokenizer: &'a Tokenizer,
+    /// The ranks.
+    pub axes: Axes,
+    /// The device of each rank.
+    pub device: &'a (dyn Fn(usize) -> Result<Arc<dyn Device>, quipu_math::Error> + Sync),
+    /// Who watches.
+    pub watch: &'a dyn Watch,
+    /// Asked once, the stage writes a checkpoint and stops.
+    pub cancel: &'a Cancel,
+}
+
+/// How a stage ended, and what it learned from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tuned {
+    /// The run's own report.
+    pub report: Report,
+    /// The folder of the tuned model, once the stage is finished.
+    pub model: Option<PathBuf>,
+    /// Dialogues or pairs learned from.
+    pub used: usize,
+    /// Dialogues or pairs left out because they are too long.
+    pub too_long: usize,
+    /// Pairs left out because they are equal but for their form.
+    pub same: usize,
+}
+
+/// Fine-tunes on dialogues.
+///
+/// # Errors
+/// [`Error::Nothing`] where no dialogue fits; those of the trainer.
+pub fn sft(stage: &Stage<'_>, recipe: &Recipe, dialogues: &[Dialogue]) -> Result<Tuned, Error> {
+    let (length, seed) = (recipe.sft.sequence_length, recipe.sft.seed);
+    let (learned, held) = split(dialogues, recipe.held_out, seed);
+    let rows = Rows::new(stage.tokenizer, &learned, length, seed)?;
+    let held = match held.is_empty() {
+        true => None,
+        false => Rows::new(stage.tokenizer, &held, length, seed).ok(),
+    };
+    let validation = held.as_ref().map(|rows| (rows as &dyn quipu_train::Samples, rows.len()));
+    let objective = NextToken { samples: &rows, validation, token_bytes: None };
+    let report = stage.run(&recipe.sft, &objective)?;
+    let model = stage.finish(&report)?;
+    let (used, too_long) = (rows.dialogues, rows.too_long);
+    Ok(Tuned { report, model, used, too_long, same: 0 })
+}
+
+/// One round of preference optimisation; `stage.base` is also the frozen reference.
+///
+/// # Errors
+/// [`Error::Nothing`] where no pair is left; those of the trainer.
+pub fn dpo(stage: &Stage<'_>, recipe: &Recipe, preferences: &[Preference]) -> Result<Tuned, Error> {
+    let steps = &recipe.dpo;
+    let pairs = Pairs::new(stage.tokenizer, preferences, steps.sequence_length)?;
+    let frozen = || -> Result<Model, Error> {
+        let device = (stage.device)(0).map_err(quipu_train::Error::from)?;
+        let capacity = Capacity::frozen(&*device, steps.sequence_length);
+        let model = Model::open(stage.base, device, Mesh::one(), capacity);
+        Ok(model.map_err(quipu_train::Error::from)?)
+    };
+    quipu_store::atomic::create_dir(stage.dir).map_err(quipu_train::Error::from)?;
+    let cache = stage.dir.join("reference.json");
+    let reference = pairs.cached_reference(&cache, &fingerprint(stage.base)?, frozen)?;
+    let held = (pairs.len() as f64 * recipe.held_out) as usize;
+    let objective = Dpo::new(&pairs, &reference, recipe.weights, held, steps.seed)?;
+    let report = stage.run(steps, &objective)?;
+    let model = stage.finish(&report)?;
+    let (too_long, same) = (pairs.too_long, pairs.same);
+    Ok(Tuned { report, model, used: pairs.len() - held, too_long, same })
+}
+
+/// Dialogues to learn from and to measure with, in another order.
+fn split(dialogues: &[Dialogue], share: f64, seed: u64) -> (Vec<Dialogue>, Vec<Dialogue>) {
+    let held = (dialogues.len() as f64 * share) as usize;
+    let order = Order::shuffled(dialogues.len(), seed, u64::MAX - 1);
+    let (held, learned) = order.split_at(held);
+    let pick = |which: &[u32]| which.iter().map(|i| dialogues[*i as usize].clone()).collect();
+    (pick(learned), pick(held))
+}
+
+/// What distinguishes a folder's weights from others.
+fn fingerprint(folder: &Path) -> Result<String, Error> {
+    let fail = |source| Error::Io { path: folder.to_owned(), source };
+    let entries = std::fs::read_dir(folder).map_err(fail)?;
+    let mut names: Vec<_> =
+        entries.map(|e| Ok(e?.file_name())).collect::<std::io::Result<_>>().map_err(fail)?;
+    names.retain(|name| name.to_string_lossy().ends_with(".safetensors"));
+    names.sort();
+    let sum = |name| checksum::xxh3_file(&folder.join(name)).map_err(quipu_train::Error::from);
+    Ok(names.iter().map(sum).collect::<Result<Vec<_>, _>>()?.join("-"))
+}
+
+impl Stage<'_> {
+    fn run(&self, recipe: &Steps, objective: &dyn Objective) -> Result<Report, Error> {
+        let config = Config::load(self.base).map_err(quipu_train::Error::from)?;
+        Ok(run(&Job {
+            dir: self.dir,
+            recipe,
+            config: &config,
+            start: Start::From(self.base),
+            axes: self.axes,
+            device: self.device,
+            objective,
+            watch: self.watch,
+            cancel: self.cancel,
+        })?)
+    }
+
+    /// Exports the model of a finished run.
+    fn finish(&self, report: &Report) -> Result<Option<PathBuf>, Error> {
+        if !report.finished {
+            return Ok(None);
+        }
+        let dir = self.dir.join("model");
+        let device = (self.device)(0).map_err(quipu_train::Error::from)?;
+        export::write(&report.checkpoint, &dir, device, self.tokenizer, true)?;
+        Ok(Some(dir))
+    }
+}

@@ -1,0 +1,222 @@
+//! Both stages on a tiny model: what they teach, and that stops and resumes leave no trace.
+
+use quipu_math::{Device, Reference};
+use quipu_mesh::{Axes, Mesh};
+use quipu_model::{Capacity, Config, Model, Sizes};
+use quipu_store::Cancel;
+use quipu_tokens::{Tokenizer, special};
+use quipu_train::metrics::{self, Record};
+use quipu_train::{Watch, folder};
+use quipu_tune::dialogue::{assistant, user};
+use quipu_tune::{Dialogue, Preference, Recipe, Rows, Stage, Tuned, stage};
+use std::path::Path;
+use std::sync::Arc;
+
+const LENGTH: usize = 48;
+
+#[derive(Default)]
+struct Stops {
+    at: Option<u64>,
+    cancel: Cancel,
+}
+
+impl Watch for Stops {
+    fn step(&self, record: &Record) {
+        if self.at == Some(record.step) {
+            self.cancel.request();
+        }
+    }
+}
+
+fn tokenizer() -> Tokenizer {
+    Tokenizer::from_ranks((0..=255).map(|byte| vec![byte]).collect(), special::FIXED).unwrap()
+}
+
+fn dialogues() -> Vec<Dialogue> {
+    let one = |n: u8| Dialogue {
+        messages: vec![
+            user(format!("{}?", (b'a' + n) as char)),
+            assistant(format!("{}.", (b'A' + n) as char)),
+        ],
+    };
+    (0..26).map(one).collect()
+}
+
+fn preferences() -> Vec<Preference> {
+    let one = |n: u8| Preference {
+        messages: vec![user(format!("{}?", (b'a' + n) as char))],
+        chosen: format!("{}.", (b'A' + n) as char),
+        rejected: "?!".into(),
+    };
+    (0..26).map(one).collect()
+}
+
+fn device(_: usize) -> Result<Arc<dyn Device>, quipu_math::Error> {
+    Ok(Arc::new(Reference::new()))
+}
+
+fn open(dir: &Path) -> Model {
+    let device = device(0).unwrap();
+    let capacity = Capacity::frozen(&*device, 64);
+    Model::open(dir, device, Mesh::one(), capacity).unwrap()
+}
+
+/// An untrained model as a Hugging Face folder.
+fn base(dir: &Path) {
+    let config = Config::new(Sizes {
+        vocab_size: tokenizer().vocabulary(),
+        hidden_size: 16,
+        intermediate_size: 24,
+        layers: 1,
+        heads: 2,
+        kv_heads: 1,
+        max_positions: LENGTH,
+        tied: false,
+    });
+    let device = device(0).unwrap();
+    let capacity = Capacity::frozen(&*device, 8);
+    let mut model = Model::new(device, Mesh::one(), config.unwrap(), capacity).unwrap();
+    model.init(5).unwrap();
+    model.save(dir).unwrap();
+}
+
+fn recipe() -> Recipe {
+    let mut recipe = Recipe::default();
+    for steps in [&mut recipe.sft, &mut recipe.dpo] {
+        steps.sequence_length = LENGTH;
+        steps.batch_tokens = 4 * LENGTH;
+        steps.micro_batch_tokens = 2 * LENGTH;
+        steps.steps = 12;
+        steps.warm_up = 2;
+        steps.peak_lr = 2e-2;
+        steps.floor_lr = 2e-3;
+        steps.checkpoint_every = 4;
+    }
+    recipe.dpo.peak_lr = 5e-3;
+    recipe.dpo.sequence_length = 2 * LENGTH;
+    recipe.dpo.batch_tokens = 8 * LENGTH;
+    recipe.dpo.micro_batch_tokens = 4 * LENGTH;
+    recipe.held_out = 0.1;
+    recipe
+}
+
+fn run(dir: &Path, base: &Path, stops: &Stops, preference: bool) -> Tuned {
+    let tokenizer = tokenizer();
+    let stage = Stage {
+        dir,
+        base,
+        tokenizer: &tokenizer,
+        axes: Axes::ONE,
+        device: &device,
+        watch: stops,
+        cancel: &stops.cancel,
+    };
+    match preference {
+        true => stage::dpo(&stage, &recipe(), &preferences()).unwrap(),
+        false => stage::sft(&stage, &recipe(), &dialogues()).unwrap(),
+    }
+}
+
+/// Weights, moments and metrics of the last checkpoint.
+fn result(dir: &Path) -> (Vec<u8>, String) {
+    let checkpoints = dir.join("checkpoints");
+    let last = *folder::steps(&checkpoints).unwrap().last().unwrap();
+    let chunks = folder::path(&checkpoints, last).join("rank-00000.chunks");
+    (std::fs::read(chunks).unwrap(), metrics::comparable(&dir.join("metrics.jsonl")).unwrap())
+}
+
+fn row(model: &Model, name: &str, row: u32) -> Vec<f64> {
+    let entry = model.table().by_name(name).unwrap();
+    let view = model.weight(entry).unwrap();
+    let row = row as usize;
+    model.device().read_f64(&view.slice_rows(row..row + 1).unwrap()).unwrap()
+}
+
+#[test]
+fn stages_teach_stop_and_resume() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    base(&at("base"));
+    for (preference, whole, parts, from) in
+        [(false, "sft", "sft-parts", "base"), (true, "dpo", "dpo-parts", "sft/model")]
+    {
+        let tuned = run(&at(whole), &at(from), &Stops::default(), preference);
+        assert!(tuned.report.finished && tuned.used >= 20 && tuned.too_long == 0);
+        let stops = Stops { at: Some(6), ..Stops::default() };
+        let stopped = run(&at(parts), &at(from), &stops, preference);
+        assert!(!stopped.report.finished && stopped.model.is_none());
+        run(&at(parts), &at(from), &Stops::default(), preference);
+        assert!(result(&at(whole)) == result(&at(parts)), "{whole}");
+        let records = metrics::read(&at(whole).join("metrics.jsonl")).unwrap();
+        let (first, last) = (&records[0], &records[11]);
+        assert!(last.loss < 0.9 * first.loss, "{whole}: {} {}", first.loss, last.loss);
+        assert!(last.validation.is_some());
+        if preference {
+            assert!((first.more["preference"] - std::f64::consts::LN_2).abs() < 1e-6);
+            assert!(last.more["margin"] > 1.0 && last.more["accuracy"] == 1.0);
+        }
+    }
+    // The end of a turn was never seen before the dialogues: both its rows must have moved.
+    let (before, after) = (open(&at("base")), open(&at("sft/model")));
+    let end = tokenizer().required(special::END_OF_TURN).unwrap();
+    for name in ["lm_head.weight", "model.embed_tokens.weight"] {
+        let id = match name {
+            "lm_head.weight" => end,
+            _ => tokenizer().required(special::END_HEADER).unwrap(),
+        };
+        let moved = row(&before, name, id).into_iter().zip(row(&after, name, id));
+        assert!(moved.fold(0.0f64, |m, (a, b)| m.max((a - b).abs())) > 1e-3, "{name}");
+    }
+    assert!(at("sft/model").join("tokenizer.json").is_file());
+}
+
+#[test]
+fn rows_hold_whole_dialogues_and_only_answers_count() {
+    let tokenizer = tokenizer();
+    let mut all = dialogues();
+    all.push(Dialogue { messages: vec![user("x".repeat(60)), assistant("y")] });
+    let rows = Rows::new(&tokenizer, &all, LENGTH, 1).unwrap();
+    assert_eq!((rows.dialogues, rows.too_long), (26, 1));
+    let end = tokenizer.required(special::END_OF_TURN).unwrap();
+    let (mut targets, mut ends, mut starts) = (0, 0, 0);
+    for index in 0..rows.len() {
+        let row = quipu_train::Samples::sample(&rows, index).unwrap();
+        assert_eq!(row.tokens.len(), LENGTH);
+        for t in 0..LENGTH {
+            assert_eq!(row.positions[t] + row.starts[t], t as u32, "{row:?}");
+            if row.weights[t] > 0.0 {
+                targets += 1;
+                ends += u64::from(row.targets[t] == end);
+                starts += u64::from(row.targets[t].is_ascii_uppercase_id());
+            }
+        }
+    }
+    // A letter, a full stop and the end of the turn carry loss in each.
+    assert_eq!((targets, ends, starts, rows.targets), (3 * 26, 26, 26, 3 * 26));
+    let none = Rows::new(&tokenizer, &all, 4, 1).unwrap_err().to_string();
+    assert!(none.contains("none of 27") && none.contains("sequence_length"), "{none}");
+}
+
+trait Letter {
+    fn is_ascii_uppercase_id(&self) -> bool;
+}
+
+impl Letter for u32 {
+    /// Ids of single bytes are those bytes in the tokenizer above.
+    fn is_ascii_uppercase_id(&self) -> bool {
+        u8::try_from(*self).is_ok_and(|byte| byte.is_ascii_uppercase())
+    }
+}
+
+#[test]
+fn pairs_that_differ_only_in_form_are_dropped() {
+    let tokenizer = tokenizer();
+    let mut pairs = preferences();
+    let same = pairs[0].chosen.clone();
+    pairs.push(Preference { rejected: format!(" {same} "), ..pairs[0].clone() });
+    pairs.push(Preference { rejected: "z".repeat(100), ..pairs[0].clone() });
+    let made = quipu_tune::Pairs::new(&tokenizer, &pairs, 2 * LENGTH).unwrap();
+    assert_eq!((made.len(), made.same, made.too_long), (26, 1, 1));
+    let error = quipu_tune::Pairs::new(&tokenizer, &pairs[26..27], 96).unwrap_err().to_string();
+    assert!(error.contains("1 are equal but for their form"), "{error}");
+}
