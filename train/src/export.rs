@@ -11,20 +11,32 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Writes the model of `checkpoint` with its tokenizer to the folder `dir`, which is there whole
-/// or not at all. The configuration names the tokens that begin and end a text; `chat` adds the
-/// end of a turn to those that end a generation.
+/// Writes the model of a checkpoint with its tokenizer to the folder `dir`.
 ///
 /// # Errors
-/// A damaged checkpoint; what model, tokenizer and disk report.
-pub fn write(
+/// A damaged checkpoint; those of [`write()`].
+pub fn of_checkpoint(
     checkpoint: &Path,
     dir: &Path,
     device: Arc<dyn Device>,
     tokenizer: &Tokenizer,
     chat: bool,
 ) -> Result<(), Error> {
-    let mut model = load(checkpoint, device, None)?;
+    write(dir, &mut load(checkpoint, device, None)?, tokenizer, chat)
+}
+
+/// Writes a model with its tokenizer to the folder `dir`, which is there whole or not at all. The
+/// configuration names the tokens that begin and end a text; `chat` adds the end of a turn to
+/// those that end a generation.
+///
+/// # Errors
+/// What model, tokenizer and disk report.
+pub fn write(
+    dir: &Path,
+    model: &mut Model,
+    tokenizer: &Tokenizer,
+    chat: bool,
+) -> Result<(), Error> {
     let begin = tokenizer.required(special::BEGIN_OF_TEXT)?;
     let end = tokenizer.required(special::END_OF_TEXT)?;
     let ends: Vec<u32> = if chat { tokenizer.stop_ids() } else { vec![end] };

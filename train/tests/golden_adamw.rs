@@ -2,7 +2,7 @@
 //! weights of `golden/adamw`, at the tolerances of its README. The referee measures the same from
 //! outside; here it guards the step on each device.
 
-use quipu_math::{Device, Reference};
+use quipu_math::{Cpu, Device, Reference};
 use quipu_mesh::Mesh;
 use quipu_model::{Capacity, Config, Model};
 use quipu_train::objective::{NextToken, Packed, Samples};
@@ -110,6 +110,7 @@ fn the_reference_device_follows_the_golden_trajectory() {
 }
 
 #[test]
-fn micro_batches_do_not_change_it() {
-    check(Arc::new(Reference::new()), 1, "micro_batches_do_not_change_it");
+fn the_cpu_follows_it_whatever_the_micro_batches() {
+    check(Arc::new(Cpu::new(2)), 4, "the_cpu_follows_it_whatever_the_micro_batches");
+    check(Arc::new(Cpu::new(1)), 1, "the_cpu_follows_it_whatever_the_micro_batches");
 }

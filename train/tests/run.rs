@@ -1,7 +1,7 @@
 //! Whole runs of a tiny model: what stops them, what resumes them, and that neither threads nor
 //! kills change a bit of the result.
 
-use quipu_math::{Device, Reference};
+use quipu_math::{Cpu, Device, Opaque};
 use quipu_mesh::Axes;
 use quipu_model::{Config, MicroBatch, Model, Sizes};
 use quipu_store::Cancel;
@@ -125,7 +125,7 @@ fn recipe(steps: u64) -> Recipe {
 type Make = dyn Fn(usize) -> Result<Arc<dyn Device>, quipu_math::Error> + Sync;
 
 fn device(_: usize) -> Result<Arc<dyn Device>, quipu_math::Error> {
-    Ok(Arc::new(Reference::new()))
+    Ok(Arc::new(Cpu::new(2)))
 }
 
 fn train_on(
@@ -191,6 +191,20 @@ fn a_stopped_and_resumed_run_has_the_same_bits() {
     let Validation { loss, bits_per_byte, tokens } = records[99].validation.clone().unwrap();
     let bits = loss / std::f64::consts::LN_2 / 2.0;
     assert!((bits_per_byte.unwrap() - bits).abs() < 1e-12 && tokens == 5 * (LENGTH as u64 - 1));
+}
+
+#[test]
+fn threads_and_hidden_memory_do_not_change_a_bit() {
+    let dir = tempfile::tempdir().unwrap();
+    let with = |name: &str, device: &Make| {
+        let (dir, witness) = (dir.path().join(name), Witness::default());
+        train_on(&dir, &recipe(20), Axes::ONE, device, &objective(), &witness).unwrap();
+        result(&dir)
+    };
+    let one = with("one", &|_| Ok(Arc::new(Cpu::new(1))));
+    assert!(one == with("two", &|_| Ok(Arc::new(Cpu::new(2)))));
+    assert!(one == with("three", &|_| Ok(Arc::new(Cpu::new(3)))));
+    assert!(one == with("hidden", &|_| Ok(Arc::new(Opaque::new(Arc::new(Cpu::new(2)))))));
 }
 
 #[test]

@@ -16,4 +16,4 @@ pub use dialogue::{Dialogue, Preference, read_dialogues, read_preferences};
 pub use error::Error;
 pub use preference::{Dpo, Pairs, Reference};
 pub use rows::Rows;
-pub use stage::{Recipe, Stage, Tuned};
+pub use stage::{Stage, Tuned};

@@ -12,75 +12,9 @@ use quipu_mesh::{Axes, Mesh};
 use quipu_model::{Capacity, Config, Model};
 use quipu_store::{Cancel, checksum};
 use quipu_tokens::Tokenizer;
-use quipu_train::{Job, NextToken, Objective, Recipe as Steps, Report, Start, Watch, export, run};
-use serde::{Deserialize, Serialize};
+use quipu_train::{Job, NextToken, Objective, Recipe, Report, Start, Watch, export, run};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-/// The part of a recipe that this crate reads.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Recipe {
-    /// Fine-tuning: a sample is a row of packed dialogues.
-    pub sft: Steps,
-    /// Preference optimisation: a sample is a pair, both answers in a row of `sequence_length`.
-    pub dpo: Steps,
-    /// The two weights of the preference loss.
-    pub weights: Weights,
-    /// Share of dialogues and pairs that only measure.
-    pub held_out: f64,
-    /// How much is made of documents where the input brings no dialogues.
-    pub from_documents: crate::from_documents::Limits,
-}
-
-impl Default for Recipe {
-    fn default() -> Self {
-        let steps = |steps, peak_lr: f64| Steps {
-            steps,
-            peak_lr,
-            floor_lr: peak_lr / 10.0,
-            warm_up: steps / 20,
-            decay: 0.0,
-            sample_at: Vec::new(),
-            ..Steps::default()
-        };
-        Self {
-            sft: steps(200, 1e-3),
-            dpo: steps(50, 1e-4),
-            weights: Weights::default(),
-            held_out: 0.02,
-            from_documents: crate::from_documents::Limits::default(),
-        }
-    }
-}
-
-impl Recipe {
-    /// Refuses what no run on `ranks` ranks can use.
-    ///
-    /// # Errors
-    /// [`quipu_train::Error::Recipe`] with the key.
-    pub fn check(&self, ranks: usize) -> Result<(), quipu_train::Error> {
-        let refuse = |key, found: f64, expected: &str| {
-            Err(quipu_train::Error::Recipe {
-                key,
-                found: found.to_string(),
-                expected: expected.into(),
-                change: "the paper has beta 0.1 and likelihood 0.2".into(),
-            })
-        };
-        if !(self.weights.beta > 0.0 && self.weights.beta.is_finite()) {
-            return refuse("weights.beta", self.weights.beta, "it must be above 0");
-        }
-        if !(self.weights.likelihood >= 0.0 && self.weights.likelihood.is_finite()) {
-            return refuse("weights.likelihood", self.weights.likelihood, "it must be at least 0");
-        }
-        if !(0.0..=0.5).contains(&self.held_out) {
-            return refuse("held_out", self.held_out, "it must lie between 0 and 0.5");
-        }
-        self.sft.check(ranks)?;
-        self.dpo.check(ranks)
-    }
-}
 
 /// What both stages need.
 #[derive(Clone, Copy)]
@@ -91,6 +25,8 @@ pub struct Stage<'a> {
     pub base: &'a Path,
     /// The tokenizer of that model.
     pub tokenizer: &'a Tokenizer,
+    /// Share of dialogues or pairs that only measure.
+    pub held_out: f64,
     /// The ranks.
     pub axes: Axes,
     /// The device of each rank.
@@ -130,7 +66,7 @@ pub fn sft(stage: &Stage<'_>, recipe: &Recipe, dialogues: &[Dialogue]) -> Result
     };
     let validation = held.as_ref().map(|rows| (rows as &dyn quipu_train::Samples, rows.len()));
     let objective = NextToken { samples: &rows, validation, token_bytes: None };
-    let report = stage.run(&recipe.sft, &objective)?;
+    let report = stage.run(recipe, &objective)?;
     let model = stage.finish(&report)?;
     let (used, too_long) = (rows.dialogues, rows.too_long);
     Ok(Tuned { report, model, used, too_long, same: 0 })
@@ -145,16 +81,16 @@ pub fn dpo(stage: &Stage<'_>, recipe: &Recipe, preferences: &[Preference]) -> Re
     let pairs = Pairs::new(stage.tokenizer, preferences, steps.sequence_length)?;
     let frozen = || -> Result<Model, Error> {
         let device = (stage.device)(0).map_err(quipu_train::Error::from)?;
-        let capacity = Capacity::frozen(&*device, steps.sequence_length);
+        let capacity = Capacity::frozen(&*device, recipe.sequence_length);
         let model = Model::open(stage.base, device, Mesh::one(), capacity);
         Ok(model.map_err(quipu_train::Error::from)?)
     };
     quipu_store::atomic::create_dir(stage.dir).map_err(quipu_train::Error::from)?;
     let cache = stage.dir.join("reference.json");
     let reference = pairs.cached_reference(&cache, &fingerprint(stage.base)?, frozen)?;
-    let held = (pairs.len() as f64 * recipe.held_out) as usize;
-    let objective = Dpo::new(&pairs, &reference, recipe.weights, held, steps.seed)?;
-    let report = stage.run(steps, &objective)?;
+    let held = (pairs.len() as f64 * stage.held_out) as usize;
+    let objective = Dpo::new(&pairs, &reference, weights, held, recipe.seed)?;
+    let report = stage.run(recipe, &objective)?;
     let model = stage.finish(&report)?;
     let (too_long, same) = (pairs.too_long, pairs.same);
     Ok(Tuned { report, model, used: pairs.len() - held, too_long, same })
@@ -182,7 +118,7 @@ fn fingerprint(folder: &Path) -> Result<String, Error> {
 }
 
 impl Stage<'_> {
-    fn run(&self, recipe: &Steps, objective: &dyn Objective) -> Result<Report, Error> {
+    fn run(&self, recipe: &Recipe, objective: &dyn Objective) -> Result<Report, Error> {
         let config = Config::load(self.base).map_err(quipu_train::Error::from)?;
         Ok(run(&Job {
             dir: self.dir,
@@ -204,7 +140,7 @@ impl Stage<'_> {
         }
         let dir = self.dir.join("model");
         let device = (self.device)(0).map_err(quipu_train::Error::from)?;
-        export::write(&report.checkpoint, &dir, device, self.tokenizer, true)?;
+        export::of_checkpoint(&report.checkpoint, &dir, device, self.tokenizer, true)?;
         Ok(Some(dir))
     }
 }

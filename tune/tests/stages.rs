@@ -1,14 +1,15 @@
 //! Both stages on a tiny model: what they teach, and that stops and resumes leave no trace.
 
-use quipu_math::{Device, Reference};
+use quipu_math::{Cpu, Device};
 use quipu_mesh::{Axes, Mesh};
 use quipu_model::{Capacity, Config, Model, Sizes};
 use quipu_store::Cancel;
 use quipu_tokens::{Tokenizer, special};
 use quipu_train::metrics::{self, Record};
-use quipu_train::{Watch, folder};
+use quipu_train::{Recipe, Watch, folder};
 use quipu_tune::dialogue::{assistant, user};
-use quipu_tune::{Dialogue, Preference, Recipe, Rows, Stage, Tuned, stage};
+use quipu_tune::dpo::Weights;
+use quipu_tune::{Dialogue, Preference, Rows, Stage, Tuned, stage};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -52,7 +53,7 @@ fn preferences() -> Vec<Preference> {
 }
 
 fn device(_: usize) -> Result<Arc<dyn Device>, quipu_math::Error> {
-    Ok(Arc::new(Reference::new()))
+    Ok(Arc::new(Cpu::new(2)))
 }
 
 fn open(dir: &Path) -> Model {
@@ -80,24 +81,19 @@ fn base(dir: &Path) {
     model.save(dir).unwrap();
 }
 
-fn recipe() -> Recipe {
-    let mut recipe = Recipe::default();
-    for steps in [&mut recipe.sft, &mut recipe.dpo] {
-        steps.sequence_length = LENGTH;
-        steps.batch_tokens = 4 * LENGTH;
-        steps.micro_batch_tokens = 2 * LENGTH;
-        steps.steps = 12;
-        steps.warm_up = 2;
-        steps.peak_lr = 2e-2;
-        steps.floor_lr = 2e-3;
-        steps.checkpoint_every = 4;
+fn recipe(preference: bool) -> Recipe {
+    let length = if preference { 2 * LENGTH } else { LENGTH };
+    Recipe {
+        sequence_length: length,
+        batch_tokens: 4 * length,
+        micro_batch_tokens: 2 * length,
+        steps: 12,
+        warm_up: 2,
+        peak_lr: if preference { 5e-3 } else { 2e-2 },
+        floor_lr: 1e-3,
+        checkpoint_every: 4,
+        ..Recipe::default()
     }
-    recipe.dpo.peak_lr = 5e-3;
-    recipe.dpo.sequence_length = 2 * LENGTH;
-    recipe.dpo.batch_tokens = 8 * LENGTH;
-    recipe.dpo.micro_batch_tokens = 4 * LENGTH;
-    recipe.held_out = 0.1;
-    recipe
 }
 
 fn run(dir: &Path, base: &Path, stops: &Stops, preference: bool) -> Tuned {
@@ -106,14 +102,15 @@ fn run(dir: &Path, base: &Path, stops: &Stops, preference: bool) -> Tuned {
         dir,
         base,
         tokenizer: &tokenizer,
+        held_out: 0.1,
         axes: Axes::ONE,
         device: &device,
         watch: stops,
         cancel: &stops.cancel,
     };
     match preference {
-        true => stage::dpo(&stage, &recipe(), &preferences()).unwrap(),
-        false => stage::sft(&stage, &recipe(), &dialogues()).unwrap(),
+        true => stage::dpo(&stage, &recipe(true), Weights::default(), &preferences()).unwrap(),
+        false => stage::sft(&stage, &recipe(false), &dialogues()).unwrap(),
     }
 }
 
