@@ -29,7 +29,7 @@ pub struct Validation {
 pub struct Machine {
     /// Seconds of this step, validation and checkpoint not included.
     pub seconds: f64,
-    /// Tokens per second of this step.
+    /// Tokens that went through the model, per second of this step.
     pub tokens_per_s: f64,
     /// Highest resident memory of the process so far, MiB.
     pub memory_mib: f64,
@@ -190,6 +190,28 @@ mod tests {
         assert_eq!(comparable(&whole).unwrap(), comparable(&parts).unwrap());
         assert_eq!(read(&parts).unwrap()[1].validation.as_ref().unwrap().tokens, 7);
         assert_ne!(std::fs::read(&whole).unwrap(), std::fs::read(&parts).unwrap());
+    }
+
+    /// Flipped and cut bytes: an error or a cut file, never a panic.
+    #[test]
+    fn mutations_never_panic() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("metrics.jsonl");
+        write(&path, 0, 4, 1.0);
+        let valid = std::fs::read(&path).unwrap();
+        let mut state = 1u64;
+        for _ in 0..300 {
+            let mut next = || {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                (state >> 33) as usize
+            };
+            let mut bytes = valid.clone();
+            let at = next() % bytes.len();
+            bytes[at] ^= 1 << (next() % 8);
+            bytes.truncate(1 + next() % bytes.len());
+            std::fs::write(&path, &bytes).unwrap();
+            let _ = (read(&path), Log::open(&path, 2));
+        }
     }
 
     #[test]

@@ -40,6 +40,8 @@ pub struct Outcome {
     pub loss: f64,
     /// Target tokens.
     pub tokens: u64,
+    /// Tokens that went through the model.
+    pub processed: u64,
     /// Further figures, by name.
     pub more: BTreeMap<String, f64>,
 }
@@ -206,7 +208,8 @@ impl Objective for NextToken<'_> {
             loss -= weighted(&logps, &batch.weights);
         }
         let loss = mesh.sum(Use::Losses, &[Sum::of_this_rank(loss)])?[0].value() / tokens;
-        Ok(Outcome { loss, tokens: tokens as u64, more: BTreeMap::new() })
+        let processed = recipe.batch_tokens as u64;
+        Ok(Outcome { loss, tokens: tokens as u64, processed, more: BTreeMap::new() })
     }
 
     fn validate(

@@ -194,8 +194,8 @@ impl<'a> Trainer<'a> {
 
     fn step(&mut self) -> Result<Record, Error> {
         let start = Instant::now();
-        let recipe = self.job.recipe;
-        let done = self.learner.step(self.job.objective, recipe, self.progress.step)?;
+        let (objective, recipe) = (self.job.objective, self.job.recipe);
+        let done = self.learner.step(objective, recipe, self.progress.step)?;
         let seconds = start.elapsed().as_secs_f64();
         self.progress.step += 1;
         self.progress.tokens += done.outcome.tokens;
@@ -210,7 +210,7 @@ impl<'a> Trainer<'a> {
             samples: None,
             machine: Machine {
                 seconds,
-                tokens_per_s: recipe.batch_tokens as f64 / seconds,
+                tokens_per_s: done.outcome.processed as f64 / seconds,
                 memory_mib: crate::metrics::peak_memory_mib(),
             },
         })

@@ -288,7 +288,7 @@ impl Objective for Dpo<'_> {
         step: u64,
     ) -> Result<Outcome, TrainError> {
         let count = recipe.step_samples() as usize;
-        let (mut total, mut tokens) = ([0.0; 5], 0);
+        let (mut total, mut tokens, mut processed) = ([0.0; 5], 0, 0);
         for share in shares(recipe, mesh, step) {
             let which: Vec<usize> = share.map(|index| self.order.at(index)).collect();
             let batch = self.batch_of(&which);
@@ -297,18 +297,20 @@ impl Objective for Dpo<'_> {
             let (losses, weights) = self.losses(&which, &logps, count);
             model.backward(0, &weights)?;
             tokens += weights.iter().filter(|w| **w != 0.0).count();
+            processed += weights.len();
             for (sum, part) in total.iter_mut().zip(sums(&losses)) {
                 *sum += part;
             }
         }
         let mut local: Vec<_> = total.iter().map(|x| Sum::of_this_rank(*x)).collect();
-        local.push(Sum::of_this_rank(tokens as f64));
+        local.extend([tokens, processed].map(|count| Sum::of_this_rank(count as f64)));
         let all = mesh.sum(Use::Losses, &local)?;
         let mean = |i: usize| all[i].value() / count as f64;
         let names = ["preference", "nll", "margin", "accuracy"];
         let more = names.iter().enumerate().map(|(i, n)| ((*n).to_owned(), mean(i + 1)));
         let more: BTreeMap<_, _> = more.collect();
-        Ok(Outcome { loss: mean(0), tokens: all[5].value() as u64, more })
+        let (tokens, processed) = (all[5].value() as u64, all[6].value() as u64);
+        Ok(Outcome { loss: mean(0), tokens, processed, more })
     }
 
     /// The loss of the held-out pairs; every rank computes all of them, for they are few.

@@ -13,14 +13,16 @@ use quipu_model::{Capacity, Config, Model};
 use quipu_store::{Cancel, checksum};
 use quipu_tokens::Tokenizer;
 use quipu_train::{Job, NextToken, Objective, Recipe, Report, Start, Watch, export, run};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 /// What both stages need.
 #[derive(Clone, Copy)]
 pub struct Stage<'a> {
-    /// The stage's folder: `checkpoints/`, `metrics.jsonl`, and `model/` when it is finished.
+    /// The stage's folder: `checkpoints/`, `metrics.jsonl`.
     pub dir: &'a Path,
+    /// The Hugging Face folder of the tuned model, written when the stage is finished.
+    pub out: &'a Path,
     /// The Hugging Face folder it starts from.
     pub base: &'a Path,
     /// The tokenizer of that model.
@@ -42,8 +44,6 @@ pub struct Stage<'a> {
 pub struct Tuned {
     /// The run's own report.
     pub report: Report,
-    /// The folder of the tuned model, once the stage is finished.
-    pub model: Option<PathBuf>,
     /// Dialogues or pairs learned from.
     pub used: usize,
     /// Dialogues or pairs left out because they are too long.
@@ -57,8 +57,8 @@ pub struct Tuned {
 /// # Errors
 /// [`Error::Nothing`] where no dialogue fits; those of the trainer.
 pub fn sft(stage: &Stage<'_>, recipe: &Recipe, dialogues: &[Dialogue]) -> Result<Tuned, Error> {
-    let (length, seed) = (recipe.sft.sequence_length, recipe.sft.seed);
-    let (learned, held) = split(dialogues, recipe.held_out, seed);
+    let (length, seed) = (recipe.sequence_length, recipe.seed);
+    let (learned, held) = split(dialogues, stage.held_out, seed);
     let rows = Rows::new(stage.tokenizer, &learned, length, seed)?;
     let held = match held.is_empty() {
         true => None,
@@ -67,18 +67,22 @@ pub fn sft(stage: &Stage<'_>, recipe: &Recipe, dialogues: &[Dialogue]) -> Result
     let validation = held.as_ref().map(|rows| (rows as &dyn quipu_train::Samples, rows.len()));
     let objective = NextToken { samples: &rows, validation, token_bytes: None };
     let report = stage.run(recipe, &objective)?;
-    let model = stage.finish(&report)?;
+    stage.finish(&report)?;
     let (used, too_long) = (rows.dialogues, rows.too_long);
-    Ok(Tuned { report, model, used, too_long, same: 0 })
+    Ok(Tuned { report, used, too_long, same: 0 })
 }
 
 /// One round of preference optimisation; `stage.base` is also the frozen reference.
 ///
 /// # Errors
 /// [`Error::Nothing`] where no pair is left; those of the trainer.
-pub fn dpo(stage: &Stage<'_>, recipe: &Recipe, preferences: &[Preference]) -> Result<Tuned, Error> {
-    let steps = &recipe.dpo;
-    let pairs = Pairs::new(stage.tokenizer, preferences, steps.sequence_length)?;
+pub fn dpo(
+    stage: &Stage<'_>,
+    recipe: &Recipe,
+    weights: Weights,
+    preferences: &[Preference],
+) -> Result<Tuned, Error> {
+    let pairs = Pairs::new(stage.tokenizer, preferences, recipe.sequence_length)?;
     let frozen = || -> Result<Model, Error> {
         let device = (stage.device)(0).map_err(quipu_train::Error::from)?;
         let capacity = Capacity::frozen(&*device, recipe.sequence_length);
@@ -91,9 +95,9 @@ pub fn dpo(stage: &Stage<'_>, recipe: &Recipe, preferences: &[Preference]) -> Re
     let held = (pairs.len() as f64 * stage.held_out) as usize;
     let objective = Dpo::new(&pairs, &reference, weights, held, recipe.seed)?;
     let report = stage.run(recipe, &objective)?;
-    let model = stage.finish(&report)?;
+    stage.finish(&report)?;
     let (too_long, same) = (pairs.too_long, pairs.same);
-    Ok(Tuned { report, model, used: pairs.len() - held, too_long, same })
+    Ok(Tuned { report, used: pairs.len() - held, too_long, same })
 }
 
 /// Dialogues to learn from and to measure with, in another order.
@@ -134,13 +138,11 @@ impl Stage<'_> {
     }
 
     /// Exports the model of a finished run.
-    fn finish(&self, report: &Report) -> Result<Option<PathBuf>, Error> {
+    fn finish(&self, report: &Report) -> Result<(), Error> {
         if !report.finished {
-            return Ok(None);
+            return Ok(());
         }
-        let dir = self.dir.join("model");
         let device = (self.device)(0).map_err(quipu_train::Error::from)?;
-        export::of_checkpoint(&report.checkpoint, &dir, device, self.tokenizer, true)?;
-        Ok(Some(dir))
+        Ok(export::of_checkpoint(&report.checkpoint, self.out, device, self.tokenizer, true)?)
     }
 }

@@ -98,8 +98,10 @@ fn recipe(preference: bool) -> Recipe {
 
 fn run(dir: &Path, base: &Path, stops: &Stops, preference: bool) -> Tuned {
     let tokenizer = tokenizer();
+    let out = dir.join("model");
     let stage = Stage {
         dir,
+        out: &out,
         base,
         tokenizer: &tokenizer,
         held_out: 0.1,
@@ -141,7 +143,7 @@ fn stages_teach_stop_and_resume() {
         assert!(tuned.report.finished && tuned.used >= 20 && tuned.too_long == 0);
         let stops = Stops { at: Some(6), ..Stops::default() };
         let stopped = run(&at(parts), &at(from), &stops, preference);
-        assert!(!stopped.report.finished && stopped.model.is_none());
+        assert!(!stopped.report.finished && !at(parts).join("model").exists());
         run(&at(parts), &at(from), &Stops::default(), preference);
         assert!(result(&at(whole)) == result(&at(parts)), "{whole}");
         let records = metrics::read(&at(whole).join("metrics.jsonl")).unwrap();

@@ -7,12 +7,12 @@ use super::{Context, Outcome};
 use crate::error::Error;
 use crate::recipe::Recipe;
 use crate::terminal::thousands;
-use quipu_mesh::Mesh;
-use quipu_model::{Capacity, Config, Model, Sizes};
+use quipu_model::{Config, Sizes};
+use quipu_store::atomic;
 use quipu_tokens::loader::{Mix, Stage};
 use quipu_tokens::{Loader, Sequential, Tokenizer, Tokens};
 use quipu_train::objective::NextToken;
-use quipu_train::{Job, Learner, Start, checkpoint, metrics};
+use quipu_train::{Job, Start, export, metrics};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -51,26 +51,14 @@ pub fn run(context: &Context) -> Result<Outcome, Error> {
     if !report.finished {
         context.cancel.check()?;
     }
-    write_model(&report.checkpoint, job.config, tokenizer, &context.run.path(BASE), false)?;
+    let (whole, base) = (device::whole(), context.run.path(BASE));
+    if let Some(parent) = base.parent() {
+        atomic::create_dir(parent)?;
+    }
+    export::of_checkpoint(&report.checkpoint, &base, whole, tokenizer, false)?;
     context.progress.finish("");
     let facts = facts(&job.metrics(), &screen)?;
     Ok(Outcome { line: line(&facts), facts })
-}
-
-/// Writes the weights of a checkpoint as a Hugging Face folder.
-pub fn write_model(
-    path: &Path,
-    config: &Config,
-    tokenizer: &Tokenizer,
-    out: &Path,
-    chat: bool,
-) -> Result<(), Error> {
-    let device = device::whole();
-    let capacity = Capacity::training(&*device, 1);
-    let mut learner = Learner::new(Model::new(device, Mesh::one(), config.clone(), capacity)?)?;
-    let (reader, _) = checkpoint::open(path)?;
-    checkpoint::restore(&reader, path, &learner)?;
-    Ok(quipu_train::export::write(out, &mut learner.model, tokenizer, chat)?)
 }
 
 /// The model of a recipe with a vocabulary of that size.

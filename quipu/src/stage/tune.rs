@@ -2,25 +2,24 @@
 //! other input than the world, dialogues come from a file or are made of the kept documents.
 
 use super::screen::Screen;
-use super::train::{BASE, facts, token_bytes, write_model};
+use super::train::{BASE, facts};
 use super::{Context, Outcome, device};
 use crate::error::Error;
 use crate::terminal::thousands;
-use quipu_mesh::Mesh;
-use quipu_model::{Capacity, Config, Model};
 use quipu_store::atomic;
 use quipu_tokens::{Tokenizer, Tokens};
-use quipu_train::{Job, NextToken, Objective, Recipe, Start};
 use quipu_tune::from_documents::{Limits, make};
-use quipu_tune::{Dialogue, Dpo, Pairs, Preference, Rows, dialogue, read_dialogues};
+use quipu_tune::stage::{Stage, Tuned, dpo, sft};
+use quipu_tune::{Dialogue, Preference, dialogue, read_dialogues};
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// The folder of the fine-tuned model.
 pub const SFT: &str = "models/sft";
 /// The folder of the final model.
 pub const FINAL: &str = "models/final";
+/// Share of dialogues and pairs that only measure.
+const HELD_OUT: f64 = 0.05;
 
 /// What the model is tuned on.
 struct Lessons {
@@ -83,45 +82,39 @@ fn made(context: &Context) -> Result<quipu_tune::from_documents::Made, Error> {
     Ok(made)
 }
 
-/// One training run from the weights in `from`, whose result is written to `out`.
-struct Step<'a> {
-    label: &'static str,
-    recipe: &'a Recipe,
-    from: &'static str,
-    out: &'static str,
-}
-
-impl Step<'_> {
-    fn run(
-        &self,
-        context: &Context,
-        tokenizer: &Arc<Tokenizer>,
-        objective: &dyn Objective,
-    ) -> Result<Value, Error> {
-        let dir = context.run.path(self.label);
-        atomic::create_dir(&dir)?;
-        let from = context.run.path(self.from);
-        let axes = device::axes(&context.recipe)?;
-        let screen = Screen::new(context, self.label, tokenizer.clone());
-        let job = Job {
-            dir: &dir,
-            recipe: self.recipe,
-            config: &Config::load(&from)?,
-            start: Start::From(&from),
-            axes,
-            device: &device::of_ranks(axes),
-            objective,
-            watch: &screen,
-            cancel: &context.cancel,
-        };
-        let report = quipu_train::run(&job)?;
-        if !report.finished {
-            context.cancel.check()?;
-        }
-        let out = context.run.path(self.out);
-        write_model(&report.checkpoint, job.config, tokenizer, &out, true)?;
-        facts(&job.metrics(), &screen)
+/// The stage of `tune` that starts from the model in `from` and leaves one in `out`.
+fn stage(
+    context: &Context,
+    tokenizer: &Arc<Tokenizer>,
+    (label, from, out): (&'static str, &str, &str),
+    run: impl FnOnce(&Stage) -> Result<Tuned, quipu_tune::Error>,
+) -> Result<Value, Error> {
+    let (dir, base, out) = (context.run.path(label), context.run.path(from), context.run.path(out));
+    atomic::create_dir(&dir)?;
+    if let Some(parent) = out.parent() {
+        atomic::create_dir(parent)?;
     }
+    let axes = device::axes(&context.recipe)?;
+    let screen = Screen::new(context, label, tokenizer.clone());
+    let tuned = run(&Stage {
+        dir: &dir,
+        base: &base,
+        out: &out,
+        tokenizer,
+        held_out: HELD_OUT,
+        axes,
+        device: &device::of_ranks(axes),
+        watch: &screen,
+        cancel: &context.cancel,
+    })?;
+    if !tuned.report.finished {
+        context.cancel.check()?;
+    }
+    let mut facts = facts(&dir.join("metrics.jsonl"), &screen)?;
+    facts["used"] = json!(tuned.used);
+    facts["too_long"] = json!(tuned.too_long);
+    facts["same"] = json!(tuned.same);
+    Ok(facts)
 }
 
 fn fine_tune(
@@ -130,13 +123,8 @@ fn fine_tune(
     lessons: &Lessons,
 ) -> Result<Value, Error> {
     let recipe = &context.recipe.sft;
-    let rows = Rows::new(tokenizer, &lessons.dialogues, recipe.sequence_length, recipe.seed)?;
-    let bytes = token_bytes(tokenizer);
-    let objective = NextToken { samples: &rows, validation: None, token_bytes: Some(&bytes) };
-    let step = Step { label: "sft", recipe, from: BASE, out: SFT };
-    let mut facts = step.run(context, tokenizer, &objective)?;
-    facts["too_long"] = json!(rows.too_long);
-    Ok(facts)
+    let place = ("sft", BASE, SFT);
+    stage(context, tokenizer, place, |stage| sft(stage, recipe, &lessons.dialogues))
 }
 
 fn prefer(
@@ -144,37 +132,14 @@ fn prefer(
     tokenizer: &Arc<Tokenizer>,
     lessons: &Lessons,
 ) -> Result<Value, Error> {
-    let recipe = &context.recipe.dpo;
-    let pairs = Pairs::new(tokenizer, &lessons.preferences, recipe.sequence_length)?;
-    let frozen = context.run.path(SFT);
-    let cache = context.run.path("dpo").join("reference.json");
-    atomic::create_dir(&context.run.path("dpo"))?;
-    let name = fingerprint(&frozen)?;
-    let reference = pairs.cached_reference(&cache, &name, || {
-        let device = device::whole();
-        let capacity = Capacity::frozen(&*device, recipe.sequence_length);
-        Model::open(&frozen, device, Mesh::one(), capacity)
-            .map_err(|e| quipu_train::Error::from(e).into())
-    })?;
-    let held = pairs.len() / 10;
-    let weights = context.recipe.preference;
-    let objective = Dpo::new(&pairs, &reference, weights, held, recipe.seed)?;
-    let step = Step { label: "dpo", recipe, from: SFT, out: FINAL };
-    let mut facts = step.run(context, tokenizer, &objective)?;
+    let (recipe, weights) = (&context.recipe.dpo, context.recipe.preference);
+    let place = ("dpo", SFT, FINAL);
+    let run = |stage: &Stage| dpo(stage, recipe, weights, &lessons.preferences);
+    let mut facts = stage(context, tokenizer, place, run)?;
     let records = quipu_train::metrics::read(&context.run.path("dpo").join("metrics.jsonl"))?;
     let tail = &records[records.len() - records.len().min(5)..];
     let sum: f64 = tail.iter().filter_map(|r| r.more.get("accuracy")).sum();
     facts["accuracy"] = json!(sum / tail.len().max(1) as f64);
-    facts["pairs"] = json!(pairs.len());
+    facts["pairs"] = facts["used"].clone();
     Ok(facts)
-}
-
-/// What distinguishes one folder of weights from another.
-fn fingerprint(dir: &Path) -> Result<String, Error> {
-    let mut files: Vec<PathBuf> =
-        std::fs::read_dir(dir)?.filter_map(|e| e.ok().map(|e| e.path())).collect();
-    files.retain(|f| f.extension().is_some_and(|e| e == "safetensors"));
-    files.sort();
-    let sums = files.iter().map(|f| quipu_store::checksum::xxh3_file(f));
-    Ok(sums.collect::<Result<Vec<_>, _>>()?.join(" "))
 }
