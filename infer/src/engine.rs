@@ -157,6 +157,9 @@ impl<'m> Engine<'m> {
     }
 
     fn check(&self, requests: &[Request]) -> Result<(), Error> {
+        if self.model.capacity().generated == 0 {
+            return Err(Error::NoRows);
+        }
         let room = self.context().saturating_sub(1);
         for (request, r) in requests.iter().enumerate() {
             if r.prompt.is_empty() {

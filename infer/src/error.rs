@@ -13,6 +13,9 @@ pub enum Error {
     /// The tokenizer or the chat format failed.
     #[error(transparent)]
     Tokens(#[from] quipu_tokens::Error),
+    /// A model that was made to train only: no row of it can be generated.
+    #[error("the model was made without rows for generation; give its Capacity some")]
+    NoRows,
     /// A prompt without tokens.
     #[error("request {request}: the prompt has no tokens; begin it with <|begin_of_text|>")]
     EmptyPrompt {

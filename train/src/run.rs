@@ -224,11 +224,12 @@ impl<'a> Trainer<'a> {
             record.validation =
                 self.job.objective.validate(&mut self.learner.model, &self.mesh, recipe)?;
         }
-        for (share, _) in recipe.sample_steps().iter().filter(|(_, at)| *at == step) {
-            if self.mesh.rank() == 0 {
+        let due = recipe.sample_steps().into_iter().filter(|(_, at)| *at == step);
+        for (share, _) in due {
+            if self.mesh.rank() == 0 && !recipe.sample_prompts.is_empty() {
                 let watch = self.job.watch;
                 record.samples =
-                    watch.samples(*share, step, &mut self.learner.model).map_err(Error::Outside)?;
+                    watch.samples(share, step, &mut self.learner.model).map_err(Error::Outside)?;
             }
         }
         Ok(())
