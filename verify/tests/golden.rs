@@ -1,0 +1,120 @@
+//! All eight golden cases at their stated tolerances, on every device; and cases that are no cases.
+
+#![allow(clippy::unwrap_used)]
+
+use quipu_math::{Device, Opaque, Reference};
+use quipu_verify::verify;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+const CASES: [&str; 8] = [
+    "gqa",
+    "mha-tied",
+    "rope-scaled",
+    "rope-scaled-new-spelling",
+    "document-mask",
+    "adamw",
+    "dpo",
+    "generate",
+];
+
+fn golden(test: &str) -> Option<PathBuf> {
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
+    let shared = std::env::var_os("QUIPU_SHARED").map_or(beside, PathBuf::from);
+    if shared.join("golden").is_dir() {
+        return Some(shared.join("golden"));
+    }
+    eprintln!("SKIPPED: {test}: shared data absent");
+    None
+}
+
+fn check(test: &str, device: Arc<dyn Device>) {
+    let Some(golden) = golden(test) else { return };
+    for case in CASES {
+        let dir = golden.join(case);
+        let rows = verify(&dir, &dir.join("case.safetensors"), device.clone()).unwrap();
+        assert!(!rows.is_empty());
+        for row in rows {
+            let (group, worst) = (&row.group, &row.worst);
+            println!(
+                "{} {case} {group} {:.1e} of {:.0e} ({worst})",
+                device.name(),
+                row.error,
+                row.tolerance
+            );
+            assert!(row.ok, "{case}: {row:?}");
+        }
+    }
+}
+
+#[test]
+fn all_cases_on_the_reference_device() {
+    check("all_cases_on_the_reference_device", Arc::new(Reference::new()));
+}
+
+#[test]
+fn all_cases_behind_copies_only() {
+    let device = Arc::new(Opaque::new(Arc::new(Reference::new())));
+    check("all_cases_behind_copies_only", device);
+}
+
+/// A copy of a golden checkpoint, so that it can be spoilt.
+fn copy(golden: &Path, case: &str) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for file in ["config.json", "model.safetensors", "case.safetensors"] {
+        std::fs::copy(golden.join(case).join(file), dir.path().join(file)).unwrap();
+    }
+    dir
+}
+
+#[test]
+fn a_wrong_constant_is_out_of_tolerance() {
+    let Some(golden) = golden("a_wrong_constant_is_out_of_tolerance") else { return };
+    for (from, to) in [
+        ("\"rms_norm_eps\": 1e-05", "\"rms_norm_eps\": 1e-06"),
+        ("\"rope_theta\": 500000.0", "\"rope_theta\": 10000.0"),
+    ] {
+        let dir = copy(&golden, "gqa");
+        let path = dir.path().join("config.json");
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains(from));
+        std::fs::write(&path, text.replace(from, to)).unwrap();
+        let case = dir.path().join("case.safetensors");
+        let rows = verify(dir.path(), &case, Arc::new(Reference::new())).unwrap();
+        assert!(rows.iter().any(|row| !row.ok), "{to}: {rows:?}");
+    }
+}
+
+#[test]
+fn damaged_folders_and_cases_are_said() {
+    let Some(golden) = golden("damaged_folders_and_cases_are_said") else { return };
+    let refuse = |spoil: &dyn Fn(&Path), word: &str| {
+        let dir = copy(&golden, "gqa");
+        spoil(dir.path());
+        let case = dir.path().join("case.safetensors");
+        let error = verify(dir.path(), &case, Arc::new(Reference::new())).unwrap_err().to_string();
+        assert!(error.contains(word), "{error}");
+    };
+    let cut = |file: &'static str, bytes: usize| {
+        move |dir: &Path| {
+            let all = std::fs::read(dir.join(file)).unwrap();
+            std::fs::write(dir.join(file), &all[..bytes]).unwrap();
+        }
+    };
+    refuse(&cut("case.safetensors", 4), "case.safetensors");
+    refuse(&cut("case.safetensors", 5000), "case.safetensors");
+    refuse(&cut("model.safetensors", 5000), "model.safetensors");
+    refuse(&cut("config.json", 100), "config.json");
+    refuse(&|dir| std::fs::remove_file(dir.join("model.safetensors")).unwrap(), "no model");
+    // the weights of another shape, and a case that pins nothing down
+    let other = |case: &'static str, file: &'static str| {
+        let golden = golden.clone();
+        move |dir: &Path| drop(std::fs::copy(golden.join(case).join(file), dir.join(file)).unwrap())
+    };
+    refuse(&other("mha-tied", "model.safetensors"), "lm_head.weight");
+    let empty = |dir: &Path| {
+        let all = std::fs::read(dir.join("model.safetensors")).unwrap();
+        std::fs::write(dir.join("case.safetensors"), all).unwrap();
+    };
+    refuse(&empty, "input_ids");
+}
