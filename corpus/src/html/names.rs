@@ -301,7 +301,7 @@ impl Attr {
     }
 }
 
-/// An open-addressing table from short names (up to 16 bytes, packed in an integer) to numbers,
+/// An open-addressing table from short names (up to 15 bytes, packed in an integer) to numbers,
 /// built when the program is compiled.
 struct Index {
     keys: [u128; SLOTS],
@@ -309,6 +309,8 @@ struct Index {
 }
 
 const SLOTS: usize = 512;
+/// Longest name that fits a key.
+const LONGEST: usize = 15;
 
 impl Index {
     const fn new(names: &[&str]) -> Index {
@@ -329,7 +331,7 @@ impl Index {
 
     #[inline]
     fn find(&self, name: &[u8]) -> Option<u16> {
-        if name.is_empty() || name.len() > 16 {
+        if name.is_empty() || name.len() > LONGEST {
             return None;
         }
         let key = pack(name);
@@ -349,7 +351,7 @@ impl Index {
 
 #[inline]
 const fn pack(name: &[u8]) -> u128 {
-    let mut key = 0u128;
+    let mut key = 1u128; // so that a leading NUL counts
     let mut i = 0;
     while i < name.len() {
         key = key << 8 | name[i] as u128;
@@ -392,5 +394,6 @@ mod tests {
         assert_eq!(Tag::known(b"x-card"), None);
         assert_eq!(Tag::known(b"a-name-longer-than-sixteen"), None);
         assert_eq!(Attr::known(b""), None);
+        assert_eq!(Attr::known(b"\0class"), None);
     }
 }
