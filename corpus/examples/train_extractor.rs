@@ -412,6 +412,7 @@ fn report<'p>(label: &str, pages: impl Iterator<Item = (&'p Page, &'p Vec<bool>)
                 precision.extend((got > 0.0).then(|| hit / got));
                 recall.extend((wanted > 0.0).then(|| hit / wanted));
             }
+            Some(main) if main.is_empty() => {}
             Some(main) => {
                 let lower = |t: &str| words(t).map(|w| vec![w.to_lowercase()]).collect::<Vec<_>>();
                 let (hit, got, wanted) = overlap(lower(&text), lower(main));

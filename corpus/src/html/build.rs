@@ -169,10 +169,10 @@ impl Builder<'_> {
     }
 
     fn count(&mut self, open: Open, change: u32) {
-        if open.space == Space::Html {
-            if let Some(count) = self.counts.get_mut(open.tag.0 as usize) {
-                *count = count.wrapping_add(change);
-            }
+        if open.space == Space::Html
+            && let Some(count) = self.counts.get_mut(open.tag.0 as usize)
+        {
+            *count = count.wrapping_add(change);
         }
     }
 
@@ -636,6 +636,7 @@ impl Builder<'_> {
                 self.close_p();
                 self.insert_html(&tag);
                 let rest = self.tokens.rest();
+                self.reconstruct();
                 self.insert_text(rest);
             }
             Tag::A => self.start_anchor(tag),
