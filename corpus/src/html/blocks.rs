@@ -301,11 +301,12 @@ impl<'t, 'a> Walk<'t, 'a> {
             self.add_text(id);
             return false;
         }
-        if node.space == Space::Math && node.tag == Tag::MATH {
-            if let Some(source) = math::of_element(self.tree, id) {
-                self.formula(&source);
-                return false;
-            }
+        if node.space == Space::Math
+            && node.tag == Tag::MATH
+            && let Some(source) = math::of_element(self.tree, id)
+        {
+            self.formula(&source);
+            return false;
         }
         let tag = node.tag;
         if tag.has(UNREAD) && tag != Tag::BUTTON {
@@ -720,5 +721,83 @@ fn mark_of(tag: Tag) -> Marks {
         Tag::SEARCH => IN_FORM,
         Tag::NOSCRIPT => IN_NOSCRIPT,
         _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Budget, parse};
+    use super::*;
+
+    /// The blocks of a page, one after the other, with `|` between them.
+    fn check(html: &str, expected: &str) {
+        let (tree, _) = parse(html, Budget::default());
+        let page = flatten(&tree);
+        let texts: Vec<&str> = page.blocks.iter().map(|b| page.text_of(b)).collect();
+        assert_eq!(texts.join("|"), expected, "{html}");
+    }
+
+    #[test]
+    fn white_space_is_folded_as_browsers_do() {
+        check("<p> a\n b&nbsp;\t<i>c </i> d<p>e", "a b c d|e");
+        check("<p>a<br> b <br/><br>c", "a\nb\n\nc");
+        check("<p>f<b>o</b>o x\u{ad}y\u{200b}z", "foo xyz");
+        check("<div>a<div>b</div>c</div>", "a|b|c");
+        check("<a>Reviews</a><a>Details</a>", "Reviews Details");
+        check("<p>line<wbr>break", "linebreak");
+    }
+
+    #[test]
+    fn listings_keep_white_space() {
+        check("<pre>\n  if x:\n\ty = 1\n</pre>", "  if x:\n\ty = 1");
+        check("<pre><span class=k>fn</span> <span>f</span>() {}\r\n  x</pre>", "fn f() {}\n  x");
+        check("<pre><div>a</div><div>  b</div></pre>", "a\n  b");
+    }
+
+    #[test]
+    fn tables_and_lists_stay_readable() {
+        check("<table><tr><th>a<th>b<tr><td>1<td>2</table>", "a\tb|1\t2");
+        check("<ul><li>a<li>b <i>c</i><ol><li>d</ol></ul>", "a|b c|d");
+        check("<dl><dt>t<dd>d</dl>", "t|d");
+        check("<table><tr><td><p>x</p><td>y</table>", "x|y");
+    }
+
+    #[test]
+    fn what_is_not_read() {
+        check("a<script>b</script><style>c</style><template>d</template><svg>e</svg>", "a");
+        check("<select><option>b</select><textarea>c</textarea><iframe>d</iframe>x", "x");
+        check("a <span hidden>b</span><span style='display: none'>c</span>d", "a d");
+        check("<span class=sr-only>b</span>c", "c");
+    }
+
+    #[test]
+    fn formulas_keep_their_source() {
+        let annotated = "<math><semantics><mi>x</mi><annotation encoding='application/x-tex'>x^2\
+            </annotation></semantics></math>";
+        check(&format!("<p>so {annotated} is"), "so $x^2$ is");
+        check("<p>a <script type='math/tex'>b_1</script>", "a $b_1$");
+        check("<p><script type='math/tex; mode=display'>c</script>", "$$c$$");
+        check("<p>a <img class=latex alt='\\pi r^2'>", "a $\\pi r^2$");
+        check("<p>a <img alt=logo> b", "a b");
+        check("<p><span class=MathJax>shown</span><script type='math/tex'>s</script>", "$s$");
+        check("<p><math alttext='y' display=block><mi>z</mi></math>", "$$y$$");
+        check(
+            "<math><msup><mi>x</mi><mn>2</mn></msup><mo>+</mo><mfrac><mi>a</mi><mrow><mi>b</mi>\
+            <mi>c</mi></mrow></mfrac></math>",
+            "x^2+a/(bc)",
+        );
+        check("<math><msqrt><msub><mi>x</mi><mi>i</mi></msub></msqrt></math>", "√(x_i)");
+    }
+
+    #[test]
+    fn measures_count_links_and_marks() {
+        let (tree, _) = parse("<nav><a href=x>ab</a> cd</nav><p>x, y. Z", Budget::default());
+        let page = flatten(&tree);
+        let nav = &page.blocks[0];
+        assert_eq!((nav.chars, nav.link_chars, nav.links, nav.words), (4, 2, 1, 2));
+        assert!(nav.marks & IN_NAV != 0);
+        let p = &page.blocks[1];
+        assert_eq!((p.commas, p.stops, p.capitals, p.kind), (1, 1, 1, Kind::Paragraph));
+        assert_eq!(page.frames[0].chars, 9);
     }
 }

@@ -107,10 +107,27 @@ pub fn parse<'a>(source: &'a str, budget: Budget) -> (Tree<'a>, bool) {
             Token::Eof => break,
         }
     }
+    builder.finish();
     (builder.tree, builder.over_budget)
 }
 
 impl Builder<'_> {
+    /// The page ended: what must exist (`html`, `head`, `body`) does.
+    fn finish(&mut self) {
+        const EARLY: [Mode; 6] = [
+            Mode::Initial,
+            Mode::BeforeHtml,
+            Mode::BeforeHead,
+            Mode::InHead,
+            Mode::InHeadNoscript,
+            Mode::AfterHead,
+        ];
+        while self.counts[Tag::TEMPLATE.0 as usize] > 0 {
+            self.end_template();
+        }
+        while EARLY.contains(&self.mode) && self.leave(self.mode) {}
+    }
+
     fn doctype(&mut self, quirks: bool) {
         if self.mode == Mode::Initial {
             self.quirks = quirks;
@@ -152,10 +169,10 @@ impl Builder<'_> {
     }
 
     fn count(&mut self, open: Open, change: u32) {
-        if open.space == Space::Html {
-            if let Some(count) = self.counts.get_mut(open.tag.0 as usize) {
-                *count = count.wrapping_add(change);
-            }
+        if open.space == Space::Html
+            && let Some(count) = self.counts.get_mut(open.tag.0 as usize)
+        {
+            *count = count.wrapping_add(change);
         }
     }
 
@@ -488,6 +505,7 @@ impl Builder<'_> {
                 self.mode = Mode::InHead;
             }
             Mode::Initial | Mode::BeforeHtml => self.leave_and_start(mode, tag),
+            _ if tag.tag == Tag::HTML && self.maybe_open(Tag::TEMPLATE) => {}
             _ if tag.tag == Tag::HTML => {
                 if let Some(html) = self.open.first().map(|open| open.node) {
                     self.tree.merge_attrs(html, tag.attrs);
@@ -589,6 +607,7 @@ impl Builder<'_> {
             return;
         }
         match name {
+            Tag::BODY if self.maybe_open(Tag::TEMPLATE) => {}
             Tag::BODY => {
                 if let Some(body) = self.open.get(1).filter(|open| open.tag == Tag::BODY) {
                     let body = body.node;
@@ -617,6 +636,7 @@ impl Builder<'_> {
                 self.close_p();
                 self.insert_html(&tag);
                 let rest = self.tokens.rest();
+                self.reconstruct();
                 self.insert_text(rest);
             }
             Tag::A => self.start_anchor(tag),

@@ -83,11 +83,11 @@ fn character(code: u32) -> char {
 fn named(rest: &str, in_attribute: bool, out: &mut String) -> usize {
     let bytes = rest.as_bytes();
     let run = bytes.iter().take(LONGEST).take_while(|b| b.is_ascii_alphanumeric()).count();
-    if bytes.get(run) == Some(&b';') {
-        if let Some(text) = names().get(&rest[..=run]) {
-            out.push_str(text);
-            return run + 1;
-        }
+    if bytes.get(run) == Some(&b';')
+        && let Some(text) = names().get(&rest[..=run])
+    {
+        out.push_str(text);
+        return run + 1;
     }
     for len in (2..=run.min(LONGEST_BARE)).rev() {
         let Some(text) = names().get(&rest[..len]) else { continue };

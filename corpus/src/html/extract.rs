@@ -77,3 +77,77 @@ fn together(a: &Block, b: &Block) -> bool {
     let close = [Kind::Item, Kind::Row, Kind::Definition];
     a.kind == b.kind && close.contains(&a.kind)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIRST: &str = "The mill stood on the river for three hundred years, and every family \
+        in the valley brought its grain there, whatever the weather was.";
+    const SECOND: &str = "When the railway came, the miller sold his stones to a museum; the wheel, \
+        which nobody wanted, still turns when the water is high enough.";
+
+    /// A page with all the usual surroundings around `main`.
+    fn surrounded(main: &str) -> String {
+        format!(
+            "<!doctype html><html lang=EN><head><title>The mill | Valley news</title></head><body>\
+             <header class=site-header><nav><ul><li><a href=/>Home</a><li><a href=/n>News</a>\
+             <li><a href=/s>Sport</a></ul></nav></header>\
+             <main><article><h1>The mill</h1>{main}</article></main>\
+             <aside class=sidebar><h3>Most read</h3><ul><li><a href=1>Ten bridges to see</a>\
+             <li><a href=2>Bread is dearer</a></ul></aside>\
+             <div class=cookie-consent>We use cookies to improve this site. <button>Accept</button>\
+             </div><footer class=site-footer>© 2020 Valley news <a href=/p>Privacy</a></footer>"
+        )
+    }
+
+    fn check(main: &str, kept: &[&str]) {
+        let extracted = extract(&surrounded(main), None);
+        for piece in kept {
+            assert!(extracted.text.contains(piece), "{piece:?} in {:?}", extracted.text);
+        }
+        for chrome in ["Sport", "Ten bridges", "cookies", "Privacy", "Accept"] {
+            assert!(!extracted.text.contains(chrome), "{chrome:?} in {:?}", extracted.text);
+        }
+        assert_eq!(extracted.title.as_deref(), Some("The mill | Valley news"));
+        assert_eq!(extracted.language.as_deref(), Some("en"));
+        assert!(!extracted.over_budget);
+    }
+
+    #[test]
+    fn the_article_without_its_surroundings() {
+        check(&format!("<p>{FIRST}</p><p>{SECOND}</p>"), &[&format!("{FIRST}\n\n{SECOND}")]);
+    }
+
+    #[test]
+    fn lists_tables_and_code_of_the_article() {
+        let list = "<ul><li>Wheat was ground on Mondays, rye on Tuesdays.<li>Oats had to wait \
+            until the end of the week.</ul>";
+        let code = "<pre>flow = 3\n  wheel(flow)</pre>";
+        check(
+            &format!("<p>{FIRST}</p>{list}<p>{SECOND}</p>{code}<p>{FIRST}</p>"),
+            &[FIRST, SECOND, "Tuesdays.\nOats", "flow = 3\n  wheel(flow)"],
+        );
+    }
+
+    #[test]
+    fn pages_without_text_give_none() {
+        for html in ["", "<frameset><frame src=x></frameset>", "<script>x</script>"] {
+            let extracted = extract(html, Some("http://a.example/"));
+            assert_eq!(extracted.text, "");
+            assert_eq!(extracted.code_share, 0.0);
+        }
+    }
+
+    #[test]
+    fn text_for_browsers_without_scripts_is_read() {
+        let page = format!("<body><noscript><div><p>{FIRST}</p><p>{SECOND}</p></div></noscript>");
+        assert!(extract(&page, None).text.contains(FIRST));
+    }
+
+    #[test]
+    fn cuts_fall_between_characters() {
+        let cut = extract_within("<p>éé", None, Budget { bytes: 4, ..Budget::default() });
+        assert!(cut.over_budget);
+    }
+}

@@ -4,16 +4,22 @@
 //! kept in structure, no Markdown markers. Not a browser: no scripts, no style sheets, no network.
 
 mod adoption;
+#[cfg(test)]
+mod attacks;
 pub mod blocks;
 mod build;
 mod entities;
 mod extract;
 pub mod features;
 mod foreign;
+#[cfg(test)]
+mod gold;
 pub mod hints;
 pub mod math;
 pub mod metadata;
 pub mod names;
+#[cfg(test)]
+mod oracle;
 pub mod score;
 mod tables;
 pub(crate) mod tokenizer;

@@ -231,27 +231,19 @@ pub enum Attr {
     Id,
     Role,
     Itemprop,
-    Itemtype,
     Style,
     Hidden,
     AriaHidden,
-    AriaLabel,
     Alt,
-    Href,
     Type,
     Name,
     Property,
     Content,
-    Rel,
     Encoding,
     Lang,
     Color,
     Face,
     Size,
-    Shadowrootmode,
-    Title,
-    Datetime,
-    Datalatex,
     AriaModal,
     Display,
     Alttext,
@@ -259,33 +251,24 @@ pub enum Attr {
     HttpEquiv,
 }
 
-const ATTRS: [(&str, Attr); 31] = [
+const ATTRS: [(&str, Attr); 22] = [
     ("class", Attr::Class),
     ("id", Attr::Id),
     ("role", Attr::Role),
     ("itemprop", Attr::Itemprop),
-    ("itemtype", Attr::Itemtype),
     ("style", Attr::Style),
     ("hidden", Attr::Hidden),
     ("aria-hidden", Attr::AriaHidden),
-    ("aria-label", Attr::AriaLabel),
     ("alt", Attr::Alt),
-    ("href", Attr::Href),
     ("type", Attr::Type),
     ("name", Attr::Name),
     ("property", Attr::Property),
     ("content", Attr::Content),
-    ("rel", Attr::Rel),
     ("encoding", Attr::Encoding),
     ("lang", Attr::Lang),
     ("color", Attr::Color),
     ("face", Attr::Face),
     ("size", Attr::Size),
-    ("shadowrootmode", Attr::Shadowrootmode),
-    ("title", Attr::Title),
-    ("datetime", Attr::Datetime),
-    ("data-latex", Attr::Datalatex),
-    ("data-tex", Attr::Datalatex),
     ("aria-modal", Attr::AriaModal),
     ("display", Attr::Display),
     ("alttext", Attr::Alttext),
@@ -301,7 +284,7 @@ impl Attr {
     }
 }
 
-/// An open-addressing table from short names (up to 16 bytes, packed in an integer) to numbers,
+/// An open-addressing table from short names (up to 15 bytes, packed in an integer) to numbers,
 /// built when the program is compiled.
 struct Index {
     keys: [u128; SLOTS],
@@ -309,6 +292,8 @@ struct Index {
 }
 
 const SLOTS: usize = 512;
+/// Longest name that fits a key.
+const LONGEST: usize = 15;
 
 impl Index {
     const fn new(names: &[&str]) -> Index {
@@ -329,7 +314,7 @@ impl Index {
 
     #[inline]
     fn find(&self, name: &[u8]) -> Option<u16> {
-        if name.is_empty() || name.len() > 16 {
+        if name.is_empty() || name.len() > LONGEST {
             return None;
         }
         let key = pack(name);
@@ -349,7 +334,7 @@ impl Index {
 
 #[inline]
 const fn pack(name: &[u8]) -> u128 {
-    let mut key = 0u128;
+    let mut key = 1u128; // so that a leading NUL counts
     let mut i = 0;
     while i < name.len() {
         key = key << 8 | name[i] as u128;
@@ -392,5 +377,6 @@ mod tests {
         assert_eq!(Tag::known(b"x-card"), None);
         assert_eq!(Tag::known(b"a-name-longer-than-sixteen"), None);
         assert_eq!(Attr::known(b""), None);
+        assert_eq!(Attr::known(b"\0class"), None);
     }
 }
