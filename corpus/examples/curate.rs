@@ -1,4 +1,5 @@
-//! Curates inputs into a folder and prints the funnel: `curate OUT [--truth FILE] [--bytes N] INPUT…`.
+//! Curates inputs into a folder and prints the funnel: `curate OUT [--truth FILE] [--bytes N]
+//! INPUT…`.
 //!
 //! For measurements of this crate alone; users have `quipu curate`.
 

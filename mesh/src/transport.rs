@@ -2,8 +2,8 @@
 //!
 //! The `thread` transport keeps ranks as threads of one process (the default: deterministic,
 //! nothing to install). A rank that fails, leaves or calls something else is noticed by the others,
-//! who get an error; nobody waits for what cannot come. No clock is involved: when every rank waits,
-//! that is a deadlock and is said at once.
+//! who get an error; nobody waits for what cannot come. No clock is involved: when every rank
+//! waits, that is a deadlock and is said at once.
 //! What it is not: arithmetic. Sums are made in rank order by `group.rs`, so that every transport
 //! gives the same bits.
 

@@ -73,7 +73,8 @@ impl Writer {
     /// `bytes` are those elements, little-endian.
     ///
     /// # Errors
-    /// A shape of more than two dimensions, a range outside it, bytes of another length; a full disk.
+    /// A shape of more than two dimensions, a range outside it, bytes of another length; a full
+    /// disk.
     pub fn put(
         &mut self,
         name: &str,
@@ -144,8 +145,8 @@ impl Writer {
     }
 }
 
-/// The boxes that a range of elements of a rows × cols tensor makes: the end of its first row, whole
-/// rows, the beginning of its last row.
+/// The boxes that a range of elements of a rows × cols tensor makes: the end of its first row,
+/// whole rows, the beginning of its last row.
 fn boxes(rows: usize, cols: usize, range: Range<usize>) -> Vec<([usize; 2], [usize; 2])> {
     let mut boxes = Vec::new();
     let mut at = range.start;

@@ -54,6 +54,12 @@ pub enum Command {
         #[arg(long, default_value_t = 1.0)]
         size: f64,
     },
+    /// Say what inputs hold before anything runs: kinds, counts, what will be skipped, estimates
+    Look {
+        /// WARC, HTML, text, Markdown, JSON Lines, Parquet, a checkpoint folder, or `rust-docs`
+        #[arg(required = true)]
+        input: Vec<PathBuf>,
+    },
     /// Print main text as JSON Lines: id, url, text; nothing is judged or removed
     Extract {
         /// WARC, HTML (also .gz), text, Markdown, JSON Lines or Parquet, files or folders
@@ -99,6 +105,16 @@ pub enum Command {
         /// Which model of a run
         #[arg(long, value_enum, default_value_t = Stage::Final)]
         stage: Stage,
+    },
+    /// Hold the program against reference tensors; exit status 1 when out of tolerance
+    Verify {
+        /// A Hugging Face checkpoint
+        model: PathBuf,
+        /// The case: a safetensors file
+        case: PathBuf,
+        /// Which device computes
+        #[arg(long, value_enum, default_value_t = Referee::Cpu)]
+        device: Referee,
     },
     /// Measure this machine at one part of the work
     Bench {
@@ -155,6 +171,15 @@ pub enum Stage {
     Sft,
     /// after preference training
     Final,
+}
+
+/// Which device `verify` computes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Referee {
+    /// f32, as in training
+    Cpu,
+    /// f64, plain loops: the oracle of the kernels
+    Reference,
 }
 
 /// What `bench` measures.

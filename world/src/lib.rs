@@ -23,8 +23,8 @@
 //! size 1, two or three for a subject, over eleven relations; values are dealt evenly, so that the
 //! best constant answer stays below 6 %. Careless authors misstate some (the truth says which).
 //!
-//! **Languages.** English-like pages use the English of `english`; the invented languages are always
-//! the same whatever the seed ([`tongues::sample`]).
+//! **Languages.** English-like pages use the English of `english`; the invented languages are
+//! always the same whatever the seed ([`tongues::sample`]).
 //!
 //! **Size.** Size 1 is the default world of some 6,200 pages. Below 1 everything shrinks; above 1
 //! provinces are added, each a default world of its own with the same sites and languages, written

@@ -1,3 +1,5 @@
+//! Tests of whole runs: inputs in, documents and fates out. Not of single rules, which carry their own.
+
 use super::*;
 use quipu_documents::{Reader, read_fates};
 use quipu_store::progress;

@@ -1,3 +1,5 @@
+//! Tests of the reader over whole files, sound and damaged. Not of HTTP, which carries its own.
+
 use super::*;
 use std::io::Write;
 use std::path::PathBuf;

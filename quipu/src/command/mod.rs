@@ -5,7 +5,9 @@ mod chat;
 pub mod doctor;
 mod export;
 mod extract;
+mod look;
 mod speedrun;
+mod verify;
 
 use crate::cli::{Cli, Command};
 use crate::error::Error;
@@ -37,6 +39,7 @@ pub fn run(cli: Cli, cancel: &Cancel) -> Result<(), Error> {
             let seed = recipe(global)?.seed;
             stage::world::command(&dir, size, seed, &terminal, &*setting.progress, cancel)
         }
+        Command::Look { input } => look::run(&input, &recipe(global)?.corpus, &terminal),
         Command::Extract { input } => extract::run(&input),
         Command::Curate(input) => speedrun::up_to(global, input, "corpus", &setting),
         Command::Train(input) => speedrun::up_to(global, input, "train", &setting),
@@ -49,6 +52,7 @@ pub fn run(cli: Cli, cancel: &Cancel) -> Result<(), Error> {
         }
         Command::Report { run } => speedrun::report(&run, &setting),
         Command::Export { from, to, stage } => export::run(&from, &to, stage, &terminal),
+        Command::Verify { model, case, device } => verify::run(&model, &case, device, &terminal),
         Command::Bench { what } => bench::run(what, &terminal),
         Command::Doctor => doctor::run(&terminal),
     }

@@ -5,7 +5,7 @@ use super::mask::mask;
 
 const FUNCTION_LINES: usize = 70;
 const FILE_LINES: usize = 900;
-const COLUMNS: usize = 100;
+const COLUMNS: usize = 120;
 
 /// Where `unsafe` may stand without a named exception: kernels are full of it.
 const UNSAFE_HOME: &str = "math/";

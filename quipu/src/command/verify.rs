@@ -1,0 +1,37 @@
+//! `quipu verify`: the program against reference tensors. Not the comparison (that is `verify`'s).
+
+use crate::cli::Referee;
+use crate::error::{Error, Kind};
+use crate::stage::device;
+use crate::terminal::Terminal;
+use quipu_math::{Device, Reference};
+use serde_json::json;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Prints the largest error of each group; fails where one is out of tolerance.
+pub fn run(model: &Path, case: &Path, referee: Referee, terminal: &Terminal) -> Result<(), Error> {
+    let device: Arc<dyn Device> = match referee {
+        Referee::Cpu => device::whole(),
+        Referee::Reference => Arc::new(Reference::new()),
+    };
+    let rows = quipu_verify::verify(model, case, device).map_err(|e| Error::of(&e))?;
+    for row in &rows {
+        let verdict = if row.ok { "ok" } else { "OUT OF TOLERANCE" };
+        terminal.say(&format!(
+            "{:24} largest error {:9.2e}  tolerance {:7.0e}  {verdict}  {}",
+            row.group, row.error, row.tolerance, row.worst
+        ));
+    }
+    let out: Vec<_> = rows.iter().filter(|row| !row.ok).map(|row| row.group.as_str()).collect();
+    let groups: Vec<_> = rows
+        .iter()
+        .map(|r| json!({"group": r.group, "error": r.error, "tolerance": r.tolerance, "ok": r.ok}))
+        .collect();
+    terminal.result(&json!({"ok": out.is_empty(), "groups": groups}));
+    if out.is_empty() {
+        return Ok(());
+    }
+    let message = format!("{}: out of tolerance: {}", case.display(), out.join(", "));
+    Err(Error::new(Kind::Check, message))
+}
