@@ -2,6 +2,8 @@
 //! weights of `golden/adamw`, at the tolerances of its README. The referee measures the same from
 //! outside; here it guards the step on each device.
 
+#![allow(clippy::unwrap_used)]
+
 use quipu_math::{Cpu, Device, Reference};
 use quipu_mesh::Mesh;
 use quipu_model::{Capacity, Config, Model};

@@ -1,6 +1,8 @@
 //! Whole runs of a tiny model: what stops them, what resumes them, and that neither threads nor
 //! kills change a bit of the result.
 
+#![allow(clippy::unwrap_used)]
+
 use quipu_math::{Cpu, Device, Opaque};
 use quipu_mesh::Axes;
 use quipu_model::{Config, MicroBatch, Model, Sizes};

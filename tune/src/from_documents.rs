@@ -175,7 +175,7 @@ fn opening(document: &Document, name: &str, key: u64, words: usize) -> Option<Ex
         0 => format!("What does \"{name}\" say first?"),
         1 => format!("How does \"{name}\" begin?"),
         2 => format!("Tell me about \"{name}\"."),
-        _ => format!("{name}"),
+        _ => name.to_owned(),
     };
     Some(Exchange { question, answer })
 }

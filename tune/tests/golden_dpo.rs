@@ -1,6 +1,8 @@
 //! Preference loss, its parts and its gradients against PyTorch's: `golden/dpo`, at the tolerances
 //! of its README, through the model's two loss-head calls.
 
+#![allow(clippy::unwrap_used)]
+
 use quipu_math::{Device, Reference};
 use quipu_mesh::Mesh;
 use quipu_model::{Capacity, MicroBatch, Model};

@@ -1,5 +1,7 @@
 //! Both stages on a tiny model: what they teach, and that stops and resumes leave no trace.
 
+#![allow(clippy::unwrap_used)]
+
 use quipu_math::{Cpu, Device};
 use quipu_mesh::{Axes, Mesh};
 use quipu_model::{Capacity, Config, Model, Sizes};
