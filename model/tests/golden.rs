@@ -2,6 +2,8 @@
 //! and import followed by export bit for bit. The measures and tolerances are those of its README;
 //! the whole referee, optimizer included, is the crate `verify`.
 
+#![allow(clippy::unwrap_used)]
+
 use quipu_math::{Device, Reference};
 use quipu_mesh::Mesh;
 use quipu_model::tensor_file::TensorFile;
