@@ -40,7 +40,8 @@ impl Axes {
     /// A mesh of one rank.
     pub const ONE: Axes = Axes { sizes: [1; 4] };
 
-    /// Largest number of ranks that is accepted (more than the paper's 16,384, less than a typing error).
+    /// Largest number of ranks that is accepted (more than the paper's 16,384, less than a typing
+    /// error).
     pub const MOST_RANKS: usize = 1 << 24;
 
     /// Sizes in rank order [TP, CP, PP, DP].
@@ -68,7 +69,8 @@ impl Axes {
         Axes::new([1, 1, 1, dp])
     }
 
-    /// Reads `tp=1,cp=1,pp=1,dp=2`: any order, axes left out are 1, the empty text is a mesh of one.
+    /// Reads `tp=1,cp=1,pp=1,dp=2`: any order, axes left out are 1, the empty text is a mesh of
+    /// one.
     ///
     /// # Errors
     /// An unknown axis, one given twice, a size that is no number ≥ 1, or too many ranks.

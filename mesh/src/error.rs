@@ -1,6 +1,26 @@
 //! What can go wrong in a mesh, with the group, operation, sequence number and rank where it did.
 //! It is not: errors of the device itself, which are carried through unchanged.
 
+/// Where a rank was when something went wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The rank that reports.
+    pub rank: usize,
+    /// The group's name, with its members.
+    pub group: String,
+    /// Number of the call within the group, from 0.
+    pub sequence: u64,
+    /// The operation this rank was in.
+    pub operation: &'static str,
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Place { rank, group, sequence, operation } = self;
+        write!(f, "rank {rank}, group {group}, call {sequence} ({operation})")
+    }
+}
+
 /// Every failure of this crate.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -46,16 +66,12 @@ pub enum Error {
     },
     /// Ranks of one group made different calls at the same place.
     #[error(
-        "rank {rank}, group {group}, call {sequence}: this rank calls {ours}, \
-         but rank {other} calls {theirs}; all ranks of a group must make the same calls in order"
+        "{at}: this rank calls {ours}, but rank {other} calls {theirs}; \
+         all ranks of a group must make the same calls in order"
     )]
     Mismatch {
-        /// The rank that reports.
-        rank: usize,
-        /// The group's name.
-        group: String,
-        /// Number of the call within the group, from 0.
-        sequence: u64,
+        /// Where this rank was.
+        at: Box<Place>,
         /// The call made here.
         ours: String,
         /// The rank that differs.
@@ -64,83 +80,48 @@ pub enum Error {
         theirs: String,
     },
     /// Another rank failed, so this one was let go.
-    #[error(
-        "rank {rank}, group {group}, call {sequence} ({operation}): rank {failed} failed: {why}"
-    )]
+    #[error("{at}: rank {failed} failed: {why}")]
     Poisoned {
-        /// The rank that reports.
-        rank: usize,
-        /// The group's name.
-        group: String,
-        /// Number of the call within the group.
-        sequence: u64,
-        /// The operation this rank was in.
-        operation: &'static str,
+        /// Where this rank was.
+        at: Box<Place>,
         /// The rank that failed first.
         failed: usize,
         /// What it failed with.
         why: String,
     },
     /// A rank left without making a call the others wait for.
-    #[error(
-        "rank {rank}, group {group}, call {sequence} ({operation}): rank {absent} has finished \
-         without making this call"
-    )]
+    #[error("{at}: rank {absent} has finished without making this call")]
     Absent {
-        /// The rank that reports.
-        rank: usize,
-        /// The group's name.
-        group: String,
-        /// Number of the call within the group.
-        sequence: u64,
-        /// The operation this rank was in.
-        operation: &'static str,
+        /// Where this rank was.
+        at: Box<Place>,
         /// The rank that is gone.
         absent: usize,
     },
     /// Every rank waits for another.
-    #[error(
-        "rank {rank}, group {group}, call {sequence} ({operation}): every rank waits: {places}"
-    )]
+    #[error("{at}: every rank waits: {places}")]
     Deadlock {
-        /// The rank that reports.
-        rank: usize,
-        /// The group's name.
-        group: String,
-        /// Number of the call within the group.
-        sequence: u64,
-        /// The operation this rank was in.
-        operation: &'static str,
+        /// Where this rank was.
+        at: Box<Place>,
         /// Where each rank stands.
         places: String,
     },
     /// Views whose sizes do not fit the collective.
-    #[error("rank {rank}, group {group} of {ranks}, {operation}: {found}; expected {expected}")]
+    #[error("{at}: {found}; expected {expected}")]
     Shape {
-        /// The rank that reports.
-        rank: usize,
-        /// The group's name.
-        group: String,
-        /// Number of ranks in it.
-        ranks: usize,
-        /// The operation.
-        operation: &'static str,
+        /// Where this rank was.
+        at: Box<Place>,
         /// The sizes given.
         found: String,
         /// What would fit.
         expected: String,
     },
     /// The device failed to read, write or copy.
-    #[error("rank {rank}, group {group}, {operation}: {source}")]
+    #[error("{at}: {source}")]
     Device {
-        /// The rank that reports.
-        rank: usize,
-        /// The group's name.
-        group: String,
-        /// The operation.
-        operation: &'static str,
+        /// Where this rank was.
+        at: Box<Place>,
         /// The device's own error.
-        source: quipu_math::Error,
+        source: Box<quipu_math::Error>,
     },
     /// A rank's thread could not be started.
     #[error("mesh: the thread of rank {rank} could not be started: {source}")]

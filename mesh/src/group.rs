@@ -6,7 +6,7 @@
 //! "Numerical stability": reductions of gradients in f32). A group of one returns at once.
 //! What it is not: a choice of who talks to whom (`uses.rs`) nor a way for bytes (`transport.rs`).
 
-use crate::Error;
+use crate::error::{Error, Place};
 use crate::transport::{Call, Payloads, Seat, Transport};
 use quipu_math::op::Copy;
 use quipu_math::{DType, Device, Queue, View};
@@ -228,19 +228,15 @@ impl Group {
     }
 
     fn shape(&self, operation: &'static str, found: String, expected: String) -> Error {
-        let group = self.name().to_string();
-        Error::Shape {
-            rank: self.seat.rank(),
-            group,
-            ranks: self.size(),
-            operation,
-            found,
-            expected,
-        }
+        Error::Shape { at: self.place(operation), found, expected }
     }
 
     fn device_error(&self, operation: &'static str, source: quipu_math::Error) -> Error {
-        Error::Device { rank: self.seat.rank(), group: self.name().to_string(), operation, source }
+        Error::Device { at: self.place(operation), source: Box::new(source) }
+    }
+
+    fn place(&self, operation: &'static str) -> Box<Place> {
+        self.seat.place(self.sequence.load(Ordering::Relaxed), operation)
     }
 
     fn read(

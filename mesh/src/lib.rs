@@ -12,6 +12,8 @@
 //! It knows no model and no token, and reads no clock.
 
 mod axes;
+#[cfg(test)]
+mod collective_tests;
 mod error;
 mod group;
 mod launch;
@@ -21,7 +23,7 @@ mod transport;
 mod uses;
 
 pub use axes::{AXES, Axes, Axis};
-pub use error::Error;
+pub use error::{Error, Place};
 pub use group::Group;
 pub use launch::{LaunchError, launch};
 pub use mesh::Mesh;

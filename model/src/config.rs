@@ -324,9 +324,9 @@ impl Config {
 mod tests {
     use super::*;
 
-    const SMALL: &str = r#"{"architectures":["LlamaForCausalLM"],"hidden_size":64,"odd_key":[1,{"a":null}],
-        "intermediate_size":176,"num_hidden_layers":3,"num_attention_heads":4,"num_key_value_heads":2,
-        "vocab_size":512,"rope_theta":5e5,"rms_norm_eps":1e-05}"#;
+    const SMALL: &str = r#"{"architectures":["LlamaForCausalLM"],"hidden_size":64,
+        "odd_key":[1,{"a":null}],"intermediate_size":176,"num_hidden_layers":3,"num_attention_heads":4,
+        "num_key_value_heads":2,"vocab_size":512,"rope_theta":5e5,"rms_norm_eps":1e-05}"#;
 
     fn with(key: &str, value: &str) -> Result<Config, Error> {
         let mut map: Map<String, Value> = serde_json::from_str(SMALL).unwrap();

@@ -40,7 +40,8 @@ pub enum Error {
     },
     /// A folder that holds no model weights.
     #[error(
-        "{}: no model.safetensors and no model.safetensors.index.json; expected a Hugging Face checkpoint folder",
+        "{}: no model.safetensors and no model.safetensors.index.json; \
+         expected a Hugging Face checkpoint folder",
         folder.display()
     )]
     NoWeights {

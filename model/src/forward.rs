@@ -24,9 +24,9 @@ impl Model {
         self.forward_layers(slot, 0..self.config.layers, None).map(|_| ())
     }
 
-    /// The layers of `range` for the micro-batch in `slot`. A range that begins at 0 begins with the
-    /// tokens, every other with `hidden` [T, D] (`None`: what the slot already holds there). Returns
-    /// the hidden state after the last layer, which lives in the slot.
+    /// The layers of `range` for the micro-batch in `slot`. A range that begins at 0 begins with
+    /// the tokens, every other with `hidden` [T, D] (`None`: what the slot already holds there).
+    /// Returns the hidden state after the last layer, which lives in the slot.
     ///
     /// # Errors
     /// No such layers, an empty slot, a hidden state of another shape.

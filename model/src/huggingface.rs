@@ -10,7 +10,7 @@ use crate::memory::Capacity;
 use crate::model::Model;
 use crate::table::{Entry, Table};
 use crate::tensor_file::{self, Named, Stored, TensorFile};
-use quipu_math::{DType, Device};
+use quipu_math::{DType, Device, Queue};
 use quipu_mesh::Mesh;
 use quipu_store::atomic;
 use serde_json::{Map, Value, json};
@@ -105,6 +105,15 @@ impl Import {
         Ok(bytes(name)? == bytes(embedding)?)
     }
 
+    /// The bytes of one parameter, where the file has it in this very type.
+    fn raw(&self, entry: &Entry, dtype: DType) -> Result<Option<&[u8]>, Error> {
+        let Some(file) = self.home.get(&entry.name).map(|i| &self.files[*i]) else {
+            return Ok(None);
+        };
+        let same = file.dtype(&entry.name)?.eq_ignore_ascii_case(dtype.name());
+        same.then(|| file.bytes(&entry.name)).transpose()
+    }
+
     /// The elements of one parameter, widened.
     ///
     /// # Errors
@@ -186,8 +195,11 @@ impl Model {
 
     fn take(&mut self, import: &Import) -> Result<(), Error> {
         for entry in self.table.entries() {
-            let values = import.floats(entry)?;
-            self.device.write_floats(&self.weights.parameter(entry)?, &values)?;
+            let view = self.weights.parameter(entry)?;
+            match import.raw(entry, self.dtype())? {
+                Some(bytes) => self.device.write(Queue::MAIN, &view, bytes)?,
+                None => self.device.write_floats(&view, &import.floats(entry)?)?,
+            }
         }
         Ok(())
     }
@@ -302,4 +314,126 @@ pub fn look(folder: &Path, dtype: DType) -> Result<Summary, Error> {
     }
     let (parameters, resident) = (table.parameters(), table.elements() * dtype.size());
     Ok(Summary { config, parameters, bytes, resident })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Sizes;
+    use quipu_math::Reference;
+
+    fn device() -> Arc<dyn Device> {
+        Arc::new(Reference::new())
+    }
+
+    fn config(dtype: &str) -> Config {
+        let mut config = Config::new(Sizes {
+            vocab_size: 16,
+            hidden_size: 8,
+            intermediate_size: 6,
+            layers: 2,
+            heads: 2,
+            kv_heads: 1,
+            max_positions: 8,
+            tied: false,
+        })
+        .unwrap();
+        config.keep("dtype", json!(dtype)).unwrap();
+        config
+    }
+
+    /// A sound folder of several shards.
+    fn written(dtype: &str) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        let capacity = Capacity::frozen(&*device(), 0);
+        let mut model = Model::new(device(), Mesh::one(), config(dtype), capacity).unwrap();
+        model.init(3).unwrap();
+        model.save_sharded(dir.path(), 1200).unwrap();
+        dir
+    }
+
+    fn open(folder: &Path) -> Result<Model, Error> {
+        Model::open(folder, device(), Mesh::one(), Capacity::frozen(&*device(), 0))
+    }
+
+    fn check_refused(spoil: impl Fn(&Path), word: &str) {
+        let dir = written("float32");
+        assert!(open(dir.path()).is_ok());
+        spoil(dir.path());
+        let error = open(dir.path()).expect_err(word).to_string();
+        assert!(error.contains(word), "expected '{word}': {error}");
+    }
+
+    fn edit(folder: &Path, from: &str, to: &str) {
+        let path = folder.join(INDEX);
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains(from), "{text}");
+        std::fs::write(path, text.replace(from, to)).unwrap();
+    }
+
+    #[test]
+    fn shards_in_every_type_come_back_as_they_went() {
+        for dtype in ["float32", "bfloat16", "float16"] {
+            let dir = written(dtype);
+            assert!(
+                dir.path().join("model-00002-of-00002.safetensors").exists() || dtype == "float32"
+            );
+            let model = open(dir.path()).unwrap();
+            let again = tempfile::tempdir().unwrap();
+            model.save_sharded(again.path(), 1200).unwrap();
+            for file in std::fs::read_dir(dir.path()).unwrap() {
+                let name = file.unwrap().file_name();
+                let read = |dir: &Path| std::fs::read(dir.join(&name)).unwrap();
+                assert!(read(dir.path()) == read(again.path()), "{dtype}: {name:?}");
+            }
+            let whole = tempfile::tempdir().unwrap();
+            model.save(whole.path()).unwrap();
+            let summary = look(whole.path(), DType::F32).unwrap();
+            assert_eq!(summary.parameters, model.table().parameters());
+            assert_eq!(summary.config.kept("dtype"), Some(&json!(dtype)));
+        }
+    }
+
+    #[test]
+    fn damaged_folders_are_refused() {
+        let first = |dir: &Path| weight_files(dir).unwrap()[0].clone();
+        check_refused(|dir| edit(dir, "model-00001", "../model-00001"), "no file name");
+        check_refused(|dir| edit(dir, "model-00001", "model-00009"), "model-00009");
+        check_refused(|dir| edit(dir, "weight_map", "weights"), "weight_map");
+        check_refused(|dir| edit(dir, "{", "{{"), "JSON");
+        check_refused(
+            |dir| std::fs::write(dir.join(INDEX), "{\"weight_map\":{}}").unwrap(),
+            "empty",
+        );
+        check_refused(|dir| std::fs::remove_file(dir.join(INDEX)).unwrap(), "no model.safetensors");
+        check_refused(|dir| std::fs::remove_file(first(dir)).unwrap(), "model-00001");
+        let copy = |dir: &Path| {
+            let files = weight_files(dir).unwrap();
+            std::fs::copy(&files[0], &files[1]).unwrap();
+        };
+        check_refused(copy, "stands in two files");
+        let cut = |dir: &Path| {
+            let bytes = std::fs::read(first(dir)).unwrap();
+            std::fs::write(first(dir), &bytes[..bytes.len() - 1]).unwrap();
+        };
+        check_refused(cut, "model-00001");
+        let wider = |dir: &Path| {
+            let mut other = config("float32");
+            other.intermediate_size = 7;
+            std::fs::write(dir.join("config.json"), other.to_json()).unwrap();
+        };
+        check_refused(wider, "[6, 8]");
+        let deeper = |dir: &Path| {
+            let mut other = config("float32");
+            other.layers = 3;
+            std::fs::write(dir.join("config.json"), other.to_json()).unwrap();
+        };
+        check_refused(deeper, "model.layers.2.");
+        let tied = |dir: &Path| {
+            let mut other = config("float32");
+            other.tied = true;
+            std::fs::write(dir.join("config.json"), other.to_json()).unwrap();
+        };
+        check_refused(tied, "lm_head.weight");
+    }
 }

@@ -1,14 +1,17 @@
 //! Llama: configuration, the parameter table, forward, backward, generation, import and export.
 //!
-//! - [`Config`]: the architecture, from and to Hugging Face's `config.json`; [`Sizes`] for new ones.
-//! - [`Table`]: the one parameter table: names, shapes, flat offsets, splits, initial values, decay.
-//! - [`Capacity`] → [`Model::new`]: all memory planned at the start; `model.memory()` says how much.
-//! - Training: `forward(slot, &batch)`, `log_probs(slot)`, `backward(slot, weights)`, which adds the
-//!   gradients of Σ weight·log p(target) to the flat range `gradients()`; or `forward_backward` in
-//!   one call. By layers: `load_batch`, `forward_layers`, `backward_head`, `backward_layers` or
+//! - [`Config`]: the architecture, from and to Hugging Face's `config.json`; [`Sizes`] for new
+//!   ones.
+//! - [`Table`]: the one parameter table: names, shapes, flat offsets, splits, initial values,
+//!   decay.
+//! - [`Capacity`] → [`Model::new`]: all memory planned at the start; `model.memory()` says how
+//!   much.
+//! - Training: `forward(slot, &batch)`, `log_probs(slot)`, `backward(slot, weights)`, which adds
+//!   the gradients of Σ weight·log p(target) to the flat range `gradients()`; or `forward_backward`
+//!   in one call. By layers: `load_batch`, `forward_layers`, `backward_head`, `backward_layers` or
 //!   `backward_input` + `backward_weight`. [`Packed`] builds a [`MicroBatch`] from documents.
-//! - Generation: `cache(capacity)` gives a [`KvCache`]; `extend(&mut [Chunk], Wanted)` is prefill and
-//!   decoding, and returns logits.
+//! - Generation: `cache(capacity)` gives a [`KvCache`]; `extend(&mut [Chunk], Wanted)` is prefill
+//!   and decoding, and returns logits.
 //! - Files: `Model::open(folder, …)`, `load(folder)`, `save(folder)` ([`huggingface`]);
 //!   [`checkpoint`] (our own, reshardable); [`tensor_file`] (any safetensors file).
 //!
@@ -23,6 +26,8 @@ mod error;
 mod flops;
 mod forward;
 mod generate;
+#[cfg(test)]
+mod gradient_tests;
 pub mod huggingface;
 mod memory;
 mod model;

@@ -1,9 +1,9 @@
 //! The one table of parameters: name, shape, place, kind, split, initial values, decay group.
 //!
-//! Forward, backward, sharding, checkpoints, the optimizer and the planner all read this table; none
-//! keeps a list of its own. Parameters lie in one flat range in table order, each layer contiguous;
-//! q, k and v are neighbours, and so are gate and up, so that each group is one matrix to a matmul.
-//! It is not memory: offsets count elements, whatever their type.
+//! Forward, backward, sharding, checkpoints, the optimizer and the planner all read this table;
+//! none keeps a list of its own. Parameters lie in one flat range in table order, each layer
+//! contiguous; q, k and v are neighbours, and so are gate and up, so that each group is one matrix
+//! to a matmul. It is not memory: offsets count elements, whatever their type.
 
 use crate::config::Config;
 use std::ops::Range;

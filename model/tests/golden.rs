@@ -1,8 +1,10 @@
-//! The model held against PyTorch's numbers in `shared/golden`: logits, loss and every gradient, and
-//! import followed by export bit for bit. The measures and tolerances are those of its README; the
-//! whole referee, optimizer included, is the crate `verify`.
+//! The model held against PyTorch's numbers in `shared/golden`: logits, loss and every gradient,
+//! and import followed by export bit for bit. The measures and tolerances are those of its README;
+//! the whole referee, optimizer included, is the crate `verify`.
 
-use quipu_math::{Device, Reference};
+#![allow(clippy::unwrap_used)]
+
+use quipu_math::{Cpu, Device, Reference};
 use quipu_mesh::Mesh;
 use quipu_model::tensor_file::TensorFile;
 use quipu_model::{Capacity, Config, Model, Packed, huggingface};
@@ -14,7 +16,8 @@ const PLAIN: [&str; 5] =
 
 fn golden(test: &str) -> Option<PathBuf> {
     let shared = std::env::var_os("QUIPU_SHARED").map(PathBuf::from);
-    let shared = shared.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared"));
+    let shared =
+        shared.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared"));
     let golden = shared.join("golden");
     if golden.is_dir() {
         return Some(golden);
@@ -69,7 +72,10 @@ fn check(case: &Path, device: Arc<dyn Device>) {
         worst = worst.max(off);
     }
     let name = case.file_name().unwrap().to_string_lossy();
-    println!("{name} on {}: logits {off:.1e} loss {off_loss:.1e} gradients {worst:.1e}", device.name());
+    println!(
+        "{name} on {}: logits {off:.1e} loss {off_loss:.1e} gradients {worst:.1e}",
+        device.name()
+    );
 }
 
 #[test]
@@ -77,6 +83,14 @@ fn pytorchs_numbers_on_the_reference_device() {
     let Some(golden) = golden("pytorchs_numbers_on_the_reference_device") else { return };
     for case in PLAIN {
         check(&golden.join(case), Arc::new(Reference::new()));
+    }
+}
+
+#[test]
+fn pytorchs_numbers_on_the_cpu() {
+    let Some(golden) = golden("pytorchs_numbers_on_the_cpu") else { return };
+    for case in PLAIN {
+        check(&golden.join(case), Arc::new(Cpu::new(2)));
     }
 }
 
