@@ -23,6 +23,8 @@ pub(super) const KC: usize = 384;
 pub(super) const ROW: usize = KC + 16;
 /// Elements from k to k of a packed left tile in the layout where rows lie in columns.
 const COL: usize = 16;
+/// Rows ahead of the one being packed that are asked for.
+const AHEAD: usize = 8;
 /// Rows a task takes, in tiles.
 const TASK_TILES: usize = 4;
 /// Columns a task takes, in panels.
@@ -290,12 +292,22 @@ unsafe fn pack_left<S: Simd>(
     // COL · KC.
     unsafe {
         if p.layout == Layout::TN {
+            let room = p.a.cols - row;
             for i in 0..depth {
                 let from = p.a.row(start + i).add(row);
+                // rows lie far apart: no processor guesses the next one by itself
+                for line in (0..rows).step_by(16) {
+                    S::prefetch(from.wrapping_add(AHEAD * p.a.stride + line));
+                }
                 for tile in (0..rows).step_by(S::TILE) {
+                    // a whole COL of elements, of which the tile uses its first rows
                     let to = to.add(tile / S::TILE * COL * KC + i * COL);
-                    let n = S::TILE.min(rows - tile);
-                    S::store_part(to, n, S::load_part(from.add(tile), n));
+                    for half in (0..COL).step_by(S::LANES) {
+                        let first = tile + half;
+                        let n = S::LANES.min(room.saturating_sub(first));
+                        let from = from.wrapping_add(first);
+                        S::store(to.add(half), S::load_part(from, n));
+                    }
                 }
             }
             return;
@@ -452,6 +464,11 @@ unsafe fn piece<S: Simd, const N: usize, const R: usize, const C: usize>(
 ) {
     // SAFETY: the caller's: packed operands of `depth`, `N` rows of `cols` columns of output.
     unsafe {
+        // the output's lines are on their way while the sums are made
+        for i in 0..N {
+            S::prefetch(out.wrapping_add(i * stride));
+            S::prefetch(out.wrapping_add(i * stride + cols - 1));
+        }
         let mut sums = [[S::splat(0.0); 2]; N];
         let (mut l, mut r) = (left, right);
         for _ in 0..depth {
@@ -464,19 +481,32 @@ unsafe fn piece<S: Simd, const N: usize, const R: usize, const C: usize>(
             l = l.add(C);
             r = r.add(2 * S::LANES);
         }
-        for (i, sum) in sums.iter().enumerate() {
-            let to = out.add(i * stride);
-            if cols == 2 * S::LANES {
-                let high = to.add(S::LANES);
-                S::store(to, if add { S::add(S::load(to), sum[0]) } else { sum[0] });
-                S::store(high, if add { S::add(S::load(high), sum[1]) } else { sum[1] });
-            } else {
-                let (n, rest) = (cols.min(S::LANES), cols.saturating_sub(S::LANES));
-                let high = to.add(n);
-                let old = S::load_part(to, n);
-                S::store_part(to, n, if add { S::add(old, sum[0]) } else { sum[0] });
-                let old = S::load_part(high, rest);
-                S::store_part(high, rest, if add { S::add(old, sum[1]) } else { sum[1] });
+        let whole = cols == 2 * S::LANES;
+        if whole && add {
+            for i in 0..N {
+                let (low, high) = (out.add(i * stride), out.add(i * stride + S::LANES));
+                S::store(low, S::add(S::load(low), sums[i][0]));
+                S::store(high, S::add(S::load(high), sums[i][1]));
+            }
+        } else if whole {
+            for i in 0..N {
+                S::store(out.add(i * stride), sums[i][0]);
+                S::store(out.add(i * stride + S::LANES), sums[i][1]);
+            }
+        } else {
+            // by way of memory, so that `sums` is never indexed by a variable and stays in registers
+            let mut rows = [[0.0f32; 32]; N];
+            for i in 0..N {
+                S::store(rows[i].as_mut_ptr(), sums[i][0]);
+                S::store(rows[i].as_mut_ptr().add(S::LANES), sums[i][1]);
+            }
+            for (i, row) in rows.iter().enumerate() {
+                let to = out.add(i * stride);
+                for c in (0..cols).step_by(S::LANES) {
+                    let n = S::LANES.min(cols - c);
+                    let (sum, to) = (S::load(row.as_ptr().add(c)), to.add(c));
+                    S::store_part(to, n, if add { S::add(S::load_part(to, n), sum) } else { sum });
+                }
             }
         }
     }

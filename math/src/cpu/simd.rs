@@ -133,6 +133,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     unsafe fn sum(a: Self::V) -> f32;
     /// Largest lane (no NaN among them, or any result).
     unsafe fn largest(a: Self::V) -> f32;
+    /// Asks for the cache line at `p`, which need not be valid.
+    unsafe fn prefetch(p: *const f32);
     /// `to[j · to_stride + i] = from[i · from_stride + j]` for i, j below LANES.
     unsafe fn transpose(from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize);
 }
@@ -194,11 +196,14 @@ impl Simd for Avx512 {
     }
     #[inline(always)]
     unsafe fn load_part(p: *const f32, n: usize) -> __m512 {
-        unsafe { _mm512_maskz_loadu_ps(lanes(n), p) }
+        unsafe { if n >= 16 { _mm512_loadu_ps(p) } else { _mm512_maskz_loadu_ps(lanes(n), p) } }
     }
     #[inline(always)]
     unsafe fn store_part(p: *mut f32, n: usize, v: __m512) {
-        unsafe { _mm512_mask_storeu_ps(p, lanes(n), v) }
+        // a masked store costs several plain ones on some processors
+        unsafe {
+            if n >= 16 { _mm512_storeu_ps(p, v) } else { _mm512_mask_storeu_ps(p, lanes(n), v) }
+        }
     }
     #[inline(always)]
     unsafe fn add(a: __m512, b: __m512) -> __m512 {
@@ -261,6 +266,10 @@ impl Simd for Avx512 {
             let high = _mm512_extractf32x8_ps::<1>(a);
             Avx2::largest(_mm256_max_ps(_mm512_castps512_ps256(a), high))
         }
+    }
+    #[inline(always)]
+    unsafe fn prefetch(p: *const f32) {
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
     }
     #[inline(always)]
     unsafe fn transpose(from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
@@ -337,11 +346,11 @@ impl Simd for Avx2 {
     }
     #[inline(always)]
     unsafe fn load_part(p: *const f32, n: usize) -> __m256 {
-        unsafe { _mm256_maskload_ps(p, mask(n)) }
+        unsafe { if n >= 8 { _mm256_loadu_ps(p) } else { _mm256_maskload_ps(p, mask(n)) } }
     }
     #[inline(always)]
     unsafe fn store_part(p: *mut f32, n: usize, v: __m256) {
-        unsafe { _mm256_maskstore_ps(p, mask(n), v) }
+        unsafe { if n >= 8 { _mm256_storeu_ps(p, v) } else { _mm256_maskstore_ps(p, mask(n), v) } }
     }
     #[inline(always)]
     unsafe fn add(a: __m256, b: __m256) -> __m256 {
@@ -413,6 +422,10 @@ impl Simd for Avx2 {
             let v = _mm_max_ps(v, _mm_movehl_ps(v, v));
             _mm_cvtss_f32(_mm_max_ss(v, _mm_shuffle_ps::<1>(v, v)))
         }
+    }
+    #[inline(always)]
+    unsafe fn prefetch(p: *const f32) {
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
     }
     #[inline(always)]
     unsafe fn transpose(from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
@@ -538,8 +551,74 @@ impl Simd for Portable {
         a.into_iter().fold(f32::NEG_INFINITY, |m, x| if x > m { x } else { m })
     }
     #[inline(always)]
+    unsafe fn prefetch(_: *const f32) {}
+    #[inline(always)]
     unsafe fn transpose(from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
         // SAFETY: 8 rows of 8 elements on both sides, the caller's.
         unsafe { transpose_by_element(8, from, from_stride, to, to_stride) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a kernel computes with one vector, lane by lane.
+    struct Each<'a>(&'a [f32], &'a mut Vec<f32>);
+
+    impl Kernel for Each<'_> {
+        #[inline(always)]
+        fn run<S: Simd>(self) {
+            let mut lanes = [0.0f32; 16];
+            for x in self.0.chunks(S::LANES) {
+                // SAFETY: parts of a slice; room for the widest vector.
+                unsafe {
+                    let y = exp::<S>(S::load_part(x.as_ptr(), x.len()));
+                    S::store(lanes.as_mut_ptr(), y);
+                }
+                self.1.extend(&lanes[..x.len()]);
+            }
+        }
+    }
+
+    #[test]
+    fn the_exponential_is_right_to_the_last_bit_but_one() {
+        let special = [f32::INFINITY, 89.0, f32::NEG_INFINITY, -200.0, f32::NAN, 0.0, -103.0];
+        let x: Vec<f32> = (0..2_000_000).map(|i| -87.3 + i as f32 * 8.8e-5).collect();
+        for set in Instructions::ALL.into_iter().filter(|set| set.available()) {
+            let mut y = Vec::new();
+            set.run(Each(&x, &mut y));
+            for (x, y) in x.iter().zip(&y).filter(|(x, _)| **x < 88.72) {
+                let expected = (*x as f64).exp();
+                let error = (*y as f64 / expected - 1.0).abs();
+                assert!(error < 1.2e-7, "{set:?}: exp({x}) = {y}, off by {error:.1e}");
+            }
+            let mut y = Vec::new();
+            set.run(Each(&special, &mut y));
+            assert_eq!(y[..4], [f32::INFINITY, f32::INFINITY, 0.0, 0.0], "{set:?}");
+            assert!(y[4].is_nan() && y[5] == 1.0 && y[6] >= 0.0 && y[6] < 1e-44, "{set:?}");
+        }
+    }
+
+    struct Turn;
+
+    impl Kernel for Turn {
+        #[inline(always)]
+        fn run<S: Simd>(self) {
+            let from: Vec<f32> = (0..16 * 20).map(|i| i as f32).collect();
+            let mut to = vec![0.0; 16 * 18];
+            // SAFETY: both hold a square of the widest vector at these distances.
+            unsafe { S::transpose(from.as_ptr(), 20, to.as_mut_ptr(), 18) }
+            for i in 0..S::LANES {
+                for j in 0..S::LANES {
+                    assert_eq!(to[j * 18 + i], from[i * 20 + j]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn squares_are_turned() {
+        Instructions::ALL.into_iter().filter(|set| set.available()).for_each(|set| set.run(Turn));
     }
 }
