@@ -11,6 +11,7 @@
 //! device.execute(Matmul { layout: NT, a: x, b: w, out: y, accumulate: false })?;
 //! ```
 
+pub mod bench;
 mod buffer;
 mod check;
 mod cost;

@@ -21,6 +21,7 @@ use std::sync::Mutex;
 use half::bf16;
 
 pub use simd::Instructions;
+pub(crate) use simd::{Kernel, Simd};
 
 use crate::buffer::Buffer;
 use crate::cost::Cost;
@@ -73,6 +74,16 @@ impl Cpu {
     /// The number of threads in use.
     pub fn threads(&self) -> usize {
         self.engine.threads()
+    }
+
+    /// Elements of a vector.
+    pub(crate) fn lanes(&self) -> usize {
+        self.engine.panel() / 2
+    }
+
+    /// Calls `f` as often as there are threads, on as many of them as are free.
+    pub(crate) fn on_each_thread(&self, f: &(dyn Fn() + Sync)) {
+        self.engine.parallel(self.threads(), &|_, _| f());
     }
 
     /// Refuses what there is no kernel for.

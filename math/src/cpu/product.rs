@@ -483,15 +483,15 @@ unsafe fn piece<S: Simd, const N: usize, const R: usize, const C: usize>(
         }
         let whole = cols == 2 * S::LANES;
         if whole && add {
-            for i in 0..N {
+            for (i, sum) in sums.iter().enumerate() {
                 let (low, high) = (out.add(i * stride), out.add(i * stride + S::LANES));
-                S::store(low, S::add(S::load(low), sums[i][0]));
-                S::store(high, S::add(S::load(high), sums[i][1]));
+                S::store(low, S::add(S::load(low), sum[0]));
+                S::store(high, S::add(S::load(high), sum[1]));
             }
         } else if whole {
-            for i in 0..N {
-                S::store(out.add(i * stride), sums[i][0]);
-                S::store(out.add(i * stride + S::LANES), sums[i][1]);
+            for (i, sum) in sums.iter().enumerate() {
+                S::store(out.add(i * stride), sum[0]);
+                S::store(out.add(i * stride + S::LANES), sum[1]);
             }
         } else {
             // by way of memory, so that `sums` is never indexed by a variable and stays in registers
