@@ -23,8 +23,7 @@ impl Queue {
     pub const COPY: Queue = Queue(1);
 }
 
-/// A point in a queue that other queues can wait for. Cloneable; belongs to the device that gave
-/// it.
+/// A point in a queue that other queues can wait for. Cloneable; belongs to the device that gave it.
 #[derive(Clone)]
 pub struct Event(Option<Arc<dyn Any + Send + Sync>>);
 

@@ -198,8 +198,7 @@ impl Host {
         }
     }
 
-    /// Locks all buffers of an op, in the order of their ids: two ops can never wait for each
-    /// other.
+    /// Locks all buffers of an op, in the order of their ids: two ops can never wait for each other.
     pub(crate) fn lock<'v>(
         &self,
         op: &'static str,

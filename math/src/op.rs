@@ -258,20 +258,18 @@ ops! {
         /// T × F; may be `up` or `dout`.
         dup: View,
         /// T × F, `silu(gate) · up` computed again (same bits as the forward) for the weight
-        /// gradient of the down projection; none where the forward's output was kept. May be
-        /// `dout`.
+        /// gradient of the down projection; none where the forward's output was kept. May be `dout`.
         out: Option<View>,
     }
 
     /// Causal attention inside documents, grouped queries (paper, section 3.2): query row i stands
-    /// at key row `query_offset + i` and sees the key rows `starts[i] ..= query_offset + i`. In
-    /// each head, `out = softmax(scale · q · kᵀ) · v`. Head h reads key-value head `h · kv_heads /
-    /// heads`.
+    /// at key row `query_offset + i` and sees the key rows `starts[i] ..= query_offset + i`. In each
+    /// head, `out = softmax(scale · q · kᵀ) · v`. Head h reads key-value head `h · kv_heads / heads`.
     ///
     /// Training: `query_offset` 0 and as many key rows as query rows. Cached decoding: k and v are
     /// views of one sequence's cache, q holds the new tokens. Context parallelism: k and v are
-    /// gathered, q is this rank's chunk. The bits of a row depend on its query and on the key rows
-    /// it sees, on nothing else; memory grows linearly with length.
+    /// gathered, q is this rank's chunk. The bits of a row depend on its query and on the key rows it
+    /// sees, on nothing else; memory grows linearly with length.
     Attention {
         /// Tq × (heads · hd).
         q: View,
@@ -325,13 +323,13 @@ ops! {
         dk: View,
         /// Tk × (kv_heads · hd).
         dv: View,
-        /// Whether dk and dv are added to or replaced (several query chunks over the same keys
-        /// add); dq is always replaced.
+        /// Whether dk and dv are added to or replaced (several query chunks over the same keys add);
+        /// dq is always replaced.
         accumulate: bool,
     }
 
-    /// `out[t] = table[ids[t] − vocab_start]`; zeros where the id lies in another rank's part of
-    /// the vocabulary. Also gathers any rows by number.
+    /// `out[t] = table[ids[t] − vocab_start]`; zeros where the id lies in another rank's part of the
+    /// vocabulary. Also gathers any rows by number.
     Embed {
         /// T × 1, u32.
         ids: View,
@@ -359,8 +357,8 @@ ops! {
         dtable: View,
     }
 
-    /// The loss head without its [T × V] matrix: with `z = hidden · weightᵀ`, the target's logit
-    /// and the log-sum-exp of each row. The log-probability of the target is `target_logit − lse`.
+    /// The loss head without its [T × V] matrix: with `z = hidden · weightᵀ`, the target's logit and
+    /// the log-sum-exp of each row. The log-probability of the target is `target_logit − lse`.
     ///
     /// Vocabulary-parallel: `weight` holds the rows `vocab_start ..`; a target outside them has
     /// `target_logit` 0 here (sum over ranks), and the ranks' `lse` are joined by [`LogSumExp`].
@@ -406,9 +404,9 @@ ops! {
         dweight: Option<View>,
     }
 
-    /// [`LossHead`] and [`LossHeadBackward`] in one pass, where the whole vocabulary is here and
-    /// the weights are known beforehand (pre-training): the logits are computed once. Same results,
-    /// bit for bit, as the two calls.
+    /// [`LossHead`] and [`LossHeadBackward`] in one pass, where the whole vocabulary is here and the
+    /// weights are known beforehand (pre-training): the logits are computed once. Same results, bit
+    /// for bit, as the two calls.
     LossHeadFused {
         /// T × D.
         hidden: View,
@@ -436,8 +434,7 @@ ops! {
         out: View,
     }
 
-    /// Column of the largest element of each row; the first of equals; the first NaN if there is
-    /// one.
+    /// Column of the largest element of each row; the first of equals; the first NaN if there is one.
     ArgMax {
         /// T × V.
         x: View,
@@ -445,8 +442,8 @@ ops! {
         out: View,
     }
 
-    /// `out = Σ x²` (or `out += …`), summed in f64 in a fixed order: norms, and with it the check
-    /// for NaN and infinity.
+    /// `out = Σ x²` (or `out += …`), summed in f64 in a fixed order: norms, and with it the check for
+    /// NaN and infinity.
     SumSquares {
         /// Any shape.
         x: View,
@@ -456,8 +453,7 @@ ops! {
         accumulate: bool,
     }
 
-    /// One step of AdamW with decoupled decay, all in one pass. With `g = gradient ·
-    /// gradient_scale`:
+    /// One step of AdamW with decoupled decay, all in one pass. With `g = gradient · gradient_scale`:
     /// `first = beta1 · first + (1 − beta1) · g`, `second = beta2 · second + (1 − beta2) · g²`,
     /// `master −= rate · decay · master`, then `master −= rate / (1 − beta1^step) · first /
     /// (sqrt(second / (1 − beta2^step)) + epsilon)`, and `working = master`.

@@ -1,8 +1,7 @@
 //! The `opaque` device: a processor behind a wall, for tests. Its memory can be reached only by
-//! copies, and nothing runs before somebody waits for it: ops and writes pile up on their queue
-//! until a read, a synchronisation or another queue's wait needs them. A missing wait above this
-//! crate thus gives wrong numbers here every time, where on a graphics card it does so once in a
-//! while.
+//! copies, and nothing runs before somebody waits for it: ops and writes pile up on their queue until
+//! a read, a synchronisation or another queue's wait needs them. A missing wait above this crate thus
+//! gives wrong numbers here every time, where on a graphics card it does so once in a while.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

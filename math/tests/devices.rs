@@ -1,5 +1,5 @@
-//! The `cpu` device against the reference on random odd shapes, with stated bounds; the same bits
-//! for any number of threads and rows; the same results behind `opaque`; every op through `count`.
+//! The `cpu` device against the reference on random odd shapes, with stated bounds; the same bits for
+//! any number of threads and rows; the same results behind `opaque`; every op through `count`.
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
@@ -268,8 +268,8 @@ fn adamw(lab: &mut Lab, [r, c, step]: [usize; 3]) {
     });
 }
 
-/// Name, bound (largest difference from the reference ÷ largest magnitude of the tensor, or 0.1
-/// where all is smaller: operands are of the order of 1), work.
+/// Name, bound (largest difference from the reference ÷ largest magnitude of the tensor, or 0.1 where
+/// all is smaller: operands are of the order of 1), work.
 const CASES: [Case; 11] = [
     ("NT", 2e-6, |lab, s| matmul(lab, Layout::NT, s)),
     ("NN", 2e-6, |lab, s| matmul(lab, Layout::NN, s)),

@@ -1,6 +1,5 @@
-//! Properties that what stands above relies on: a row's bits do not depend on its neighbours,
-//! cached decoding is prefill, NaN is never hidden, views that overlap are found, errors say what
-//! is wrong.
+//! Properties that what stands above relies on: a row's bits do not depend on its neighbours, cached
+//! decoding is prefill, NaN is never hidden, views that overlap are found, errors say what is wrong.
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;

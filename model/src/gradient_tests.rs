@@ -8,7 +8,7 @@ use crate::generate::{Chunk, Wanted};
 use crate::memory::Capacity;
 use crate::model::Model;
 use crate::table::Entry;
-use quipu_math::{Count, DType, Device, Opaque, Reference};
+use quipu_math::{Count, Cpu, DType, Device, Opaque, Reference};
 use quipu_mesh::{Axes, Mesh, launch};
 use std::sync::Arc;
 
@@ -163,7 +163,8 @@ fn check_every_way(device: Arc<dyn Device>) {
 #[test]
 fn all_ways_through_the_model_give_the_same_bits() {
     check_every_way(reference());
-    check_every_way(Arc::new(Opaque::new(reference())));
+    check_every_way(Arc::new(Cpu::new(2)));
+    check_every_way(Arc::new(Opaque::new(Arc::new(Cpu::new(2)))));
 }
 
 fn check_cached(device: Arc<dyn Device>) {
@@ -206,10 +207,42 @@ fn check_cached(device: Arc<dyn Device>) {
     refuse(&[0; 17]);
 }
 
+/// Enough rows and columns that every kernel cuts its work into several pieces.
+#[test]
+fn any_number_of_threads_gives_the_same_bits() {
+    let run = |threads| {
+        let device: Arc<dyn Device> = Arc::new(Cpu::new(threads));
+        let sizes = Sizes {
+            vocab_size: 300,
+            hidden_size: 96,
+            intermediate_size: 200,
+            layers: 2,
+            heads: 4,
+            kv_heads: 2,
+            max_positions: 200,
+            tied: true,
+        };
+        let config = Config::new(sizes).unwrap();
+        let mut m = model(device, config, |c| c.tokens = 330);
+        let document = |n: u32| (0..n).map(|i| (i * i + 7 * i) % 300).collect::<Vec<_>>();
+        let batch = Packed::of([&document(200)[..], &document(1), &document(129)]);
+        let weights = batch.mean_loss_weights();
+        let log_probs = m.forward_backward(0, &batch.view(), &weights).unwrap();
+        (log_probs, flat_gradients(&m))
+    };
+    let one = run(1);
+    for threads in [2, 3, 5] {
+        let more = run(threads);
+        check_bits("log-probabilities", &more.0, &one.0);
+        check_bits("gradients", &more.1, &one.1);
+    }
+}
+
 #[test]
 fn cached_decoding_has_the_bits_of_the_packed_forward() {
     check_cached(reference());
-    check_cached(Arc::new(Opaque::new(reference())));
+    check_cached(Arc::new(Cpu::new(2)));
+    check_cached(Arc::new(Opaque::new(Arc::new(Cpu::new(2)))));
 }
 
 #[test]

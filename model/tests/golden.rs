@@ -4,7 +4,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use quipu_math::{Device, Reference};
+use quipu_math::{Cpu, Device, Reference};
 use quipu_mesh::Mesh;
 use quipu_model::tensor_file::TensorFile;
 use quipu_model::{Capacity, Config, Model, Packed, huggingface};
@@ -83,6 +83,14 @@ fn pytorchs_numbers_on_the_reference_device() {
     let Some(golden) = golden("pytorchs_numbers_on_the_reference_device") else { return };
     for case in PLAIN {
         check(&golden.join(case), Arc::new(Reference::new()));
+    }
+}
+
+#[test]
+fn pytorchs_numbers_on_the_cpu() {
+    let Some(golden) = golden("pytorchs_numbers_on_the_cpu") else { return };
+    for case in PLAIN {
+        check(&golden.join(case), Arc::new(Cpu::new(2)));
     }
 }
 

@@ -1,9 +1,9 @@
 //! Attention forward, blocked over keys with a running maximum (Milakov and Gimelshein 2018; Dao et
 //! al. 2022, "FlashAttention"): memory grows with length, not with its square.
 //!
-//! **Same bits.** Blocks of [`KEYS`] keys are counted from the first key that a query sees, and a
-//! row takes from its last block only the keys it sees. So a row is the same sequence of operations
-//! in a long prompt, in a packed batch and one at a time with a cache.
+//! **Same bits.** Blocks of [`KEYS`] keys are counted from the first key that a query sees, and a row
+//! takes from its last block only the keys it sees. So a row is the same sequence of operations in a
+//! long prompt, in a packed batch and one at a time with a cache.
 #![allow(unsafe_code)]
 
 use super::Engine;

@@ -1,6 +1,6 @@
 //! Attention backward, blocked like the forward: the weights of a block are computed again from the
-//! log-sum-exp (Dao et al. 2022). Not parallel inside one document and key-value head: there the
-//! sums over queries and keys have one order.
+//! log-sum-exp (Dao et al. 2022). Not parallel inside one document and key-value head: there the sums
+//! over queries and keys have one order.
 #![allow(unsafe_code)]
 
 use super::Engine;
@@ -152,8 +152,8 @@ impl Kernel for Backward {
         let end = self.shape.end_of(self.run.end - 1);
         for key in (self.run.start..end).step_by(KEYS) {
             let keys = KEYS.min(end - key);
-            // SAFETY: all rows and columns lie inside operands that were checked; the memory is
-            // this thread's; the gradients' rows and heads belong to this task.
+            // SAFETY: all rows and columns lie inside operands that were checked; the memory is this
+            // thread's; the gradients' rows and heads belong to this task.
             unsafe {
                 self.pack_keys::<S>(key, keys);
                 for h in 0..self.shape.group() {

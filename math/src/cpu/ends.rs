@@ -1,5 +1,5 @@
-//! Embedding and loss head. The head works on a chunk of tokens at a time, so that the logits of
-//! all tokens never stand in memory together.
+//! Embedding and loss head. The head works on a chunk of tokens at a time, so that the logits of all
+//! tokens never stand in memory together.
 #![allow(unsafe_code)]
 
 use super::Engine;

@@ -1,5 +1,5 @@
-//! RMSNorm and bias: ops whose backward sums over tokens. Such sums are taken in blocks of rows of
-//! a fixed size and then over the blocks in order, so that they do not depend on threads.
+//! RMSNorm and bias: ops whose backward sums over tokens. Such sums are taken in blocks of rows of a
+//! fixed size and then over the blocks in order, so that they do not depend on threads.
 #![allow(unsafe_code)]
 
 use super::Engine;

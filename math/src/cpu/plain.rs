@@ -1,5 +1,5 @@
-//! Ops that go element by element: one description of a vector's worth of work, one loop that all
-//! of them share. Loads come before stores in every vector, so an output may be an input.
+//! Ops that go element by element: one description of a vector's worth of work, one loop that all of
+//! them share. Loads come before stores in every vector, so an output may be an input.
 #![allow(unsafe_code)]
 
 use super::Engine;
@@ -85,8 +85,7 @@ impl<W: Lanewise<N, M>, const N: usize, const M: usize> Kernel for Sweep<'_, W, 
         let (rows, cols) = (self.outputs[0].rows, self.outputs[0].cols);
         let whole = cols / S::LANES * S::LANES;
         for r in 0..rows {
-            // SAFETY: row r and its columns lie inside all matrices; the outputs' belong to this
-            // task.
+            // SAFETY: row r and its columns lie inside all matrices; the outputs' belong to this task.
             unsafe {
                 let (from, to) = (self.inputs.map(|m| m.row(r)), self.outputs.map(|m| m.row(r)));
                 for c in (0..whole).step_by(S::LANES) {

@@ -1,7 +1,6 @@
-//! The threads of a processor device. A job is a number of tasks that any thread may take; which
-//! one takes which never changes a result, because a task's output depends on its number alone. Not
-//! a general scheduler: one job at a time, and a caller that finds the pool busy does its job
-//! alone.
+//! The threads of a processor device. A job is a number of tasks that any thread may take; which one
+//! takes which never changes a result, because a task's output depends on its number alone. Not a
+//! general scheduler: one job at a time, and a caller that finds the pool busy does its job alone.
 #![allow(unsafe_code)]
 
 use std::any::Any;
@@ -130,8 +129,8 @@ impl Shared {
 }
 
 impl Pool {
-    /// A pool in which `threads` threads work on a job: the caller and `threads − 1` of its own
-    /// (fewer where the system refuses more).
+    /// A pool in which `threads` threads work on a job: the caller and `threads − 1` of its own (fewer
+    /// where the system refuses more).
     pub(crate) fn new(threads: usize) -> Pool {
         let shared = Arc::new(Shared::default());
         let spawn = |thread| {
@@ -148,9 +147,9 @@ impl Pool {
         self.workers.len() + 1
     }
 
-    /// Calls `task(i, thread)` for each i below `count`, in any order, on any of the threads;
-    /// returns when all are done. `thread` is below [`Pool::threads`], and no two tasks run at once
-    /// under the same number.
+    /// Calls `task(i, thread)` for each i below `count`, in any order, on any of the threads; returns
+    /// when all are done. `thread` is below [`Pool::threads`], and no two tasks run at once under the
+    /// same number.
     pub(crate) fn run(&self, count: usize, task: &(dyn Fn(usize, usize) + Sync)) {
         let guard = match self.busy.try_lock() {
             _ if count <= 1 || self.workers.is_empty() => None,

@@ -4,10 +4,9 @@
 //! right operand is packed into panels two vectors wide, the left one into blocks of rows, and a
 //! tile of the output stays in registers while k runs.
 //!
-//! **Same bits.** Each output element is computed as: for each block of [`KC`] values of k, in
-//! order, a chain of multiply-adds from zero, then one addition to the output. Nothing in this
-//! depends on the number of rows, on the tile an element falls into, or on which thread computes
-//! it.
+//! **Same bits.** Each output element is computed as: for each block of [`KC`] values of k, in order,
+//! a chain of multiply-adds from zero, then one addition to the output. Nothing in this depends on
+//! the number of rows, on the tile an element falls into, or on which thread computes it.
 #![allow(unsafe_code)]
 
 use super::Engine;
@@ -213,8 +212,8 @@ impl Kernel for NarrowPanel {
         for (i, start) in (0..k).step_by(KC).enumerate() {
             let depth = KC.min(k - start);
             let add = p.accumulate || start > 0;
-            // SAFETY: `right` is this thread's own, `left` is only read, the output's columns
-            // belong to this task.
+            // SAFETY: `right` is this thread's own, `left` is only read, the output's columns belong
+            // to this task.
             unsafe {
                 pack_right::<S>(&p, column, start, depth, self.right);
                 let left = self.left.add(i * self.block);
@@ -421,8 +420,7 @@ pub(super) unsafe fn multiply<S: Simd, const R: usize, const C: usize>(
     }
 }
 
-/// At most [`Simd::TILE`] rows against one panel, in pieces whose height the compiler knows. `R`
-/// and
+/// At most [`Simd::TILE`] rows against one panel, in pieces whose height the compiler knows. `R` and
 /// `C` are the distances between rows and between values of k on the left.
 #[inline(always)]
 unsafe fn tile<S: Simd, const R: usize, const C: usize>(
@@ -496,8 +494,7 @@ unsafe fn piece<S: Simd, const N: usize, const R: usize, const C: usize>(
                 S::store(out.add(i * stride + S::LANES), sum[1]);
             }
         } else {
-            // by way of memory, so that `sums` is never indexed by a variable and stays in
-            // registers
+            // by way of memory, so that `sums` is never indexed by a variable and stays in registers
             let mut rows = [[0.0f32; 32]; N];
             for i in 0..N {
                 S::store(rows[i].as_mut_ptr(), sums[i][0]);

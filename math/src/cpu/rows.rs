@@ -1,5 +1,4 @@
-//! Ops that look along a row or over everything: log-sum-exp, the largest element, the sum of
-//! squares.
+//! Ops that look along a row or over everything: log-sum-exp, the largest element, the sum of squares.
 #![allow(unsafe_code)]
 
 use super::Engine;

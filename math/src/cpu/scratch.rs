@@ -1,5 +1,5 @@
-//! Working memory of kernels: taken for the length of an op and kept by the device for the next
-//! one, so that no op pays for fresh pages.
+//! Working memory of kernels: taken for the length of an op and kept by the device for the next one,
+//! so that no op pays for fresh pages.
 #![allow(unsafe_code)]
 
 use std::alloc::{Layout, alloc, dealloc};

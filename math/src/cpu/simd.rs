@@ -85,8 +85,8 @@ unsafe fn on_avx2<K: Kernel>(kernel: K) {
     kernel.run::<Avx2>();
 }
 
-/// Work that is compiled once for each instruction set. `run` must be `#[inline(always)]`, and so
-/// must all that it calls in its inner loops: only then does the set's wrapper generate their code.
+/// Work that is compiled once for each instruction set. `run` must be `#[inline(always)]`, and so must
+/// all that it calls in its inner loops: only then does the set's wrapper generate their code.
 pub(crate) trait Kernel {
     fn run<S: Simd>(self);
 }

@@ -1,6 +1,6 @@
-//! The `reference` device: every op from its formula, in f64, one element after the other. The
-//! oracle that fast kernels are held against; not meant to be fast. Operands of any float type are
-//! widened on reading and rounded on writing.
+//! The `reference` device: every op from its formula, in f64, one element after the other. The oracle
+//! that fast kernels are held against; not meant to be fast. Operands of any float type are widened
+//! on reading and rounded on writing.
 #![allow(unsafe_code)]
 
 mod attention;
