@@ -82,6 +82,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             n += 1;
         }
     }
+    if let Ok(path) = std::env::var("DUMP") {
+        let mut lines = String::new();
+        for d in quipu_documents::Reader::open(&out)? {
+            let d = d?;
+            let v = serde_json::json!({"id": d.id.to_string(), "url": d.url, "title": d.title,
+                "headings": d.headings, "language": d.language, "score": d.language_score,
+                "route": d.route.name(), "text": d.text, "scores": d.scores});
+            lines.push_str(&format!("{v}\n"));
+        }
+        std::fs::write(path, lines)?;
+    }
     if let Ok(status) = std::fs::read_to_string(Path::new("/proc/self/status")) {
         status.lines().filter(|l| l.starts_with("VmHWM")).for_each(|l| println!("{l}"));
     }

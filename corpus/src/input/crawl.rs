@@ -1,7 +1,8 @@
 //! The pages of a WARC or ARC file.
 //!
-//! A page is a `response` with status 200, a `resource` or a `conversion` (text that somebody
-//! extracted before), with text in it. Everything else is counted by kind. Not here: the format.
+//! A page is a `response`, a `resource` or a `conversion` (text that somebody extracted before). A
+//! response of another status than 200 or without text in it has a fate (`http-status`,
+//! `not-html`); every other record is counted by its kind. Not here: the format.
 
 use super::{Body, Found, Page, Stream};
 use crate::warc::http::{self, Refused};
@@ -57,9 +58,10 @@ fn page(record: Record, number: usize) -> Found {
     }
     match http::parse(record.block) {
         Ok(response) if response.status != 200 => {
-            Found::Skipped(format!("status {}", response.status))
+            page(Body::Refused("http-status", response.status.to_string()))
         }
         Ok(response) => match body(response.body, response.content_type) {
+            Err(kind) => page(Body::Refused("not-html", kind)),
             Ok(_) if response.cut => {
                 page(Body::Refused("truncated", "body ends before its encoding says".into()))
             }
@@ -67,7 +69,6 @@ fn page(record: Record, number: usize) -> Found {
                 page(Body::Refused("truncated", record.truncated.clone().unwrap_or_default()))
             }
             Ok(body) => page(body),
-            Err(kind) => Found::Skipped(kind),
         },
         Err(e @ Refused::TooLarge) => page(Body::Refused("page-too-large", e.to_string())),
         Err(Refused::NotHttp(_)) => Found::Skipped("response without HTTP".into()),
@@ -122,9 +123,9 @@ mod tests {
         check("response", "application/http; msgtype=response", ok, "html");
         check("request", "application/http", b"GET /", "request");
         let gone = b"HTTP/1.1 404 Not Found\r\nContent-Type: text/html\r\n\r\n<p>";
-        check("response", "application/http", gone, "status 404");
+        check("response", "application/http", gone, "http-status");
         let image = b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\n\r\nxx";
-        check("response", "application/http", image, "image/png");
+        check("response", "application/http", image, "not-html");
         check("resource", "text/html", b"<p>", "html");
         check("conversion", "text/plain", b"words", "text");
         check("response", "text/dns", b"1.2.3.4", "text/dns");

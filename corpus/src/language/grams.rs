@@ -29,8 +29,9 @@ fn joins(c: char) -> bool {
         | '\u{0900}'..='\u{0dff}' | '\u{0e31}'..='\u{0e4e}')
 }
 
-/// Calls `each` with the bucket of every gram.
-pub(super) fn each(text: &str, mut each: impl FnMut(usize)) {
+/// Calls `each` with the bucket of every gram, and whether it is a long one: three characters or
+/// more, or two wide ones. Short grams say which script a text is in, long ones which language.
+pub(super) fn each(text: &str, mut each: impl FnMut(usize, bool)) {
     let mut word = vec![MARK];
     for c in text.chars().chain(std::iter::once(' ')) {
         if c.is_alphabetic() || (word.len() > 1 && joins(c)) {
@@ -51,13 +52,14 @@ pub(super) fn each(text: &str, mut each: impl FnMut(usize)) {
     }
 }
 
-fn grams(word: &[char], each: &mut impl FnMut(usize)) {
+fn grams(word: &[char], each: &mut impl FnMut(usize, bool)) {
     for start in 0..word.len() {
-        let longest = if is_wide(word[start]) { 2 } else { LONGEST };
+        let wide = is_wide(word[start]);
+        let longest = if wide { 2 } else { LONGEST };
         for n in 1..=longest.min(word.len() - start) {
             let gram = &word[start..start + n];
             if gram != [MARK] {
-                each(hash(gram));
+                each(hash(gram), n >= 3 || (wide && n == 2));
             }
         }
     }
@@ -69,7 +71,7 @@ mod tests {
 
     fn check(text: &str, expected: usize) {
         let mut count = 0;
-        each(text, |_| count += 1);
+        each(text, |_, _| count += 1);
         assert_eq!(count, expected, "{text}");
     }
 

@@ -111,7 +111,7 @@ fn fit(texts: &Texts, kept: &Texts) -> Model {
         let mut counts = vec![0u32; BUCKETS];
         let mut total = 0u64;
         for text in list {
-            grams::each(text, |bucket| {
+            grams::each(text, |bucket, _| {
                 counts[bucket] += 1;
                 total += 1;
             });
@@ -215,6 +215,6 @@ fn measure(model: &Model, main: &[String], kept: &Texts) -> Measured {
 
 impl Model {
     fn guess_name(&self, text: &str) -> Option<String> {
-        self.near(text).map(|(number, _)| self.languages[number].name.clone())
+        self.near(text).ok().map(|(number, _)| self.languages[number].name.clone())
     }
 }

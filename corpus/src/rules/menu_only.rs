@@ -2,11 +2,14 @@
 //!
 //! Source: the short-line and terminal-punctuation rules of C4 (Raffel et al. 2020) and FineWeb.
 //! Formula: share of words that stand in sentence-like lines, that is lines that end like a
-//! sentence, or have at least 12 words. Threshold: below 0.15, in texts of at least 5 lines.
+//! sentence, or have at least 12 words. Threshold: below 0.15, or below 0.5 where only one line in
+//! ten is sentence-like (a list with a notice below it), in texts of at least 5 lines.
 
 use super::{PROSE, Rule, View};
 
 const MIN_SHARE: f32 = 0.15;
+const MIN_SHARE_OF_LIST: f32 = 0.5;
+const SENTENCES_OF_LIST: f32 = 0.1;
 const MIN_LINES: usize = 5;
 const LONG_LINE: usize = 12;
 
@@ -21,7 +24,7 @@ fn check(view: &View) -> Option<f32> {
     if view.lines.len() < MIN_LINES {
         return None;
     }
-    let (mut sentences, mut all) = (0, 0);
+    let (mut sentences, mut all, mut ended_lines) = (0, 0, 0);
     for line in &view.lines {
         let words = count_words(line);
         all += words;
@@ -30,10 +33,13 @@ fn check(view: &View) -> Option<f32> {
             ended.ends_with(['.', '!', '?', '…', '。', '！', '？', '।', '॥', '؟', '۔', ':', ';']);
         if (ends && words >= 4) || words >= LONG_LINE {
             sentences += words;
+            ended_lines += 1;
         }
     }
     let share = sentences as f32 / all.max(1) as f32;
-    (share < MIN_SHARE).then_some(share)
+    let lines = ended_lines as f32 / view.lines.len() as f32;
+    let least = if lines <= SENTENCES_OF_LIST { MIN_SHARE_OF_LIST } else { MIN_SHARE };
+    (share < least).then_some(share)
 }
 
 /// Words by spaces; a run of an unspaced script counts by its length.

@@ -42,13 +42,13 @@ const EVERY: &[Route] = &Route::ALL;
 pub static RULES: &[Rule] = &[
     too_short::RULE,
     log_dump::RULE,
+    menu_only::RULE,
     repeated_lines::RULE,
     mean_word_length::RULE,
     symbol_ratio::RULE,
     adult_words::RULE,
     gibberish::RULE,
     repeated_ngrams::RULE,
-    menu_only::RULE,
     stop_words::RULE,
 ];
 

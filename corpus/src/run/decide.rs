@@ -1,8 +1,10 @@
 //! Pass 2: which candidates stay, and which lines are frequent.
 //!
-//! Order: newest visit of each URL, one of equal documents, then the verdicts of the rules, then
-//! lines, which are counted over what is left; so junk does not make a line frequent. Everything is
-//! held as rows, never as text.
+//! Order: newest visit of each URL, the verdicts of the rules, one of equal documents, then lines,
+//! which are counted over what is left; so junk does not make a line frequent. The three levels of
+//! deduplication are in the paper's order; that the rules act between does not change what is kept,
+//! since equal texts have equal verdicts, but each removal has its true reason. Everything is held
+//! as rows, never as text.
 
 use super::Job;
 use super::extract::Facts;
@@ -52,14 +54,14 @@ pub(super) fn pass(job: &Job, units: &[Facts]) -> Result<Decisions, Error> {
     let mut alive = vec![true; rows.len()];
     let visits = url::duplicates(&rows, &alive);
     apply(&mut decisions, &mut alive, &visits, Decision::OtherVisit);
-    let same = exact::duplicates(&rows, &alive);
-    apply(&mut decisions, &mut alive, &same, Decision::SameText);
     for (n, verdict) in verdicts.iter().enumerate() {
         if let (true, Some(verdict)) = (alive[n], verdict) {
             decisions[n] = Decision::Rule(*verdict);
             alive[n] = false;
         }
     }
+    let same = exact::duplicates(&rows, &alive);
+    apply(&mut decisions, &mut alive, &same, Decision::SameText);
     let left = alive.iter().filter(|a| **a).count() as u64;
     let buckets = left.div_ceil(job.recipe.bucket).max(1);
     let frequent = lines::frequent(hashes, job.recipe.memory, job.recipe.line_limit, |take| {

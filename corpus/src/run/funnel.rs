@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 /// Stages in the order in which they act.
 pub(super) const STAGES: [&str; 7] =
-    ["read", "extract", "url", "document", "rules", "lines", "short"];
+    ["read", "extract", "url", "rules", "document", "lines", "short"];
 /// Samples of kept documents in a summary.
 const KEPT_SAMPLES: usize = 12;
 /// Inputs that are listed one by one; further ones are counted together by kind.

@@ -105,7 +105,7 @@ fn a_crawl_becomes_documents_and_fates() {
     );
     let records = [page(1, ""), page(2, ""), newer, page(3, ""), mirror, short];
     let place =
-        check(&records, 3, &[("url-duplicate", 1), ("document-duplicate", 1), ("too-short", 1)]);
+        check(&records, 3, &[("url-duplicate", 1), ("too-short", 1), ("document-duplicate", 1)]);
     let documents = place.documents();
     assert!(documents[1].text.contains("A newer visit."), "{}", documents[1].text);
     assert_eq!(documents[0].language, "en");

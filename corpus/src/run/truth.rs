@@ -8,7 +8,7 @@ use crate::page::id_of;
 use crate::{Error, RuleScore};
 use quipu_documents::{Id, Reader, parse_date, read_fates};
 use serde::Deserialize;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::BufRead;
 use std::path::Path;
 
@@ -55,7 +55,8 @@ fn read(path: &Path) -> Result<HashMap<Id, Truth>, Error> {
 
 /// Scores the output in `out` of `files` files.
 pub(super) fn score(path: &Path, out: &Path, files: usize) -> Result<Vec<RuleScore>, Error> {
-    let mut truths = read(path)?;
+    let truths = read(path)?;
+    let mut seen: HashSet<Id> = HashSet::new();
     let mut scores: BTreeMap<String, RuleScore> = BTreeMap::new();
     for truth in truths.values() {
         if let Some(rule) = &truth.rule {
@@ -67,18 +68,18 @@ pub(super) fn score(path: &Path, out: &Path, files: usize) -> Result<Vec<RuleSco
         for document in Reader::open(&file("documents"))? {
             let document = document?;
             let Some(truth) = truths.get(&document.id) else { continue };
+            seen.insert(document.id);
             if let Some(line) = &truth.boilerplate
                 && document.text.lines().any(|l| l == line)
             {
                 let score = entry(&mut scores, LINES);
                 (score.expected, score.wrongly_kept) = (score.expected + 1, score.wrongly_kept + 1);
             }
-            if let Some(Truth { rule: Some(rule), .. }) = truths.remove(&document.id) {
-                entry(&mut scores, &rule).wrongly_kept += 1;
+            if let Some(rule) = &truth.rule {
+                entry(&mut scores, rule).wrongly_kept += 1;
             }
         }
-        let fates = read_fates(&file("fates"))?;
-        for fate in &fates {
+        for fate in read_fates(&file("fates"))? {
             let truth = truths.get(&fate.id);
             let score = entry(&mut scores, &fate.rule);
             if fate.line.is_some() {
@@ -90,6 +91,7 @@ pub(super) fn score(path: &Path, out: &Path, files: usize) -> Result<Vec<RuleSco
                 }
                 continue;
             }
+            seen.insert(fate.id);
             score.removed += 1;
             match truth.map(|t| t.rule.as_deref()) {
                 Some(Some(rule)) if rule == fate.rule => score.right += 1,
@@ -97,10 +99,10 @@ pub(super) fn score(path: &Path, out: &Path, files: usize) -> Result<Vec<RuleSco
                 _ => {}
             }
         }
-        fates.iter().filter(|f| f.line.is_none()).for_each(|f| drop(truths.remove(&f.id)));
     }
     // A damaged record has no identity that could be read: it is right that nothing of it is there.
-    let unread = truths.values().filter(|t| t.rule.as_deref() == Some("damaged-record")).count();
+    let damaged = |t: &Truth| t.rule.as_deref() == Some("damaged-record");
+    let unread = truths.iter().filter(|(id, t)| damaged(t) && !seen.contains(id)).count();
     if unread > 0 {
         let score = entry(&mut scores, "damaged-record");
         score.right += unread as u64;
