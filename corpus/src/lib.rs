@@ -25,6 +25,7 @@ pub mod warc;
 
 pub use error::Error;
 pub use input::Kind;
+pub use look::look;
 pub use recipe::{Languages, Recipe, Sample};
 pub use run::{read_summary, run};
 pub use summary::{Excerpt, InputCount, RuleScore, Step, Summary};

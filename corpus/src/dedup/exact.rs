@@ -1,7 +1,7 @@
 //! Exact deduplication of documents: one of those whose normalised text is the same is kept.
 //!
 //! Normalised: lower case, runs of anything that is no letter or digit count as one space; so
-//! mirrors that differ in white space, punctuation or case are one document. Where most words stand
+//! mirrors that differ in white space, punctuation or case are one document. Where two words of five stand
 //! in lines of at least 8, the shorter lines (bylines, dates, buttons) do not count, since mirrors
 //! change those. Digits count: a price list is not last week's price list. Kept is the newest, at equal dates that of the
 //! shortest URL, then of the smallest identity. Not here: nearly equal texts.
@@ -12,7 +12,7 @@ use xxhash_rust::xxh3::Xxh3;
 /// Words from which a line is part of the body.
 const BODY_LINE: usize = 8;
 /// Share of the words that must stand in such lines for the others not to count.
-const BODY_SHARE: f32 = 0.6;
+const BODY_SHARE: f32 = 0.4;
 
 /// Hash of the normalised text: of its body, where it has one.
 pub fn text_hash(text: &str) -> u64 {
