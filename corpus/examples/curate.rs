@@ -1,4 +1,6 @@
-//! Curates inputs into a folder and prints the funnel: `curate OUT [--truth FILE] [--bytes N] INPUT…`.
+//! Curates inputs into a folder and prints the funnel:
+//! `curate OUT [--truth FILE] [--bytes N] INPUT…`. With `DUMP=FILE` documents as JSON Lines, with
+//! `SHOW=RULE` samples of what a rule removed, with `VALUES=1` every fate.
 //!
 //! For measurements of this crate alone; users have `quipu curate`.
 
@@ -36,7 +38,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     );
     for s in &summary.scores {
         println!(
-            "{:20} expected {:5} removed {:5} precision {:.3} recall {:.3}, wrongly removed {} kept {}",
+            "{:20} expected {:5} removed {:5} precision {:.3} recall {:.3}, wrong: removed {} kept {}",
             s.rule,
             s.expected,
             s.removed,

@@ -1,10 +1,11 @@
 //! Exact deduplication of documents: one of those whose normalised text is the same is kept.
 //!
 //! Normalised: lower case, runs of anything that is no letter or digit count as one space; so
-//! mirrors that differ in white space, punctuation or case are one document. Where two words of five stand
-//! in lines of at least 8, the shorter lines (bylines, dates, buttons) do not count, since mirrors
-//! change those. Digits count: a price list is not last week's price list. Kept is the newest, at equal dates that of the
-//! shortest URL, then of the smallest identity. Not here: nearly equal texts.
+//! mirrors that differ in white space, punctuation or case are one document. Where two words of
+//! five stand in lines of at least 8, the shorter lines (bylines, dates, buttons) do not count,
+//! since mirrors change those. Digits count: a price list is not last week's price list. Kept is
+//! the newest, at equal dates that of the shortest URL, then of the smallest identity. Not here:
+//! nearly equal texts.
 
 use super::{Row, keep_one};
 use xxhash_rust::xxh3::Xxh3;

@@ -1,7 +1,7 @@
 //! `adult-words`: pages that advertise pornography.
 //!
-//! Source: the paper's "dirty word" counts (§3.1.1, after Raffel et al. 2020). Ours is a density, so
-//! that a page about medicine, law or art that has such words stays. Formula: words of the list,
+//! Source: the paper's "dirty word" counts (§3.1.1, after Raffel et al. 2020). Ours is a density,
+//! so that a page about medicine, law or art that has such words stays. Formula: words of the list,
 //! those that also occur elsewhere counted a half, over all words. Threshold: above 0.02, and at
 //! least 3. The list is our own, of whole words, English; other languages need theirs.
 
