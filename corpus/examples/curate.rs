@@ -1,9 +1,10 @@
-//! Curates inputs into a folder and prints the funnel: `curate OUT [--truth FILE] [--bytes N]
-//! INPUT…`.
+//! Curates inputs into a folder and prints the funnel:
+//! `curate OUT [--truth FILE] [--bytes N] INPUT…`. With `DUMP=FILE` documents as JSON Lines, with
+//! `SHOW=RULE` samples of what a rule removed, with `VALUES=1` every fate.
 //!
 //! For measurements of this crate alone; users have `quipu curate`.
 
-use quipu_corpus::{Recipe, Sample, run};
+use quipu_corpus::{Recipe, Sample, Summary, run};
 use quipu_store::{Cancel, progress};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -27,6 +28,24 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let progress = progress::standard(true);
     let summary = run(&inputs, &recipe, &out, progress.as_ref(), &Cancel::new())?;
     let seconds = start.elapsed().as_secs_f64();
+    table(&summary);
+    println!(
+        "{:.2} s, {:.0} pages/s, {:.1} MB/s of pages, kept {} bytes of text",
+        seconds,
+        summary.pages as f64 / seconds,
+        summary.page_bytes as f64 / seconds / 1e6,
+        summary.kept_bytes
+    );
+    details(&summary, &out)?;
+    if let Ok(status) = std::fs::read_to_string(Path::new("/proc/self/status")) {
+        status.lines().filter(|l| l.starts_with("VmHWM")).for_each(|l| println!("{l}"));
+    }
+    Ok(())
+}
+
+/// The funnel, and the scores where a truth was given; the last two figures are pages wrongly
+/// removed and wrongly kept.
+fn table(summary: &Summary) {
     println!("{}", summary.line());
     for step in &summary.steps {
         println!("{:10} {:22} {:6}", step.stage, step.rule, step.documents);
@@ -37,7 +56,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     );
     for s in &summary.scores {
         println!(
-            "{:20} expected {:5} removed {:5} precision {:.3} recall {:.3}, wrongly removed {} kept {}",
+            "{:20} expected {:5} removed {:5} precision {:.3} recall {:.3}, wrong {} {}",
             s.rule,
             s.expected,
             s.removed,
@@ -47,13 +66,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             s.wrongly_kept
         );
     }
-    println!(
-        "{:.2} s, {:.0} pages/s, {:.1} MB/s of pages, kept {} bytes of text",
-        seconds,
-        summary.pages as f64 / seconds,
-        summary.page_bytes as f64 / seconds / 1e6,
-        summary.kept_bytes
-    );
+}
+
+/// What the environment asks to see.
+fn details(summary: &Summary, out: &Path) -> Result<(), Box<dyn std::error::Error>> {
     if let Ok(rule) = std::env::var("SHOW") {
         for step in summary.steps.iter().filter(|s| s.rule == rule) {
             for e in &step.samples {
@@ -85,7 +101,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     if let Ok(path) = std::env::var("DUMP") {
         let mut lines = String::new();
-        for d in quipu_documents::Reader::open(&out)? {
+        for d in quipu_documents::Reader::open(out)? {
             let d = d?;
             let v = serde_json::json!({"id": d.id.to_string(), "url": d.url, "title": d.title,
                 "headings": d.headings, "language": d.language, "score": d.language_score,
@@ -93,9 +109,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             lines.push_str(&format!("{v}\n"));
         }
         std::fs::write(path, lines)?;
-    }
-    if let Ok(status) = std::fs::read_to_string(Path::new("/proc/self/status")) {
-        status.lines().filter(|l| l.starts_with("VmHWM")).for_each(|l| println!("{l}"));
     }
     Ok(())
 }

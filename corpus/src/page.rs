@@ -4,7 +4,7 @@
 //! page and the recipe. Not here: what other pages say about it (deduplication).
 
 use crate::dedup::{Row, exact, lines, url};
-use crate::input::{Body, Page, text};
+use crate::input::{Body, OWN_LINES, Page, text};
 use crate::rules::{self, RULES, View};
 use crate::{Recipe, encoding, headings, html, input::markdown, language, markup};
 use quipu_documents::{Document, Fate, Id, Route};
@@ -105,14 +105,15 @@ pub(crate) fn process(page: Page, source: &str, recipe: &Recipe) -> Outcome {
     document.route = route;
     document.language = guess.language.to_owned();
     document.language_score = guess.score;
-    document.scores = vec![("words".into(), words as f32)];
+    document.scores.retain(|(name, _)| name == OWN_LINES);
+    document.scores.push(("words".into(), words as f32));
     if code_share > 0.0 {
         document.scores.push(("code-share".into(), code_share));
     }
     if formulas > 0 {
         document.scores.push(("formulas".into(), formulas as f32));
     }
-    let hashes = line_hashes(&document, code_share > 0.0);
+    let hashes = line_hashes(&document);
     let row = Row {
         id: id.0,
         url: url::url_hash(&document.url),
@@ -212,21 +213,19 @@ fn verdict(view: &View, route: Route, language: &str, recipe: &Recipe) -> Option
     (!kept).then_some(Verdict { rule: LANGUAGE, value: 0.0 })
 }
 
-/// The hash of each line of a document, as line deduplication sees it.
-pub(crate) fn each_line<'a>(
-    document: &'a Document,
-    with_code: bool,
-) -> impl Iterator<Item = (&'a str, Option<u64>)> {
+/// Each line of a document with its hash, as line deduplication sees it.
+pub(crate) fn each_line(document: &Document) -> impl Iterator<Item = (&str, Option<u64>)> {
     let seed = lines::language_seed(&document.language);
-    let listing = with_code || document.route == Route::Code;
+    let has = |score: &str| document.scores.iter().any(|(name, _)| name == score);
+    let (listing, own) = (has("code-share"), has(OWN_LINES));
     document.text.lines().map(move |line| {
-        let code = listing && looks_like_code(line);
-        (line, lines::line_hash(line, seed, code))
+        let exempt = own || (listing && looks_like_code(line));
+        (line, lines::line_hash(line, seed, exempt))
     })
 }
 
-fn line_hashes(document: &Document, with_code: bool) -> Vec<u64> {
-    let mut hashes: Vec<u64> = each_line(document, with_code).filter_map(|(_, h)| h).collect();
+fn line_hashes(document: &Document) -> Vec<u64> {
+    let mut hashes: Vec<u64> = each_line(document).filter_map(|(_, h)| h).collect();
     hashes.sort_unstable();
     hashes.dedup();
     hashes

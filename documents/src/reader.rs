@@ -103,7 +103,7 @@ mod tests {
         Document {
             id: Id(n),
             url: format!("http://a.example/{n}"),
-            date: (n % 2 == 0).then_some(1_700_000_000_000 + n as i64),
+            date: n.is_multiple_of(2).then_some(1_700_000_000_000 + n as i64),
             source: "crawl".into(),
             title: "Ärger".into(),
             headings: (0..n % 3).map(|h| format!("heading {h}")).collect(),

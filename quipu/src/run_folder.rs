@@ -174,7 +174,7 @@ mod tests {
     #[test]
     fn a_run_goes_on_with_the_same_recipe_only() {
         let dir = tempfile::tempdir().unwrap();
-        let recipe = Recipe::speedrun();
+        let recipe = Recipe::resolve(None, &[]).unwrap();
         let run = RunFolder::open(dir.path(), &recipe, &[], None).unwrap();
         run.stages().commit("world", json!(1)).unwrap();
         check(dir.path(), &recipe, 4, "in use by process");
@@ -192,7 +192,7 @@ mod tests {
     #[test]
     fn other_versions_damage_and_other_folders_are_refused() {
         let dir = tempfile::tempdir().unwrap();
-        let recipe = Recipe::speedrun();
+        let recipe = Recipe::resolve(None, &[]).unwrap();
         std::fs::write(dir.path().join("thesis.tex"), "x").unwrap();
         check(dir.path(), &recipe, 2, "thesis.tex");
         std::fs::write(dir.path().join(MARK), "{\"format\": \"quipu.run\", \"version\": 7}")

@@ -226,7 +226,7 @@ impl<'a> Trainer<'a> {
         }
         let due = recipe.sample_steps().into_iter().filter(|(_, at)| *at == step);
         for (share, _) in due {
-            if self.mesh.rank() == 0 && !recipe.sample_prompts.is_empty() {
+            if self.mesh.rank() == 0 {
                 let watch = self.job.watch;
                 record.samples =
                     watch.samples(share, step, &mut self.learner.model).map_err(Error::Outside)?;

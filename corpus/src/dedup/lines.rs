@@ -5,8 +5,8 @@
 //! counts once. Normalised as ccNet does: trimmed, lower case, digits as `0`, no punctuation, no
 //! control characters. A bucket is a language, in parts where it has more than 30 million
 //! documents. Exempt are blank lines, lines without a letter (a brace, a rule, a figure in a table,
-//! which normalisation would make equal to every other), and lines of code. Not here: reading the
-//! text.
+//! which normalisation would make equal to every other), lines of code, and texts that are no
+//! web pages (plain text, Markdown), whose lines no template wrote. Not here: reading the text.
 
 use std::collections::HashSet;
 use xxhash_rust::xxh3::xxh3_64_with_seed;

@@ -131,7 +131,9 @@ mod tests {
         check("response", "text/dns", b"1.2.3.4", "text/dns");
         let bad = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n\x1f\x8b\x08";
         check("response", "application/http", bad, "unreadable");
-        let cut = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nTransfer-Encoding: chunked\r\n\r\n9\r\n<p>";
+        let cut =
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nTransfer-Encoding: chunked\r\n\r\n\
+            9\r\n<p>";
         check("response", "application/http", cut, "truncated");
     }
 }

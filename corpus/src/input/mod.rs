@@ -19,6 +19,10 @@ pub use kind::Kind;
 use crate::Error;
 use quipu_documents::Document;
 
+/// Score that marks a text which its writer made as a whole (plain text, Markdown): its lines are
+/// no template's, and a `"Yes."` in seven books is no boilerplate, so line deduplication passes by.
+pub(crate) const OWN_LINES: &str = "own-lines";
+
 /// What is read from an input.
 #[derive(Debug)]
 pub enum Found {

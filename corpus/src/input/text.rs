@@ -50,7 +50,8 @@ pub(super) fn open(input: &Input, piece_bytes: usize, markdown: bool) -> Result<
         .map(|(n, piece)| {
             let position = if many { format!("{url}#{n}") } else { url.clone() };
             let Piece { title, headings, text } = piece;
-            let document = Document { title, headings, text, ..Document::default() };
+            let scores = vec![(super::OWN_LINES.to_owned(), 1.0)];
+            let document = Document { title, headings, text, scores, ..Document::default() };
             let (name, url) = (position.clone(), position.clone());
             let body = Body::Document(Box::new(document));
             Ok(Found::Page(Page { position, name, url, date: None, body }))
@@ -275,7 +276,8 @@ mod tests {
     fn a_book_is_split_at_chapters_and_then_at_paragraphs() {
         let body = paragraph(100);
         let book = format!(
-            "The Book\n\nCHAPTER I\n\nA Beginning\n\n{body}\n\nCHAPTER II\n\n{body}\n\n{body}\n\n{body}\n"
+            "The Book\n\nCHAPTER I\n\nA Beginning\n\n{body}\n\nCHAPTER II\n\n{body}\n\n{body}\n\n\
+             {body}\n"
         );
         check(
             &book,

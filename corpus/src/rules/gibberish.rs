@@ -1,9 +1,8 @@
 //! `gibberish`: random letters, keys, and machine identifiers in the form of text.
 //!
 //! Source: our own; perplexity filters (ccNet, Wenzek et al. 2020) in their cheapest form.
-//! Formulas: mean surprise of a letter after a letter by a table over all Latin-script languages of
-//! the identifier's training; share of words that mix letters and digits. Thresholds: surprise
-//! above
+//! Formulas: mean surprise of a letter after a letter, by a table over all Latin-script languages
+//! of the identifier's training; share of words that mix letters and digits. Thresholds: surprise above
 //! 3.7 nats a letter (articles in 29 languages have 2.6 to 3.1, random letters 4.1 and more), or
 //! above 0.35 of words mixed, from 20 words on. Texts of other scripts are not judged.
 
@@ -66,8 +65,8 @@ mod tests {
     fn pair() {
         tests::check(&RULE, &noise(b"abcdefghijklmnopqrstuvwxyz0123456789"), true);
         tests::check(&RULE, &noise(b"abcdefghijklmnopqrstuvwxyz"), true);
-        let names = "Present were Ulm Karvald, Sibba Thorn, Greta Vos, Ilmar Osk, Petrun Hald, Mira \
-            Dunn, and Tovik Rasmel; the 2nd meeting of the 1990s took place at 9pm in room B12.";
+        let names = "Present were Ulm Karvald, Sibba Thorn, Greta Vos, Ilmar Osk, Petrun Hald, \
+            Mira Dunn, and Tovik Rasmel; the 2nd meeting of the 1990s began at 9pm in room B12.";
         tests::check(&RULE, names, false);
         tests::check(
             &RULE,

@@ -3,8 +3,7 @@
 //! Source: the paper names logs and error messages as what n-gram coverage is to catch (§3.1.1);
 //! their lines are all different, so this looks at how lines begin. Formula: share of lines that
 //! begin with a date, a time or an address, or carry a level in capitals. Threshold: above 0.5,
-//! from
-//! 8 lines on. Three lines of a log quoted in prose stay.
+//! from 8 lines on. Three lines of a log quoted in prose stay.
 
 use super::{EVERY, Rule, View};
 

@@ -1,4 +1,6 @@
-//! Tests of whole runs: inputs in, documents and fates out. Not of single rules, which carry their own.
+//! The run as a whole: small crawls built here, bad input, resumption, and the real crawl.
+//!
+//! Not the rules one by one; those have their tests beside them.
 
 use super::*;
 use quipu_documents::{Reader, read_fates};
@@ -16,9 +18,9 @@ fn prose(number: usize) -> String {
     let year = 1800 + number;
     format!(
         "The {topic} of the old town was built in {year} by people who had come from the north. In \
-         the winter of that year it stood empty, and nobody could say to whom the {topic} belonged.\n\
-         When the spring came, {number} families moved into the houses beside the {topic} and began \
-         to repair what the storms had broken. They wrote a letter to the mayor about it, and after \
+         the winter of that year it stood empty, and nobody could say to whom it belonged.\n\
+         When the spring came, {number} families moved into the houses beside it and began \
+         to repair what the storms had broken. They wrote to the mayor about it, and after \
          {number} weeks the mayor answered that the {topic} was theirs."
     )
 }
@@ -248,7 +250,8 @@ fn precision_and_recall_against_a_truth() {
     let truth = place.dir.path().join("truth.jsonl");
     let line = |id: &str, url: &str, rest: &str| {
         format!(
-            "{{\"record_id\":\"{id}\",\"url\":\"{url}\",\"date\":\"2024-01-01T00:00:00Z\",{rest}}}\n"
+            "{{\"record_id\":\"{id}\",\"url\":\"{url}\",\"date\":\"2024-01-01T00:00:00Z\",\
+             {rest}}}\n"
         )
     };
     let lines = [
@@ -281,4 +284,18 @@ fn the_real_crawl_has_379_pages() {
     assert_eq!(summary.pages, 379);
     let removed: u64 = summary.steps.iter().map(|s| s.documents).sum();
     assert_eq!(summary.kept + removed, 379, "every page is kept or has a fate");
+}
+
+#[test]
+fn lines_of_plain_texts_are_their_writers_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let books = dir.path().join("books");
+    std::fs::create_dir(&books).unwrap();
+    for n in 0..8 {
+        let text = format!("{}\n\"Yes,\" said the old man.\n", prose(n));
+        std::fs::write(books.join(format!("{n}.txt")), text).unwrap();
+    }
+    let (out, silent) = (dir.path().join("out"), progress::silent());
+    let summary = run(&[books], &Recipe::default(), &out, silent.as_ref(), &Cancel::new()).unwrap();
+    assert_eq!((summary.kept, summary.lines.len()), (8, 0));
 }

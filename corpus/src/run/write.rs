@@ -135,10 +135,9 @@ impl Part {
 /// Keeps a document without its frequent lines, if enough is left.
 fn keep(job: &Job, mut document: Document, all: &Decisions, part: &mut Part) {
     let bucket = lines::bucket(document.id.0, all.buckets);
-    let with_code = document.scores.iter().any(|(name, _)| name == "code-share");
     let mut text = String::with_capacity(document.text.len());
     let mut removed = 0;
-    for (number, (line, hash)) in each_line(&document, with_code).enumerate() {
+    for (number, (line, hash)) in each_line(&document).enumerate() {
         if hash.is_some_and(|h| all.frequent.contains(&lines::in_bucket(h, bucket))) {
             removed += 1;
             let (stage, rule) = ("lines".to_owned(), "line-duplicate".to_owned());

@@ -1,4 +1,6 @@
-//! Tests of the reader over whole files, sound and damaged. Not of HTTP, which carries its own.
+//! Records of crawls built here, of genuine files, and of mutations of both.
+//!
+//! Not what responses say; that is tested beside `http`.
 
 use super::*;
 use std::io::Write;

@@ -11,6 +11,10 @@ use std::sync::Arc;
 
 /// Prints the largest error of each group; fails where one is out of tolerance.
 pub fn run(model: &Path, case: &Path, referee: Referee, terminal: &Terminal) -> Result<(), Error> {
+    if !model.is_dir() {
+        let wanted = "expected the folder of a Hugging Face checkpoint";
+        return Err(Error::data(format!("{} is no folder; {wanted}", model.display())));
+    }
     let device: Arc<dyn Device> = match referee {
         Referee::Cpu => device::whole(),
         Referee::Reference => Arc::new(Reference::new()),

@@ -33,12 +33,17 @@ struct State {
 const SAMPLE_TOKENS: usize = 48;
 
 impl Screen {
-    /// A watcher that shows `label`.
-    pub fn new(context: &Context, label: &'static str, tokenizer: Arc<Tokenizer>) -> Self {
+    /// A watcher that shows `label`, and how the model completes `prompts` as it learns.
+    pub fn new(
+        context: &Context,
+        label: &'static str,
+        prompts: Vec<String>,
+        tokenizer: Arc<Tokenizer>,
+    ) -> Self {
         Self {
             label,
             progress: context.progress.clone(),
-            prompts: context.recipe.train.sample_prompts.clone(),
+            prompts,
             tokenizer,
             state: Mutex::default(),
         }

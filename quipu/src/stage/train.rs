@@ -35,7 +35,8 @@ pub fn run(context: &Context) -> Result<Outcome, Error> {
         token_bytes: Some(&bytes),
     };
     let axes = device::axes(recipe)?;
-    let screen = Screen::new(context, "train", tokens.tokenizer.clone());
+    let prompts = context.recipe.train.sample_prompts.clone();
+    let screen = Screen::new(context, "train", prompts, tokens.tokenizer.clone());
     let job = Job {
         dir: context.run.dir(),
         recipe: &recipe.train,

@@ -95,7 +95,7 @@ fn stage(
         atomic::create_dir(parent)?;
     }
     let axes = device::axes(&context.recipe)?;
-    let screen = Screen::new(context, label, tokenizer.clone());
+    let screen = Screen::new(context, label, Vec::new(), tokenizer.clone());
     let tuned = run(&Stage {
         dir: &dir,
         base: &base,

@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     const LONG: &str = "//! Head.\n// 0123456789 0123456789 0123456789 0123456789 0123456789 \
-        0123456789 0123456789 0123456789 0123456789\n";
+        0123456789 0123456789 0123456789 0123456789 0123456789 0123456789\n";
 
     #[test]
     fn an_exception_excuses_one_rule_of_one_file_and_must_be_needed() {

@@ -151,8 +151,8 @@ mod tests {
     fn headers_and_columns() {
         check_rules("a/src/x.rs", &with("fn f() {}"), &[]);
         check_rules("a/src/x.rs", "fn f() {}\n", &["header"]);
-        check_rules("a/src/x.rs", &with(&format!("// {}", "é".repeat(97))), &[]);
-        check_rules("a/src/x.rs", &with(&format!("// {}", "é".repeat(98))), &["columns"]);
+        check_rules("a/src/x.rs", &with(&format!("// {}", "é".repeat(117))), &[]);
+        check_rules("a/src/x.rs", &with(&format!("// {}", "é".repeat(118))), &["columns"]);
     }
 
     #[test]
