@@ -399,6 +399,11 @@ impl Builder<'_> {
     fn text_in(&mut self, mode: Mode, range: Range) {
         match mode {
             Mode::InBody | Mode::InCaption | Mode::InCell => {
+                // NUL is ignored here: it must not even reopen formatting
+                let text = self.tree.slice(range).as_bytes();
+                if text.first() == Some(&0) && text.iter().all(|b| *b == 0) {
+                    return;
+                }
                 self.reconstruct();
                 self.insert_text(range);
             }
