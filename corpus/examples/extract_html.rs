@@ -11,7 +11,11 @@ use std::time::Instant;
 
 use quipu_corpus::{encoding, html};
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+type Failure = Box<dyn std::error::Error>;
+/// Id and bytes.
+type Page = (String, Vec<u8>);
+
+fn main() -> Result<(), Failure> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let folder = args.first().ok_or("usage: extract_html FOLDER [--time N]")?;
     let pages = read_folder(Path::new(folder))?;
@@ -29,7 +33,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 /// All pages of a folder, inflated, in the order of their names.
-fn read_folder(folder: &Path) -> Result<Vec<(String, Vec<u8>)>, Box<dyn std::error::Error>> {
+fn read_folder(folder: &Path) -> Result<Vec<Page>, Failure> {
     let mut pages = Vec::new();
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
@@ -54,7 +58,7 @@ fn processor_seconds() -> Option<f64> {
     Some(nanoseconds / 1e9)
 }
 
-fn time(pages: &[(String, Vec<u8>)], passes: usize) {
+fn time(pages: &[Page], passes: usize) {
     let bytes: usize = pages.iter().map(|(_, b)| b.len()).sum();
     let mut seconds: Vec<f64> = (0..passes)
         .map(|_| {

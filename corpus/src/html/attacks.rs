@@ -108,9 +108,9 @@ fn mutations() {
     let seed = "<!doctype html><html lang=en><head><title>A &amp; B</title><meta property=og:type \
         content=article><script type='application/ld+json'>{\"@type\":\"Article\"}</script></head>\
         <body><nav class='main-menu'><ul><li><a href=/>Home</a></ul></nav><main><article><h1>A</h1>\
-        <p>One, <b>two <i>three</b></i>.<table><tr><td>x<td><math><mi>y</mi></math></table><pre> a\n\
-        </pre><svg><title>t</title></svg><select><option>o</select><script type=math/tex>x^2</script>\
-        <template><p>q</template></article></main><footer>&copy; 2020</footer></body></html>";
+        <p>One, <b>two <i>three</b></i>.<table><tr><td>x<td><math><mi>y</mi></math></table><pre>\
+         a\n</pre><svg><title>t</title></svg><select><option>o</select>\
+        <script type=math/tex>x^2</script><template><p>q</template></article></main><footer>&copy; 2020</footer></body></html>";
     let pieces: Vec<&str> = vec![
         "<",
         ">",
@@ -163,7 +163,7 @@ fn mutations() {
         for _ in 0..1 + numbers.below(8) {
             let at = numbers.below(page.len());
             match numbers.below(4) {
-                0 => drop(page.remove(at)),
+                0 if page.len() > 1 => drop(page.remove(at)),
                 1 => page.truncate(at.max(1)),
                 2 => {
                     let to = (at + numbers.below(60)).min(page.len());

@@ -84,8 +84,8 @@ mod tests {
 
     const FIRST: &str = "The mill stood on the river for three hundred years, and every family \
         in the valley brought its grain there, whatever the weather was.";
-    const SECOND: &str = "When the railway came, the miller sold his stones to a museum; the wheel, \
-        which nobody wanted, still turns when the water is high enough.";
+    const SECOND: &str = "When the railway came, the miller sold his stones to a museum; the \
+        wheel, which nobody wanted, still turns when the water is high enough.";
 
     /// A page with all the usual surroundings around `main`.
     fn surrounded(main: &str) -> String {

@@ -259,7 +259,7 @@ fn descriptions_of(page: &Page, claims: &Claims) -> Vec<bool> {
 fn own(page: &Page, block: &Block, out: &mut Vec<f32>) {
     let text = page.text_of(block);
     let last = text.trim_end().chars().next_back().unwrap_or(' ');
-    let ends = matches!(last, '.' | '!' | '?' | '。' | '！' | '？' | '…' | '"' | '”' | '»' | '।');
+    let ends = ".!?。！？…\"”»।".contains(last);
     let words = block.words;
     out.extend([
         log(block.chars),

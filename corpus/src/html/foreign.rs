@@ -14,11 +14,11 @@ impl Builder<'_> {
     }
 
     /// Whether a start tag in the current (foreign) element is treated as HTML.
-    pub fn html_start_here(&self, _tag: Tag) -> bool {
+    pub fn html_start_here(&self, tag: Tag) -> bool {
         let top = self.top();
         is_math_text(&top)
             || self.is_html_point(&top)
-            || (is_annotation_xml(&top) && _tag == Tag::SVG)
+            || (is_annotation_xml(&top) && tag == Tag::SVG)
     }
 
     fn is_html_point(&self, open: &Open) -> bool {

@@ -7,6 +7,7 @@ mod adoption;
 #[cfg(test)]
 mod attacks;
 pub mod blocks;
+mod body;
 mod build;
 mod entities;
 mod extract;

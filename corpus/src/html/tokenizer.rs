@@ -49,7 +49,9 @@ fn is_space(b: u8) -> bool {
 
 impl<'a> Tokenizer<'a> {
     pub(crate) fn new(source: &'a str) -> Tokenizer<'a> {
-        Tokenizer { source, src: source.as_bytes(), pos: 0 }
+        // a byte order mark is no text
+        let pos = if source.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
+        Tokenizer { source, src: source.as_bytes(), pos }
     }
 
     /// The next token; comments and other markup without text are passed over. `cdata` says that
