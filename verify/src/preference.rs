@@ -28,7 +28,7 @@ impl Side {
         if mask.len() != rows.len() * width {
             return Err(case.wrong(format!("{name} of {} numbers", mask.len()), "as many as ids"));
         }
-        let next = |t: usize| (t + 1) % width != 0 && mask[t + 1] != 0.0;
+        let next = |t: usize| !(t + 1).is_multiple_of(width) && mask[t + 1] != 0.0;
         let counts = (0..mask.len()).map(next).collect();
         Ok(Side { rows: Packed::of(rows.iter().map(Vec::as_slice)), width, counts })
     }
@@ -74,8 +74,9 @@ pub(crate) fn rows(dir: &Path, case: &Case, device: &Arc<dyn Device>) -> Result<
     let (mut preference, mut nll, mut total) = (Vec::new(), Vec::new(), 0.0);
     let mut weights = [Vec::new(), Vec::new()];
     let pairs = sides[0].pairs();
-    for pair in 0..pairs {
-        let answer = |side: usize| sides[side].of(&found[side], pair, reference[side][pair]);
+    for (pair, (&chosen, &rejected)) in reference[0].iter().zip(&reference[1]).enumerate() {
+        let frozen = [chosen, rejected];
+        let answer = |side: usize| sides[side].of(&found[side], pair, frozen[side]);
         let (loss, chosen, rejected) =
             dpo::loss_and_weights(answer(0), answer(1), pairs, Weights::default());
         preference.push(loss.preference);
