@@ -3,7 +3,7 @@
 //!
 //! [`run`] takes inputs of any kind ([`input`]) through extraction ([`html`]), language
 //! identification ([`language`]), the rules ([`rules`]) and the three levels of deduplication
-//! ([`dedup`]), and writes documents and fates (crate `documents`). [`look`] says what is there
+//! ([`dedup`]), and writes documents and fates (crate `documents`). [`look()`] says what is there
 //! before anything runs. This crate knows no tokenizer and no tensors.
 
 pub mod dedup;

@@ -84,7 +84,7 @@ pub struct Excerpt {
     pub url: String,
     /// What the rule measured (0 for a kept document).
     pub value: f64,
-    /// At most [`EXCERPT_BYTES`] of the text.
+    /// At most `EXCERPT_BYTES` of the text.
     pub text: String,
 }
 

@@ -129,16 +129,16 @@ impl Recipe {
     fn check(&self) -> Result<(), (String, String)> {
         let no = |key: &str, message: String| Err((key.to_owned(), message));
         let shape = &self.model;
-        if shape.heads == 0 || shape.hidden_size % shape.heads.max(1) != 0 {
+        if shape.heads == 0 || !shape.hidden_size.is_multiple_of(shape.heads.max(1)) {
             let (found, heads) = (shape.hidden_size, shape.heads);
             return no("model.heads", format!("{heads} heads do not divide hidden_size {found}"));
         }
-        if shape.hidden_size / shape.heads % 2 != 0 || shape.hidden_size == 0 {
+        if !(shape.hidden_size / shape.heads).is_multiple_of(2) || shape.hidden_size == 0 {
             let head = shape.hidden_size / shape.heads;
             let message = format!("a head of {head} cannot be rotated: it must be even, above 0");
             return no("model.hidden_size", message);
         }
-        if shape.kv_heads == 0 || shape.heads % shape.kv_heads != 0 {
+        if shape.kv_heads == 0 || !shape.heads.is_multiple_of(shape.kv_heads) {
             let (kv, heads) = (shape.kv_heads, shape.heads);
             return no(
                 "model.kv_heads",

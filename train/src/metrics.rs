@@ -159,7 +159,7 @@ mod tests {
             lr: 1e-3,
             tokens: step * 100,
             more: BTreeMap::new(),
-            validation: (step == 2).then(|| Validation {
+            validation: (step == 2).then_some(Validation {
                 loss: 0.5,
                 bits_per_byte: Some(1.5),
                 tokens: 7,

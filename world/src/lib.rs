@@ -1,6 +1,6 @@
 //! A simulated world that can be crawled, taught and examined.
 //!
-//! [`write`] draws a world from a seed and writes it into a folder:
+//! [`write()`] draws a world from a seed and writes it into a folder:
 //!
 //! | file | what it holds |
 //! | --- | --- |

@@ -110,7 +110,8 @@ fn mutations() {
         <body><nav class='main-menu'><ul><li><a href=/>Home</a></ul></nav><main><article><h1>A</h1>\
         <p>One, <b>two <i>three</b></i>.<table><tr><td>x<td><math><mi>y</mi></math></table><pre>\
          a\n</pre><svg><title>t</title></svg><select><option>o</select>\
-        <script type=math/tex>x^2</script><template><p>q</template></article></main><footer>&copy; 2020</footer></body></html>";
+        <script type=math/tex>x^2</script><template><p>q</template></article></main>\
+        <footer>&copy; 2020</footer></body></html>";
     let pieces: Vec<&str> = vec![
         "<",
         ">",

@@ -1,7 +1,7 @@
 //! Plain text and Markdown files as pages: one file is one document, or a book in pieces.
 //!
 //! Lines that were broken at a fixed width are joined again, Markdown markers are taken out
-//! ([`super::markdown`]), and what is longer than a piece is split at chapter headings, then at
+//! (`super::markdown`), and what is longer than a piece is split at chapter headings, then at
 //! paragraphs; each piece has a title. Not here: whether it is worth keeping.
 
 use super::markdown;

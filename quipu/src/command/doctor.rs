@@ -26,7 +26,7 @@ pub fn facts() -> Value {
         "cores": std::thread::available_parallelism().map_or(1, usize::from),
         "instructions": instructions().join(" "),
         "memory": memory(),
-        "room here": room(Path::new(".")).map_or("unknown".into(), |bytes| gib(bytes)),
+        "room here": room(Path::new(".")).map_or("unknown".into(), gib),
         "rust-docs": rust_docs().map_or_else(
             |why| why,
             |path| format!("{} (speedrun --input rust-docs)", path.display())
@@ -91,7 +91,7 @@ pub fn room(dir: &Path) -> Option<u64> {
         }
         stat.assume_init()
     };
-    Some(u64::from(stat.f_bavail) * u64::from(stat.f_frsize))
+    Some(stat.f_bavail * stat.f_frsize)
 }
 
 /// The documentation that rustup installs, or why it is not there.
