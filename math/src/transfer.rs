@@ -59,7 +59,7 @@ impl dyn Device + '_ {
     /// Writes unsigned integers, row by row, on the main queue.
     ///
     /// # Errors
-    /// As [`Self::write_floats`]; [`Error::Type`] for floats.
+    /// As `write_floats`; [`Error::Type`] for floats.
     pub fn write_u32(&self, view: &View, values: &[u32]) -> Result<(), Error> {
         count("write", view, values.len())?;
         if view.dtype() != DType::U32 {

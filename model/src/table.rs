@@ -13,7 +13,7 @@ use std::ops::Range;
 pub enum Kind {
     /// The token embedding [V, D]; with tied embeddings the output head too.
     Embedding,
-    /// Weight of the RMSNorm before attention [D].
+    /// Weight of the RMSNorm before attention \[D\].
     AttentionNorm,
     /// Query projection [H·hd, D].
     Query,
@@ -29,23 +29,23 @@ pub enum Kind {
     ValueBias,
     /// Attention's output projection [D, H·hd].
     Output,
-    /// Its bias [D].
+    /// Its bias \[D\].
     OutputBias,
-    /// Weight of the RMSNorm before the feed-forward [D].
+    /// Weight of the RMSNorm before the feed-forward \[D\].
     FeedForwardNorm,
     /// Gate projection [F, D].
     Gate,
     /// Up projection [F, D].
     Up,
-    /// Bias of the gate projection [F].
+    /// Bias of the gate projection \[F\].
     GateBias,
-    /// Bias of the up projection [F].
+    /// Bias of the up projection \[F\].
     UpBias,
     /// Down projection [D, F].
     Down,
-    /// Its bias [D].
+    /// Its bias \[D\].
     DownBias,
-    /// Weight of the last RMSNorm [D].
+    /// Weight of the last RMSNorm \[D\].
     FinalNorm,
     /// The output head [V, D], where it is not the embedding.
     Head,
@@ -86,7 +86,7 @@ pub struct Entry {
     pub rows: usize,
     /// See `rows`.
     pub cols: usize,
-    /// The shape in a checkpoint: [rows, cols] or, for a vector, [cols].
+    /// The shape in a checkpoint: \[rows, cols\] or, for a vector, \[cols\].
     pub shape: Vec<usize>,
     /// How tensor parallelism divides it.
     pub split: Split,

@@ -27,7 +27,7 @@ pub fn write(
 /// Writes `bytes` as a whole file.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn write_bytes(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     write(path, |out| out.write_all(bytes))
 }
