@@ -90,6 +90,7 @@ fn tests(root: &Path, full: bool, counts: &mut Counts) -> Result<(), Error> {
     let start = Instant::now();
     let mut reader = Reader::default();
     let success = run::lines(&mut command, |line| reader.line(line))?;
+    reader.notes.iter().for_each(|note| println!("{note}"));
     reader.close(start.elapsed().as_secs_f64(), counts);
     if !success && reader.failed == 0 {
         println!("cargo test failed before any test did");
@@ -108,6 +109,7 @@ struct Reader {
     ignored: usize,
     by_program: Vec<(String, f64, usize, usize)>,
     failing: bool,
+    notes: Vec<String>,
 }
 
 impl Reader {
@@ -121,7 +123,7 @@ impl Reader {
             self.result(rest);
         } else if text.starts_with("SKIPPED: ") {
             self.skipped += 1;
-            println!("{text}");
+            self.notes.push(text.to_owned());
         } else if line == "failures:" {
             self.failing = true;
         } else if line == "successes:" {
@@ -201,7 +203,7 @@ mod tests {
             "     Running unittests src/lib.rs (/t/debug/deps/quipu_store-7dff026716c150dc)",
             "test a ... ok",
             "---- a stdout ----",
-            "SKIPPED: golden gqa: shared data absent",
+            "  SKIPPED: golden gqa: shared data absent",
             "test result: ok. 12 passed; 0 failed; 1 ignored; finished in 1.67s",
             "     Running tests/faults.rs (/t/debug/deps/faults-5099660e67acd637)",
             "test result: FAILED. 4 passed; 1 failed; 0 ignored; finished in 0.50s",

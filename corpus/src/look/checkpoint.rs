@@ -63,11 +63,19 @@ pub fn is_checkpoint(dir: &Path) -> bool {
     dir.join("config.json").is_file() && !weight_files(dir).is_empty()
 }
 
+/// `model.safetensors`, or the shards `model-NNNNN-of-NNNNN.safetensors`; other tensors may lie
+/// beside them and are no weights.
 fn weight_files(dir: &Path) -> Vec<PathBuf> {
+    let whole = dir.join("model.safetensors");
+    if whole.is_file() {
+        return vec![whole];
+    }
     let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };
-    let paths = entries.flatten().map(|e| e.path());
-    let mut files: Vec<PathBuf> =
-        paths.filter(|p| p.extension().is_some_and(|e| e == "safetensors")).collect();
+    let is_shard = |path: &PathBuf| {
+        let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+        name.starts_with("model-") && name.ends_with(".safetensors")
+    };
+    let mut files: Vec<PathBuf> = entries.flatten().map(|e| e.path()).filter(is_shard).collect();
     files.sort();
     files
 }
