@@ -2,9 +2,9 @@
 //!
 //! Source: our own; perplexity filters (ccNet, Wenzek et al. 2020) in their cheapest form.
 //! Formulas: mean surprise of a letter after a letter, by a table over all Latin-script languages
-//! of the identifier's training; share of words that mix letters and digits. Thresholds: surprise above
-//! 3.7 nats a letter (articles in 29 languages have 2.6 to 3.1, random letters 4.1 and more), or
-//! above 0.35 of words mixed, from 20 words on. Texts of other scripts are not judged.
+//! of the identifier's training; share of words that mix letters and digits. Thresholds: surprise
+//! above 3.7 nats a letter (articles in 29 languages have 2.6 to 3.1, random letters 4.1 and
+//! more), or above 0.35 of words mixed, from 20 words on. Texts of other scripts are not judged.
 
 use super::{Rule, TEXT, View};
 use crate::language;

@@ -1,10 +1,10 @@
 //! `repeated-ngrams`: coverage of a text by word sequences that it repeats.
 //!
 //! Source: Gopher (Rae et al. 2021) as the paper uses it (§3.1.1): it catches long lines of
-//! repeated content that no line deduplication sees. Formula: share of a text's letters in 5-grams
-//! (7, 10) that stood before in it; share of letters in the one most frequent 2-gram (3, 4). Thresholds:
-//! Gopher's 0.15, 0.13, 0.10 and 0.20, 0.18, 0.16, from 40 words on. A 5-gram has to be repeated
-//! within the text, not in the corpus.
+//! repeated content that no line deduplication sees. Formula: share of a text's letters in
+//! 5-grams (7, 10) that stood before in it; share of letters in the one most frequent 2-gram (3,
+//! 4). Thresholds: Gopher's 0.15, 0.13, 0.10 and 0.20, 0.18, 0.16, from 40 words on. A 5-gram has
+//! to be repeated within the text, not in the corpus.
 
 use super::{Rule, TEXT, View};
 use std::collections::HashMap;
