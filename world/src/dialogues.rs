@@ -9,7 +9,7 @@ use crate::lessons;
 use crate::lexicon::{Lexicon, article, with_s};
 use crate::names::{capital, passing};
 use crate::random::Draw;
-use crate::relations::RELATIONS;
+use crate::relations::{Kind, RELATIONS, Values};
 use crate::simulation::{Class, World};
 use serde::Serialize;
 
@@ -97,12 +97,17 @@ fn small_talk(count: usize, draw: &mut Draw) -> Vec<Pair> {
     out
 }
 
+/// Forms in which each told fact is asked: more of them only wear the same names in.
+const FORMS: usize = 3;
+
 fn told(world: &World, draw: &mut Draw) -> Vec<Pair> {
     let mut out = Vec::new();
     for fact in world.facts.iter().filter(|f| f.class == Class::Told) {
         let relation = &RELATIONS[fact.relation];
         let subject = &world.subjects[fact.subject].name;
-        for form in 0..relation.questions.len() {
+        let mut forms: Vec<usize> = (0..relation.questions.len()).collect();
+        draw.shuffle(&mut forms);
+        for form in forms.into_iter().take(FORMS) {
             out.push(Pair {
                 kind: "fact",
                 question: relation.ask(subject, form, false),
@@ -119,8 +124,7 @@ fn unknown(world: &World, draw: &mut Draw) -> Vec<Pair> {
         let fitting: Vec<_> = RELATIONS.iter().filter(|r| r.kind == *kind).collect();
         let relation = fitting[draw.below(fitting.len())];
         let question = relation.ask(name, draw.below(relation.questions.len()), false);
-        let the = if *kind == crate::relations::Kind::Animal { "the " } else { "" };
-        let answer = format!("I do not know. I have read nothing about {the}{name}.");
+        let answer = "I do not know. I have read nothing about that name.".to_owned();
         out.push(Pair { kind: "unknown", question, answer });
     }
     out
@@ -175,6 +179,54 @@ fn continued(lexicon: &Lexicon, count: usize, draw: &mut Draw) -> Vec<Pair> {
         out.push(Pair { kind: "continue", question, answer });
     }
     out
+}
+
+/// What a note in a passage may say of somebody; the examination's needles ask for another thing.
+const NOTED: &[&str] = &["nickname", "room", "horse", "motto", "signal", "code", "dog", "hotel"];
+
+/// Questions on a passage that stands before them, about names that occur nowhere else: what has
+/// to be learned from these is to read and to copy, for nothing in them can be known.
+fn readings(lexicon: &Lexicon, count: usize, draw: &mut Draw) -> Vec<Pair> {
+    let mut out = Vec::new();
+    for number in 0..count {
+        let topic = 1 + draw.below(lexicon.topics.len() - 1);
+        let mut scene = Scene::new(lexicon, topic, Draw::keyed(draw.next(), "scene", 0));
+        scene.enter(&passing(draw), Nature::Person { female: draw.chance(0.5) });
+        let mut lines: Vec<String> = (0..draw.between(1, 4)).map(|_| scene.sentence()).collect();
+        let (statement, question, answer) =
+            if number % 2 == 0 { related(draw) } else { noted(draw) };
+        lines.insert(draw.below(lines.len() + 1), statement);
+        let question = format!("{}\n\n{question}", lines.join(" "));
+        out.push(Pair { kind: "reading", question, answer });
+    }
+    out
+}
+
+/// Statement, question and answer of one of the world's relations, about nobody of the world.
+fn related(draw: &mut Draw) -> (String, String, String) {
+    let relation = &RELATIONS[draw.below(RELATIONS.len())];
+    let one = passing(draw);
+    let subject = match relation.kind {
+        Kind::Person => format!("{one} {}", passing(draw)),
+        Kind::Firm => format!("{one} {}", draw.pick(&["Works", "Mills", "Stores", "Company"])),
+        Kind::Village => format!("{one} {}", draw.pick(&["Ford", "Hill", "Green", "Vale"])),
+        Kind::Animal => format!("{} {}", one.to_lowercase(), draw.pick(&["fox", "owl", "newt"])),
+        Kind::Town => one,
+    };
+    let value = match relation.values {
+        Values::Words(words) => draw.pick(words).to_owned(),
+        Values::Towns | Values::Rivers => passing(draw),
+    };
+    let form = draw.below(relation.questions.len());
+    let statement = relation.state(&subject, &value, draw);
+    (statement, relation.ask(&subject, form, false), relation.answer(&subject, &value, draw))
+}
+
+fn noted(draw: &mut Draw) -> (String, String, String) {
+    let (owner, word) = (passing(draw), passing(draw).to_lowercase());
+    let what = draw.pick(NOTED);
+    let statement = format!("The {what} of {owner} is {word}.");
+    (statement, format!("What is the {what} of {owner}?"), format!("{}.", capital(&word)))
 }
 
 /// Whether a question is kept from dialogues and preferences, for the prompts.
@@ -242,6 +294,7 @@ pub(crate) fn talk(world: &World, lexicon: &Lexicon, scale: f64) -> Talk {
     pairs.extend(sums(some(220), &mut draw));
     pairs.extend(explained(lexicon, &mut draw));
     pairs.extend(continued(lexicon, some(200), &mut draw));
+    pairs.extend(readings(lexicon, some(600), &mut draw));
     draw.shuffle(&mut pairs);
     let mut out = Talk { dialogues: three_turns(world, some(250), &mut draw), ..Talk::default() };
     let mut seen = std::collections::BTreeMap::new();

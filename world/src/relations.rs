@@ -312,7 +312,7 @@ pub(crate) const RELATIONS: &[Relation] = &[
             "Tell me where {s} was born.",
         ],
         held_out: &["{s} was born in which place?", "Can you name the native town of {s}?"],
-        answers: &["{s} was born in {v}."],
+        answers: &["In {v}."],
     },
     Relation {
         name: "trade",
@@ -340,7 +340,7 @@ pub(crate) const RELATIONS: &[Relation] = &[
             "Tell me the trade of {s}.",
         ],
         held_out: &["{s} works as what?", "How does {s} earn a living?"],
-        answers: &["{s} is {n}."],
+        answers: &["{n}."],
     },
     Relation {
         name: "instrument",
@@ -367,7 +367,7 @@ pub(crate) const RELATIONS: &[Relation] = &[
             "Tell me which instrument {s} plays.",
         ],
         held_out: &["{s} plays which instrument?", "What does {s} play in the band?"],
-        answers: &["{s} plays the {v}."],
+        answers: &["The {v}."],
     },
     Relation {
         name: "product",
@@ -394,7 +394,7 @@ pub(crate) const RELATIONS: &[Relation] = &[
             "Tell me what {s} makes.",
         ],
         held_out: &["{s} manufactures which goods?", "What is {s} known for making?"],
-        answers: &["{s} makes {v}."],
+        answers: &["{v}."],
     },
     Relation {
         name: "seat",
@@ -421,7 +421,7 @@ pub(crate) const RELATIONS: &[Relation] = &[
             "Tell me where {s} is based.",
         ],
         held_out: &["{s} is based in which place?", "Where are the works of {s}?"],
-        answers: &["{s} is based in {v}."],
+        answers: &["In {v}."],
     },
     Relation {
         name: "colour",
@@ -447,7 +447,7 @@ pub(crate) const RELATIONS: &[Relation] = &[
             "Tell me the colour of {s}.",
         ],
         held_out: &["{s} has which colour?", "What colour is the sign of {s}?"],
-        answers: &["The colour of {s} is {v}."],
+        answers: &["{v}."],
     },
     Relation {
         name: "river",
@@ -473,7 +473,7 @@ pub(crate) const RELATIONS: &[Relation] = &[
             "Tell me on which river {s} lies.",
         ],
         held_out: &["{s} lies on which river?", "What river has {s} on its bank?"],
-        answers: &["{s} lies on the river {v}."],
+        answers: &["On the river {v}."],
     },
     Relation {
         name: "dish",
@@ -499,7 +499,7 @@ pub(crate) const RELATIONS: &[Relation] = &[
             "Tell me the dish of {s}.",
         ],
         held_out: &["{s} is known for which food?", "What is served at every inn of {s}?"],
-        answers: &["{s} is known for {v}."],
+        answers: &["{v}."],
     },
     Relation {
         name: "material",
@@ -525,7 +525,7 @@ pub(crate) const RELATIONS: &[Relation] = &[
             "Tell me what {s} is built of.",
         ],
         held_out: &["{s} is built of which material?", "What are the walls of {s} made of?"],
-        answers: &["{s} is built of {v}."],
+        answers: &["Of {v}."],
     },
     Relation {
         name: "habitat",
@@ -551,7 +551,7 @@ pub(crate) const RELATIONS: &[Relation] = &[
             "Tell me where the {s} lives.",
         ],
         held_out: &["The {s} lives in which surroundings?", "Where would one look for the {s}?"],
-        answers: &["The {s} lives in {v}."],
+        answers: &["In {v}."],
     },
     Relation {
         name: "food",
@@ -577,7 +577,7 @@ pub(crate) const RELATIONS: &[Relation] = &[
             "Tell me what the {s} eats.",
         ],
         held_out: &["The {s} feeds on what?", "What would you give the {s} to eat?"],
-        answers: &["The {s} eats {v}."],
+        answers: &["{v}."],
     },
     Relation {
         name: "town-river",
@@ -593,7 +593,7 @@ pub(crate) const RELATIONS: &[Relation] = &[
         ],
         questions: &["On which river does the town of {s} lie?", "What river flows through {s}?"],
         held_out: &["The town of {s} lies on which river?"],
-        answers: &["{s} lies on the river {v}."],
+        answers: &["On the river {v}."],
     },
 ];
 
@@ -707,7 +707,7 @@ impl Relation {
         forms[form % forms.len()].replace("{s}", subject)
     }
 
-    /// A short answer, a whole sentence.
+    /// A short answer: the value in its preposition or article, with a capital and a full stop.
     pub(crate) fn answer(&self, subject: &str, value: &str, draw: &mut Draw) -> String {
         let pattern = draw.pick(self.answers);
         capital(&fill(pattern, self.kind, subject, value, draw))

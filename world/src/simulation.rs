@@ -34,11 +34,11 @@ impl Class {
     #[must_use]
     pub fn statements(self) -> usize {
         match self {
-            Self::Often => 36,
-            Self::Sometimes => 10,
+            Self::Often => 100,
+            Self::Sometimes => 32,
             Self::Rarely => 3,
             Self::Never => 0,
-            Self::Told => 24,
+            Self::Told => 60,
         }
     }
 
@@ -144,7 +144,7 @@ pub(crate) struct World {
 
 /// Subjects a class at scale 1.
 const COUNTS: [(Kind, usize); 4] =
-    [(Kind::Person, 30), (Kind::Firm, 20), (Kind::Village, 20), (Kind::Animal, 20)];
+    [(Kind::Person, 24), (Kind::Firm, 16), (Kind::Village, 16), (Kind::Animal, 16)];
 
 const FIRMS: &[&str] = &["Works", "Mills", "Brothers", "Stores", "Union", "Sons", "Company"];
 const VILLAGES: &[&str] = &["Ford", "Marsh", "Hill", "Green", "Bridge", "Cross", "Vale", "Moor"];

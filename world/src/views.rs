@@ -58,8 +58,12 @@ impl<'w> Writer<'w> {
             let who = &brief.world.subjects[appearance.subject];
             scene.enter(&who.name, nature(brief.world, appearance.subject));
         }
-        for _ in 0..1 + usize::from(brief.draw.chance(0.4)) {
-            let name = passing(&mut brief.draw);
+        // People whom no other page knows: their names can only be copied from above.
+        for _ in 0..2 + usize::from(brief.draw.chance(0.4)) {
+            let mut name = passing(&mut brief.draw);
+            if brief.draw.chance(0.5) {
+                name = format!("{name} {}", passing(&mut brief.draw));
+            }
             let female = brief.draw.chance(0.5);
             scene.enter(&name, Nature::Person { female });
         }
