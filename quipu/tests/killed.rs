@@ -1,6 +1,7 @@
 //! `kill -9` at moments drawn by a seed over the bytes that a run writes, one of them inside a
 //! checkpoint; run again after each. Final weights and metrics are, but for times, bit for bit
-//! those of an uninterrupted run.
+//! those of an uninterrupted run: on a small world always, with the program's own recipe under
+//! `--full`.
 
 #![allow(clippy::unwrap_used)]
 
@@ -11,15 +12,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-fn arguments<'a>(recipe: &'a str, dir: &'a str) -> Vec<&'a str> {
-    vec!["speedrun", "--recipe", recipe, "--run-dir", dir, "--json", "--quiet"]
-}
-
-/// Runs the speedrun, killed after so many bytes; what it printed, if it lived.
-fn start(dir: &Path, kill_after: Option<u64>) -> Option<serde_json::Value> {
-    let recipe = tiny();
+/// Runs the speedrun, killed after so many bytes; what it printed, if it lived. Without a recipe
+/// it is the program's own.
+fn start(recipe: Option<&str>, dir: &Path, kill_after: Option<u64>) -> Option<serde_json::Value> {
     let dir = dir.to_string_lossy();
-    let mut command = quipu(Path::new("."), &arguments(&recipe, &dir));
+    let mut arguments = vec!["speedrun", "--run-dir", &*dir, "--json", "--quiet"];
+    arguments.extend(recipe.iter().flat_map(|path| ["--recipe", path]));
+    let mut command = quipu(Path::new("."), &arguments);
     if let Some(bytes) = kill_after {
         command.env("QUIPU_KILL_AFTER_BYTES", bytes.to_string());
     }
@@ -78,10 +77,20 @@ fn unfinished_checkpoint(dir: &Path) -> bool {
 
 #[test]
 fn a_run_killed_five_times_ends_with_the_same_bits() {
+    check(Some(&tiny()));
+}
+
+#[test]
+#[ignore = "two whole runs of the default recipe"]
+fn the_default_run_killed_five_times_ends_with_the_same_bits() {
+    check(None);
+}
+
+fn check(recipe: Option<&str>) {
     // Both runs lie at one path, which fates name.
     let room = tempfile::tempdir().unwrap();
     let dir = room.path().join("run");
-    let report = start(&dir, None).unwrap();
+    let report = start(recipe, &dir, None).unwrap();
     let total = report["bytes_written"].as_u64().unwrap();
     let expected = content(&dir);
     fs::remove_dir_all(&dir).unwrap();
@@ -89,7 +98,7 @@ fn a_run_killed_five_times_ends_with_the_same_bits() {
     while kills < 5 || !inside {
         // Each attempt writes less than the whole: what stands is not written again.
         let moment = draw(&mut seed, total / 3);
-        match start(&dir, Some(moment)) {
+        match start(recipe, &dir, Some(moment)) {
             None => kills += 1,
             // Everything was done before the moment came: begin anew.
             Some(_) => fs::remove_dir_all(&dir).unwrap(),
@@ -97,7 +106,7 @@ fn a_run_killed_five_times_ends_with_the_same_bits() {
         inside |= unfinished_checkpoint(&dir);
         assert!(kills < 60, "no kill fell into a checkpoint");
     }
-    start(&dir, None).unwrap();
+    start(recipe, &dir, None).unwrap();
     let found = content(&dir);
     let names = |c: &BTreeMap<String, Vec<u8>>| c.keys().cloned().collect::<Vec<_>>();
     assert_eq!(names(&found), names(&expected));

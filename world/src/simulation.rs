@@ -35,8 +35,8 @@ impl Class {
     pub fn statements(self) -> usize {
         match self {
             Self::Often => 100,
-            Self::Sometimes => 32,
-            Self::Rarely => 3,
+            Self::Sometimes => 40,
+            Self::Rarely => 12,
             Self::Never => 0,
             Self::Told => 60,
         }
