@@ -15,6 +15,7 @@ use super::simd::{Kernel, Simd};
 use crate::error::Error;
 use crate::host::Mat;
 use crate::op::Layout;
+use std::ops::Range;
 
 /// Values of k that are summed in registers before they go to the output. Part of the arithmetic:
 /// another value gives other bits.
@@ -24,9 +25,9 @@ pub(super) const KC: usize = 384;
 pub(super) const ROW: usize = KC + 16;
 /// Elements from k to k of a packed left tile in the layout where rows lie in columns.
 const COL: usize = 16;
-/// Rows ahead of the one being packed that are asked for.
+/// Rows ahead of the one being packed that are asked for, where a row gives a few lines.
 const AHEAD: usize = 8;
-/// The same where rows are packed as rows.
+/// The same where a row gives many.
 const ROWS_AHEAD: usize = 2;
 /// Most rows a task takes, in tiles.
 const TASK_TILES: usize = 4;
@@ -466,15 +467,35 @@ pub(super) unsafe fn multiply<S: Simd, const R: usize, const C: usize>(
     out: Mat<f32>,
     add: bool,
 ) {
+    // SAFETY: the caller's.
+    unsafe { multiply_where::<S, R, C>(depth, left, right, out, add, |_, _| 0..depth) }
+}
+
+/// The same, where only some values of k matter to a tile: `range` gives them for rows and columns
+/// of the output. A tile without any is left as it is.
+#[inline(always)]
+pub(super) unsafe fn multiply_where<S: Simd, const R: usize, const C: usize>(
+    depth: usize,
+    left: *const f32,
+    right: *const f32,
+    out: Mat<f32>,
+    add: bool,
+    range: impl Fn(Range<usize>, Range<usize>) -> Range<usize>,
+) {
     for column in (0..out.cols).step_by(2 * S::LANES) {
+        let cols = (2 * S::LANES).min(out.cols - column);
         for row in (0..out.rows).step_by(S::TILE) {
             let rows = S::TILE.min(out.rows - row);
-            // SAFETY: the caller's.
+            let k = range(row..row + rows, column..column + cols);
+            if k.is_empty() {
+                continue;
+            }
+            // SAFETY: the caller's; the range lies inside `depth`.
             unsafe {
-                let ptr = out.row(row).add(column);
-                let to = Mat { ptr, rows, cols: out.cols - column, ..out };
-                let right = right.add(column * depth);
-                tile::<S, R, C>(rows, depth, left.add(row * R), right, to, add);
+                let to = out.part(row, rows).columns(column, cols);
+                let right = right.add(column * depth + k.start * 2 * S::LANES);
+                let left = left.add(row * R + k.start * C);
+                tile::<S, R, C>(rows, k.len(), left, right, to, add);
             }
         }
     }
