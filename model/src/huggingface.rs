@@ -67,11 +67,15 @@ impl Import {
     }
 
     fn check(&self, folder: &Path, table: &Table) -> Result<(), Error> {
+        // what is missing is said first: it tells more about a wrong model than a shape does
         for entry in table.entries() {
-            let Some(file) = self.home.get(&entry.name).map(|i| &self.files[*i]) else {
+            if !self.home.contains_key(&entry.name) {
                 let (name, shape) = (entry.name.clone(), entry.shape.clone());
                 return Err(Error::Missing { name, shape }.in_file(folder));
-            };
+            }
+        }
+        for entry in table.entries() {
+            let file = &self.files[self.home[&entry.name]];
             let found = file.shape(&entry.name)?;
             if found != entry.shape {
                 let (name, found) = (entry.name.clone(), found.to_vec());

@@ -4,6 +4,9 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod data;
+
+use data::golden;
 use quipu_math::{Cpu, Device, Reference};
 use quipu_mesh::Mesh;
 use quipu_model::tensor_file::TensorFile;
@@ -13,18 +16,6 @@ use std::sync::Arc;
 
 const PLAIN: [&str; 5] =
     ["gqa", "mha-tied", "rope-scaled", "rope-scaled-new-spelling", "document-mask"];
-
-fn golden(test: &str) -> Option<PathBuf> {
-    let shared = std::env::var_os("QUIPU_SHARED").map(PathBuf::from);
-    let shared =
-        shared.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared"));
-    let golden = shared.join("golden");
-    if golden.is_dir() {
-        return Some(golden);
-    }
-    eprintln!("SKIPPED: {test}: shared data absent");
-    None
-}
 
 /// Largest difference, relative to the largest magnitude of the expected numbers.
 fn error(found: &[f64], expected: &[f64]) -> f64 {

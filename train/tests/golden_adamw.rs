@@ -4,31 +4,18 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "../../model/tests/data/mod.rs"]
+mod data;
+
+use data::golden;
 use quipu_math::{Cpu, Device, Reference};
 use quipu_mesh::Mesh;
+use quipu_model::tensor_file::TensorFile;
 use quipu_model::{Capacity, Config, Model};
 use quipu_train::objective::{NextToken, Packed, Samples};
 use quipu_train::watch::Outside;
 use quipu_train::{Learner, Recipe};
-use safetensors::SafeTensors;
-use std::path::PathBuf;
 use std::sync::Arc;
-
-fn folder(test: &str) -> Option<PathBuf> {
-    let beside = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared");
-    let shared = std::env::var("QUIPU_SHARED").unwrap_or_else(|_| beside.into());
-    let path = PathBuf::from(shared).join("golden/adamw");
-    if path.is_dir() {
-        return Some(path);
-    }
-    eprintln!("SKIPPED: {test}: shared data absent");
-    None
-}
-
-fn floats(case: &SafeTensors, name: &str) -> Vec<f64> {
-    let bytes = case.tensor(name).unwrap().data();
-    bytes.as_chunks().0.iter().map(|b| f64::from(f32::from_le_bytes(*b))).collect()
-}
 
 /// The case's batches as rows: every position but the last predicts the next.
 struct Batches {
@@ -58,14 +45,12 @@ impl Samples for Batches {
 
 /// Runs the case with micro-batches of `micro` rows.
 fn check(device: Arc<dyn Device>, micro: usize, test: &str) {
-    let Some(path) = folder(test) else { return };
+    let Some(path) = golden(test).map(|golden| golden.join("adamw")) else { return };
     let config = Config::load(&path).unwrap();
-    let bytes = std::fs::read(path.join("case.safetensors")).unwrap();
-    let case = SafeTensors::deserialize(&bytes).unwrap();
-    let shape = case.tensor("batches").unwrap().shape().to_vec();
-    let ids = case.tensor("batches").unwrap().data().as_chunks().0.iter();
-    let samples =
-        Batches { ids: ids.map(|b| i64::from_le_bytes(*b) as u32).collect(), length: shape[2] };
+    let case = TensorFile::open(&path.join("case.safetensors")).unwrap();
+    let floats = |name: &str| case.floats(name).unwrap();
+    let shape = case.shape("batches").unwrap().to_vec();
+    let samples = Batches { ids: case.tokens("batches").unwrap(), length: shape[2] };
     let recipe = Recipe {
         sequence_length: shape[2],
         batch_tokens: shape[1] * shape[2],
@@ -80,7 +65,7 @@ fn check(device: Arc<dyn Device>, micro: usize, test: &str) {
     let capacity = Capacity::training(&*device, recipe.micro_batch_tokens);
     let model = Model::new(device.clone(), Mesh::one(), config, capacity).unwrap();
     for entry in model.table().entries() {
-        let values = floats(&case, &format!("start.{}", entry.name));
+        let values = floats(&format!("start.{}", entry.name));
         device.write_floats(&model.weight(entry).unwrap(), &values).unwrap();
     }
     let mut learner = Learner::new(model).unwrap();
@@ -89,7 +74,7 @@ fn check(device: Arc<dyn Device>, micro: usize, test: &str) {
         let error = ((found - expected) / expected).abs();
         assert!(error <= tolerance, "{what} of step {t}: {found}, expected {expected}: {error:e}");
     };
-    let names = ["losses", "grad_norms", "lrs"].map(|name| floats(&case, name));
+    let names = ["losses", "grad_norms", "lrs"].map(floats);
     for t in 0..recipe.steps {
         let step = learner.step(&objective, &recipe, t).unwrap();
         close("loss", t, step.outcome.loss, names[0][t as usize], 3e-6);
@@ -98,7 +83,7 @@ fn check(device: Arc<dyn Device>, micro: usize, test: &str) {
     }
     for entry in learner.model.table().entries() {
         let found = device.read_f64(&learner.model.weight(entry).unwrap()).unwrap();
-        let expected = floats(&case, &format!("final.{}", entry.name));
+        let expected = floats(&format!("final.{}", entry.name));
         let square = |x: &mut dyn Iterator<Item = f64>| x.map(|x| x * x).sum::<f64>().sqrt();
         let difference = square(&mut found.iter().zip(&expected).map(|(a, b)| a - b));
         let error = difference / square(&mut expected.iter().copied());

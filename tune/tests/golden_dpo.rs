@@ -3,29 +3,17 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "../../model/tests/data/mod.rs"]
+mod data;
+
+use data::golden;
 use quipu_math::{Device, Reference};
 use quipu_mesh::Mesh;
+use quipu_model::tensor_file::TensorFile;
 use quipu_model::{Capacity, MicroBatch, Model};
 use quipu_tune::dpo::{Answer, Weights, loss_and_weights, masked_sum};
-use safetensors::SafeTensors;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-
-fn folder(test: &str) -> Option<PathBuf> {
-    let beside = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared");
-    let shared = std::env::var("QUIPU_SHARED").unwrap_or_else(|_| beside.into());
-    let path = PathBuf::from(shared).join("golden/dpo");
-    if path.is_dir() {
-        return Some(path);
-    }
-    eprintln!("SKIPPED: {test}: shared data absent");
-    None
-}
-
-fn floats(case: &SafeTensors, name: &str) -> Vec<f64> {
-    let bytes = case.tensor(name).unwrap().data();
-    bytes.as_chunks().0.iter().map(|b| f64::from(f32::from_le_bytes(*b))).collect()
-}
 
 /// One row of a side: ids, and which targets count.
 struct Row {
@@ -33,12 +21,10 @@ struct Row {
     counts: Vec<bool>,
 }
 
-fn rows(case: &SafeTensors, side: &str) -> Vec<Row> {
-    let ids = case.tensor(&format!("{side}_ids")).unwrap();
-    let length = ids.shape()[1];
-    let ids: Vec<u32> =
-        ids.data().as_chunks().0.iter().map(|b| i64::from_le_bytes(*b) as u32).collect();
-    let mask = floats(case, &format!("{side}_mask"));
+fn rows(case: &TensorFile, side: &str) -> Vec<Row> {
+    let name = format!("{side}_ids");
+    let (length, ids) = (case.shape(&name).unwrap()[1], case.tokens(&name).unwrap());
+    let mask = case.floats(&format!("{side}_mask")).unwrap();
     let row = |(ids, mask): (&[u32], &[f64])| {
         let mut counts: Vec<bool> = mask[1..].iter().map(|m| *m > 0.0).collect();
         counts.push(false);
@@ -72,9 +58,10 @@ fn open(path: &Path, device: &Arc<dyn Device>) -> Model {
 
 #[test]
 fn the_loss_and_its_gradients_are_those_of_pytorch() {
-    let Some(path) = folder("the_loss_and_its_gradients_are_those_of_pytorch") else { return };
-    let bytes = std::fs::read(path.join("case.safetensors")).unwrap();
-    let case = SafeTensors::deserialize(&bytes).unwrap();
+    let golden = golden("the_loss_and_its_gradients_are_those_of_pytorch");
+    let Some(path) = golden.map(|golden| golden.join("dpo")) else { return };
+    let case = TensorFile::open(&path.join("case.safetensors")).unwrap();
+    let floats = |name: &str| case.floats(name).unwrap();
     let device: Arc<dyn Device> = Arc::new(Reference::new());
     let (mut policy, mut frozen) = (open(&path, &device), open(&path.join("reference"), &device));
     let (chosen, rejected) = (rows(&case, "chosen"), rows(&case, "rejected"));
@@ -97,7 +84,7 @@ fn the_loss_and_its_gradients_are_those_of_pytorch() {
             chosen.len(),
             Weights::default(),
         );
-        let of = |name: &str| floats(&case, name)[i];
+        let of = |name: &str| floats(name)[i];
         check("policy chosen", masked_sum(&logps[0], mc), of("policy_chosen_logprob"));
         check("policy rejected", masked_sum(&logps[1], mr), of("policy_rejected_logprob"));
         check("reference chosen", rc, of("reference_chosen_logprob"));
@@ -109,10 +96,10 @@ fn the_loss_and_its_gradients_are_those_of_pytorch() {
         log_probs(&mut policy, &chosen[i]);
         policy.backward(0, &of_chosen).unwrap();
     }
-    check("loss", total, floats(&case, "loss")[0]);
+    check("loss", total, floats("loss")[0]);
     for entry in policy.table().entries() {
         let found = device.read_f64(&policy.gradient(entry).unwrap()).unwrap();
-        let expected = floats(&case, &format!("grad.{}", entry.name));
+        let expected = floats(&format!("grad.{}", entry.name));
         let largest = expected.iter().fold(0.0f64, |m, x| m.max(x.abs()));
         let worst = found.iter().zip(&expected).fold(0.0f64, |m, (a, b)| m.max((a - b).abs()));
         assert!(worst / largest <= 2e-5, "{}: {:e}", entry.name, worst / largest);

@@ -2,9 +2,13 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "../../model/tests/data/mod.rs"]
+mod data;
+
+use data::golden;
 use quipu_math::{Device, Opaque, Reference};
 use quipu_verify::verify;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 const CASES: [&str; 8] = [
@@ -17,16 +21,6 @@ const CASES: [&str; 8] = [
     "dpo",
     "generate",
 ];
-
-fn golden(test: &str) -> Option<PathBuf> {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
-    let shared = std::env::var_os("QUIPU_SHARED").map_or(beside, PathBuf::from);
-    if shared.join("golden").is_dir() {
-        return Some(shared.join("golden"));
-    }
-    eprintln!("SKIPPED: {test}: shared data absent");
-    None
-}
 
 fn check(test: &str, device: Arc<dyn Device>) {
     let Some(golden) = golden(test) else { return };
@@ -106,14 +100,22 @@ fn damaged_folders_and_cases_are_said() {
     refuse(&cut("model.safetensors", 5000), "model.safetensors");
     refuse(&cut("config.json", 100), "config.json");
     refuse(&|dir| std::fs::remove_file(dir.join("model.safetensors")).unwrap(), "no model");
-    // the weights of another shape, and a case that pins nothing down
+    // the weights of another model, of another shape, and a case that pins nothing down
     let other = |case: &'static str, file: &'static str| {
         let golden = golden.clone();
         move |dir: &Path| {
             std::fs::copy(golden.join(case).join(file), dir.join(file)).unwrap();
         }
     };
-    refuse(&other("mha-tied", "model.safetensors"), "has shape");
+    refuse(&other("mha-tied", "model.safetensors"), "'lm_head.weight' is missing");
+    let full_heads = |dir: &Path| {
+        let text = std::fs::read_to_string(golden.join("mha-tied/config.json")).unwrap();
+        let untied =
+            text.replace("\"tie_word_embeddings\": true", "\"tie_word_embeddings\": false");
+        assert_ne!(text, untied);
+        std::fs::write(dir.join("config.json"), untied).unwrap();
+    };
+    refuse(&full_heads, "'model.layers.0.self_attn.k_proj.weight' has shape [32, 64]");
     let empty = |dir: &Path| {
         let all = std::fs::read(dir.join("model.safetensors")).unwrap();
         std::fs::write(dir.join("case.safetensors"), all).unwrap();

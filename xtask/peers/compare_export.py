@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM
 folder, case = sys.argv[1:]
 torch.manual_seed(0)
 model = AutoModelForCausalLM.from_pretrained(
-    folder, torch_dtype=torch.float32, attn_implementation="eager"
+    folder, dtype=torch.float32, attn_implementation="eager"
 ).eval()
 ids = torch.randint(0, model.config.vocab_size, (2, 24))
 with torch.no_grad():

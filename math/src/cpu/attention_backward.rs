@@ -7,10 +7,11 @@ use super::Engine;
 use super::attention::{KEYS, Run, Shape};
 use super::norm::dot;
 use super::plain;
-use super::product::{ROW, multiply, pack_rows, pack_spaced, pack_straight};
+use super::product::{ROW, multiply_where, pack_rows, pack_spaced, pack_straight};
 use super::simd::{Kernel, Simd, exp};
 use crate::error::Error;
 use crate::host::Mat;
+use std::ops::Range;
 
 /// Query rows of a block.
 const QUERIES: usize = 64;
@@ -53,8 +54,8 @@ pub(super) fn backward(engine: &Engine, shape: Shape, g: Gradients) -> Result<()
 }
 
 /// Ranges of runs between which no key is shared, so that they may be worked on at once.
-fn disjoint(shape: &Shape, runs: &[Run]) -> Vec<std::ops::Range<usize>> {
-    let mut parts: Vec<std::ops::Range<usize>> = Vec::new();
+fn disjoint(shape: &Shape, runs: &[Run]) -> Vec<Range<usize>> {
+    let mut parts: Vec<Range<usize>> = Vec::new();
     let mut lowest = usize::MAX;
     // from the back: a part is closed where everything after it begins behind its last key
     for i in (0..runs.len()).rev() {
@@ -73,7 +74,7 @@ fn disjoint(shape: &Shape, runs: &[Run]) -> Vec<std::ops::Range<usize>> {
 struct Deltas {
     shape: Shape,
     dout: Mat<f32>,
-    rows: std::ops::Range<usize>,
+    rows: Range<usize>,
     to: *mut f32,
 }
 
@@ -190,13 +191,7 @@ impl Backward {
     }
 
     #[inline(always)]
-    unsafe fn block<S: Simd>(
-        &self,
-        key: usize,
-        keys: usize,
-        head: usize,
-        rows: std::ops::Range<usize>,
-    ) {
+    unsafe fn block<S: Simd>(&self, key: usize, keys: usize, head: usize, rows: Range<usize>) {
         let (hd, count, l) = (self.shape.head(), rows.len(), &self.layout);
         let q = self.shape.q.part(rows.start, count).columns(head * hd, hd);
         let dout = self.g.dout.part(rows.start, count).columns(head * hd, hd);
@@ -208,26 +203,34 @@ impl Backward {
             pack_straight::<S>(dout, self.at(l.douts));
             let block = |part| Mat { ptr: self.at(part), rows: count, cols: keys, stride: ROW };
             let (weights, dscores) = (block(l.weights), block(l.dscores));
-            multiply::<S, ROW, 1>(
-                hd,
-                self.at(l.queries_spaced),
-                self.at(l.keys_turned),
-                weights,
-                false,
-            );
-            let left = self.at(l.douts_spaced);
-            multiply::<S, ROW, 1>(hd, left, self.at(l.values_turned), dscores, false);
+            // keys of this block that query `i` of the block sees
+            let seen = |i: usize| keys.min(self.shape.end_of(rows.start + i) - key);
+            let any = |q: Range<usize>, k: Range<usize>| {
+                0..if seen(q.end - 1) > k.start { hd } else { 0 }
+            };
+            let (left, right) = (self.at(l.queries_spaced), self.at(l.keys_turned));
+            multiply_where::<S, ROW, 1>(hd, left, right, weights, false, any);
+            let (left, right) = (self.at(l.douts_spaced), self.at(l.values_turned));
+            multiply_where::<S, ROW, 1>(hd, left, right, dscores, false, any);
             for i in 0..count {
-                let seen = keys.min(self.shape.end_of(rows.start + i) - key);
-                self.derive::<S>(rows.start + i, head, weights.row(i), dscores.row(i), seen, keys);
+                let (row, weights, dscores) = (rows.start + i, weights.row(i), dscores.row(i));
+                self.derive::<S>(row, head, weights, dscores, seen(i), keys);
             }
+            // a key has nothing from queries before the first that sees it, a query nothing from
+            // keys after the last it sees
+            let sees = self.shape.end_of(rows.start);
+            let after =
+                |k: Range<usize>, _| (key + k.start + 1).saturating_sub(sees).min(count)..count;
+            let before = |q: Range<usize>, _| 0..seen(q.end - 1);
             let column = self.kv * hd;
             let dv = self.g.dv.part(key, keys).columns(column, hd);
-            multiply::<S, 1, ROW>(count, weights.ptr, self.at(l.douts), dv, true);
+            let douts = self.at(l.douts);
+            multiply_where::<S, 1, ROW>(count, weights.ptr, douts, dv, true, after);
             let dk = self.g.dk.part(key, keys).columns(column, hd);
-            multiply::<S, 1, ROW>(count, dscores.ptr, self.at(l.queries), dk, true);
+            let queries = self.at(l.queries);
+            multiply_where::<S, 1, ROW>(count, dscores.ptr, queries, dk, true, after);
             let dq = self.g.dq.part(rows.start, count).columns(head * hd, hd);
-            multiply::<S, ROW, 1>(keys, dscores.ptr, self.at(l.keys), dq, true);
+            multiply_where::<S, ROW, 1>(keys, dscores.ptr, self.at(l.keys), dq, true, before);
         }
     }
 

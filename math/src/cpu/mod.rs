@@ -25,7 +25,7 @@ pub(crate) use simd::{Kernel, Simd};
 
 use crate::buffer::Buffer;
 use crate::cost::Cost;
-use crate::device::{Device, Event, Queue, Usage};
+use crate::device::{Device, Queue, Usage};
 use crate::dtype::DType;
 use crate::error::Error;
 use crate::host::{Host, Mat};
@@ -182,18 +182,6 @@ impl Device for Cpu {
         let _locks = self.host.lock(op.name(), &operands)?;
         self.host.counters().count_op();
         self.dispatch(op)
-    }
-
-    fn record(&self, _: Queue) -> Result<Event, Error> {
-        Ok(Event::done())
-    }
-
-    fn wait(&self, _: Queue, _: &Event) -> Result<(), Error> {
-        Ok(())
-    }
-
-    fn synchronize(&self, _: Queue) -> Result<(), Error> {
-        Ok(())
     }
 
     fn usage(&self) -> Usage {

@@ -111,6 +111,7 @@ pub(super) struct Fill(pub f32);
 impl Lanewise<0, 1> for Fill {
     #[inline(always)]
     unsafe fn at<S: Simd>(&self, _: [S::V; 0]) -> [S::V; 1] {
+        // SAFETY: the caller's: the instruction set is there; registers only.
         unsafe { [S::splat(self.0)] }
     }
 }
@@ -124,6 +125,7 @@ pub(super) struct Add;
 impl Lanewise<2, 1> for Add {
     #[inline(always)]
     unsafe fn at<S: Simd>(&self, [a, b]: [S::V; 2]) -> [S::V; 1] {
+        // SAFETY: the caller's: the instruction set is there; registers only.
         unsafe { [S::add(a, b)] }
     }
 }
@@ -134,6 +136,7 @@ pub(super) struct Axpy(pub f32);
 impl Lanewise<2, 1> for Axpy {
     #[inline(always)]
     unsafe fn at<S: Simd>(&self, [x, y]: [S::V; 2]) -> [S::V; 1] {
+        // SAFETY: the caller's: the instruction set is there; registers only.
         unsafe { [S::fma(S::splat(self.0), x, y)] }
     }
 }
@@ -143,6 +146,7 @@ pub(super) struct Scale(pub f32);
 impl Lanewise<1, 1> for Scale {
     #[inline(always)]
     unsafe fn at<S: Simd>(&self, [x]: [S::V; 1]) -> [S::V; 1] {
+        // SAFETY: the caller's: the instruction set is there; registers only.
         unsafe { [S::mul(S::splat(self.0), x)] }
     }
 }
@@ -162,6 +166,7 @@ pub(super) struct SwiGlu;
 impl Lanewise<2, 1> for SwiGlu {
     #[inline(always)]
     unsafe fn at<S: Simd>(&self, [gate, up]: [S::V; 2]) -> [S::V; 1] {
+        // SAFETY: the caller's: the instruction set is there; registers only.
         unsafe { [S::mul(S::mul(gate, sigmoid::<S>(gate)), up)] }
     }
 }
@@ -172,6 +177,7 @@ pub(super) struct SwiGluBackward;
 impl Lanewise<3, 3> for SwiGluBackward {
     #[inline(always)]
     unsafe fn at<S: Simd>(&self, [gate, up, dout]: [S::V; 3]) -> [S::V; 3] {
+        // SAFETY: the caller's: the instruction set is there; registers only.
         unsafe {
             let s = sigmoid::<S>(gate);
             let silu = S::mul(gate, s);
@@ -184,6 +190,7 @@ impl Lanewise<3, 3> for SwiGluBackward {
 impl Lanewise<3, 2> for SwiGluBackward {
     #[inline(always)]
     unsafe fn at<S: Simd>(&self, x: [S::V; 3]) -> [S::V; 2] {
+        // SAFETY: the caller's: the instruction set is there; registers only.
         unsafe {
             let [dgate, dup, _] = <Self as Lanewise<3, 3>>::at::<S>(self, x);
             [dgate, dup]
@@ -225,6 +232,7 @@ impl Step {
 impl Lanewise<4, 3> for Step {
     #[inline(always)]
     unsafe fn at<S: Simd>(&self, [p, g, first, second]: [S::V; 4]) -> [S::V; 3] {
+        // SAFETY: the caller's: the instruction set is there; registers only.
         unsafe {
             let g = S::mul(g, S::splat(self.scale));
             let first = S::fma(S::splat(self.beta1), first, S::mul(S::splat(self.rest1), g));
@@ -242,6 +250,7 @@ impl Lanewise<4, 3> for Step {
 impl Lanewise<4, 4> for Step {
     #[inline(always)]
     unsafe fn at<S: Simd>(&self, x: [S::V; 4]) -> [S::V; 4] {
+        // SAFETY: the caller's: the instruction set is there; registers only.
         unsafe {
             let [p, first, second] = <Self as Lanewise<4, 3>>::at::<S>(self, x);
             [p, first, second, p]

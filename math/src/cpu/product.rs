@@ -10,10 +10,12 @@
 #![allow(unsafe_code)]
 
 use super::Engine;
+use super::scratch::Scratch;
 use super::simd::{Kernel, Simd};
 use crate::error::Error;
 use crate::host::Mat;
 use crate::op::Layout;
+use std::ops::Range;
 
 /// Values of k that are summed in registers before they go to the output. Part of the arithmetic:
 /// another value gives other bits.
@@ -23,12 +25,16 @@ pub(super) const KC: usize = 384;
 pub(super) const ROW: usize = KC + 16;
 /// Elements from k to k of a packed left tile in the layout where rows lie in columns.
 const COL: usize = 16;
-/// Rows ahead of the one being packed that are asked for.
+/// Rows ahead of the one being packed that are asked for, where a row gives a few lines.
 const AHEAD: usize = 8;
-/// Rows a task takes, in tiles.
+/// The same where a row gives many.
+const ROWS_AHEAD: usize = 2;
+/// Most rows a task takes, in tiles.
 const TASK_TILES: usize = 4;
 /// Columns a task takes, in panels.
-const TASK_PANELS: usize = 16;
+const TASK_PANELS: usize = 64;
+/// Values of k that a task packs of a right operand whose rows they are: a part of [`KC`].
+const PACK_ROWS: usize = 48;
 /// Up to this many rows the right operand is packed where it is used.
 const NARROW: usize = 64;
 /// Most elements of the right operand that are packed at once (32 MiB).
@@ -80,25 +86,39 @@ impl Product {
 
     /// Packs the right operand once, for all threads; then each task takes some rows and columns.
     fn wide(self, engine: &Engine) -> Result<(), Error> {
-        let width = engine.panel();
+        let (width, tile) = (engine.panel(), engine.tile());
         let (panels, k) = (self.out.cols.div_ceil(width), self.k());
-        let rows = TASK_TILES * engine.tile();
-        let block = TASK_TILES * (engine.tile() * ROW).max(COL * KC);
+        let block = TASK_TILES * (tile * ROW).max(COL * KC);
         let (packed, blocks) = (panels * width * k, block * engine.threads());
         let scratch = engine.scratch(packed + blocks)?;
-        engine.parallel(panels, &|panel, _| {
-            engine.set.run(PackPanel { p: self, panel, right: scratch.mat(0) });
-        });
-        let row_tasks = self.out.rows.div_ceil(rows);
+        self.pack(engine, panels, &scratch);
+        // equal shares, as many for each thread: nobody waits for the last one
+        let tiles = self.out.rows.div_ceil(tile);
+        let row_tasks = tiles.div_ceil(TASK_TILES).next_multiple_of(engine.threads()).min(tiles);
         let column_tasks = panels.div_ceil(TASK_PANELS);
         engine.parallel(row_tasks * column_tasks, &|task, thread| {
-            let (row, column) = (task % row_tasks * rows, task / row_tasks * TASK_PANELS);
+            let (row, column) = (task % row_tasks, task / row_tasks * TASK_PANELS);
+            let first = row * tiles / row_tasks * tile;
+            let end = ((row + 1) * tiles / row_tasks * tile).min(self.out.rows);
             let (right, left) = (scratch.mat(0), scratch.mat(packed + thread * block));
-            let rows = (row, rows.min(self.out.rows - row));
+            let rows = (first, end - first);
             let panels = (column, TASK_PANELS.min(panels - column));
             engine.set.run(Block { p: self, rows, panels, left, right });
         });
         Ok(())
+    }
+
+    /// Packs the whole right operand, each task a piece of it that lies together in memory.
+    fn pack(self, engine: &Engine, panels: usize, right: &Scratch<'_>) {
+        if self.layout == Layout::NT {
+            engine.parallel(panels, &|panel, _| {
+                engine.set.run(PackPanel { p: self, panel, right: right.mat(0) });
+            });
+        } else {
+            engine.parallel(self.k().div_ceil(PACK_ROWS), &|task, _| {
+                engine.set.run(PackRows { p: self, first: task * PACK_ROWS, right: right.mat(0) });
+            });
+        }
     }
 
     /// Packs the left operand once; each task packs one panel of the right operand and uses it.
@@ -117,6 +137,34 @@ impl Product {
         };
         engine.parallel_if(self.out.len() * k > 1 << 18, panels, &task);
         Ok(())
+    }
+}
+
+/// Packs some values of k for every panel, where the right operand has them in its rows.
+struct PackRows {
+    p: Product,
+    first: usize,
+    right: *mut f32,
+}
+
+impl Kernel for PackRows {
+    #[inline(always)]
+    fn run<S: Simd>(self) {
+        let (width, k) = (2 * S::LANES, self.p.k());
+        let panels = self.p.out.cols.div_ceil(width);
+        let start = self.first / KC * KC;
+        let depth = KC.min(k - start);
+        for i in self.first..k.min(self.first + PACK_ROWS) {
+            for panel in 0..panels {
+                let (at, column) = (start * panels + panel * depth + i - start, panel * width);
+                // SAFETY: row `i` of the operand from the panel's first column on; its place in the
+                // packed operand, which no other task writes.
+                unsafe {
+                    let (from, to) = (self.p.b.row(i).add(column), self.right.add(at * width));
+                    pack_line::<S>(from, self.p.out.cols - column, to);
+                }
+            }
+        }
     }
 }
 
@@ -242,15 +290,23 @@ unsafe fn pack_right<S: Simd>(
             return;
         }
         for i in 0..depth {
-            let (from, to) = (p.b.row(start + i).add(column), to.add(i * width));
-            if cols == width {
-                S::store(to, S::load(from));
-                S::store(to.add(S::LANES), S::load(from.add(S::LANES)));
-            } else {
-                S::store(to, S::load_part(from, cols.min(S::LANES)));
-                let rest = cols.saturating_sub(S::LANES);
-                S::store(to.add(S::LANES), S::load_part(from.add(cols - rest), rest));
-            }
+            pack_line::<S>(p.b.row(start + i).add(column), cols, to.add(i * width));
+        }
+    }
+}
+
+/// One value of k of a panel: `cols` elements or two vectors, zeros where there are fewer.
+#[inline(always)]
+unsafe fn pack_line<S: Simd>(from: *const f32, cols: usize, to: *mut f32) {
+    // SAFETY: the caller's: `cols` elements to read, two vectors to write.
+    unsafe {
+        if cols >= 2 * S::LANES {
+            S::store(to, S::load(from));
+            S::store(to.add(S::LANES), S::load(from.add(S::LANES)));
+        } else {
+            let rest = cols.saturating_sub(S::LANES);
+            S::store(to, S::load_part(from, cols.min(S::LANES)));
+            S::store(to.add(S::LANES), S::load_part(from.add(cols - rest), rest));
         }
     }
 }
@@ -313,7 +369,12 @@ unsafe fn pack_left<S: Simd>(
             return;
         }
         for r in 0..rows {
-            copy_row::<S>(p.a.row(row + r).add(start), to.add(r * ROW), depth);
+            let from = p.a.row(row + r).add(start);
+            // a row is too short for the processor to guess far into the next one
+            for line in (0..depth).step_by(16) {
+                S::prefetch(from.wrapping_add(ROWS_AHEAD * p.a.stride + line));
+            }
+            copy_row::<S>(from, to.add(r * ROW), depth);
         }
     }
 }
@@ -406,15 +467,35 @@ pub(super) unsafe fn multiply<S: Simd, const R: usize, const C: usize>(
     out: Mat<f32>,
     add: bool,
 ) {
+    // SAFETY: the caller's.
+    unsafe { multiply_where::<S, R, C>(depth, left, right, out, add, |_, _| 0..depth) }
+}
+
+/// The same, where only some values of k matter to a tile: `range` gives them for rows and columns
+/// of the output. A tile without any is left as it is.
+#[inline(always)]
+pub(super) unsafe fn multiply_where<S: Simd, const R: usize, const C: usize>(
+    depth: usize,
+    left: *const f32,
+    right: *const f32,
+    out: Mat<f32>,
+    add: bool,
+    range: impl Fn(Range<usize>, Range<usize>) -> Range<usize>,
+) {
     for column in (0..out.cols).step_by(2 * S::LANES) {
+        let cols = (2 * S::LANES).min(out.cols - column);
         for row in (0..out.rows).step_by(S::TILE) {
             let rows = S::TILE.min(out.rows - row);
-            // SAFETY: the caller's.
+            let k = range(row..row + rows, column..column + cols);
+            if k.is_empty() {
+                continue;
+            }
+            // SAFETY: the caller's; the range lies inside `depth`.
             unsafe {
-                let ptr = out.row(row).add(column);
-                let to = Mat { ptr, rows, cols: out.cols - column, ..out };
-                let right = right.add(column * depth);
-                tile::<S, R, C>(rows, depth, left.add(row * R), right, to, add);
+                let to = out.part(row, rows).columns(column, cols);
+                let right = right.add(column * depth + k.start * 2 * S::LANES);
+                let left = left.add(row * R + k.start * C);
+                tile::<S, R, C>(rows, k.len(), left, right, to, add);
             }
         }
     }

@@ -166,6 +166,18 @@ pub(crate) unsafe fn exp<S: Simd>(x: S::V) -> S::V {
 /// relative error (1e-08).
 const EXP: [f32; 5] = [0.001_392_625, 0.008_363_233, 0.041_666_552, 0.166_665_76, 0.5];
 
+/// Methods of [`Simd`] that are one expression of vector instructions each.
+macro_rules! methods {
+    ($(fn $name:ident($($argument:ident: $type:ty),*) $(-> $out:ty)? = $body:expr;)*) => {$(
+        #[inline(always)]
+        unsafe fn $name($($argument: $type),*) $(-> $out)? {
+            // SAFETY: the caller's, as `Simd` has it: the instruction set is there, and pointers are
+            // valid for the lanes that are touched, in a part its first `n`.
+            unsafe { $body }
+        }
+    )*};
+}
+
 #[cfg(target_arch = "x86_64")]
 #[derive(Clone, Copy)]
 pub(crate) struct Avx512;
@@ -182,79 +194,33 @@ impl Simd for Avx512 {
     const LANES: usize = 16;
     const TILE: usize = 14;
 
-    #[inline(always)]
-    unsafe fn splat(x: f32) -> __m512 {
-        unsafe { _mm512_set1_ps(x) }
-    }
-    #[inline(always)]
-    unsafe fn load(p: *const f32) -> __m512 {
-        unsafe { _mm512_loadu_ps(p) }
-    }
-    #[inline(always)]
-    unsafe fn store(p: *mut f32, v: __m512) {
-        unsafe { _mm512_storeu_ps(p, v) }
-    }
-    #[inline(always)]
-    unsafe fn load_part(p: *const f32, n: usize) -> __m512 {
-        unsafe { if n >= 16 { _mm512_loadu_ps(p) } else { _mm512_maskz_loadu_ps(lanes(n), p) } }
-    }
-    #[inline(always)]
-    unsafe fn store_part(p: *mut f32, n: usize, v: __m512) {
+    methods! {
+        fn splat(x: f32) -> __m512 = _mm512_set1_ps(x);
+        fn load(p: *const f32) -> __m512 = _mm512_loadu_ps(p);
+        fn store(p: *mut f32, v: __m512) = _mm512_storeu_ps(p, v);
+        fn load_part(p: *const f32, n: usize) -> __m512 =
+            if n >= 16 { _mm512_loadu_ps(p) } else { _mm512_maskz_loadu_ps(lanes(n), p) };
         // a masked store costs several plain ones on some processors
-        unsafe {
-            if n >= 16 { _mm512_storeu_ps(p, v) } else { _mm512_mask_storeu_ps(p, lanes(n), v) }
-        }
-    }
-    #[inline(always)]
-    unsafe fn add(a: __m512, b: __m512) -> __m512 {
-        unsafe { _mm512_add_ps(a, b) }
-    }
-    #[inline(always)]
-    unsafe fn sub(a: __m512, b: __m512) -> __m512 {
-        unsafe { _mm512_sub_ps(a, b) }
-    }
-    #[inline(always)]
-    unsafe fn mul(a: __m512, b: __m512) -> __m512 {
-        unsafe { _mm512_mul_ps(a, b) }
-    }
-    #[inline(always)]
-    unsafe fn div(a: __m512, b: __m512) -> __m512 {
-        unsafe { _mm512_div_ps(a, b) }
-    }
-    #[inline(always)]
-    unsafe fn sqrt(a: __m512) -> __m512 {
-        unsafe { _mm512_sqrt_ps(a) }
-    }
-    #[inline(always)]
-    unsafe fn fma(a: __m512, b: __m512, c: __m512) -> __m512 {
-        unsafe { _mm512_fmadd_ps(a, b, c) }
-    }
-    #[inline(always)]
-    unsafe fn fnma(a: __m512, b: __m512, c: __m512) -> __m512 {
-        unsafe { _mm512_fnmadd_ps(a, b, c) }
-    }
-    #[inline(always)]
-    unsafe fn max(a: __m512, b: __m512) -> __m512 {
-        unsafe { _mm512_max_ps(a, b) }
-    }
-    #[inline(always)]
-    unsafe fn min(a: __m512, b: __m512) -> __m512 {
-        unsafe { _mm512_min_ps(a, b) }
-    }
-    #[inline(always)]
-    unsafe fn round(a: __m512) -> __m512 {
-        unsafe { _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a) }
-    }
-    #[inline(always)]
-    unsafe fn scale(a: __m512, n: __m512) -> __m512 {
-        unsafe { _mm512_scalef_ps(a, n) }
-    }
-    #[inline(always)]
-    unsafe fn keep(a: __m512, n: usize, rest: __m512) -> __m512 {
-        unsafe { _mm512_mask_blend_ps(lanes(n), rest, a) }
+        fn store_part(p: *mut f32, n: usize, v: __m512) =
+            if n >= 16 { _mm512_storeu_ps(p, v) } else { _mm512_mask_storeu_ps(p, lanes(n), v) };
+        fn add(a: __m512, b: __m512) -> __m512 = _mm512_add_ps(a, b);
+        fn sub(a: __m512, b: __m512) -> __m512 = _mm512_sub_ps(a, b);
+        fn mul(a: __m512, b: __m512) -> __m512 = _mm512_mul_ps(a, b);
+        fn div(a: __m512, b: __m512) -> __m512 = _mm512_div_ps(a, b);
+        fn sqrt(a: __m512) -> __m512 = _mm512_sqrt_ps(a);
+        fn fma(a: __m512, b: __m512, c: __m512) -> __m512 = _mm512_fmadd_ps(a, b, c);
+        fn fnma(a: __m512, b: __m512, c: __m512) -> __m512 = _mm512_fnmadd_ps(a, b, c);
+        fn max(a: __m512, b: __m512) -> __m512 = _mm512_max_ps(a, b);
+        fn min(a: __m512, b: __m512) -> __m512 = _mm512_min_ps(a, b);
+        fn round(a: __m512) -> __m512 =
+            _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a);
+        fn scale(a: __m512, n: __m512) -> __m512 = _mm512_scalef_ps(a, n);
+        fn keep(a: __m512, n: usize, rest: __m512) -> __m512 =
+            _mm512_mask_blend_ps(lanes(n), rest, a);
     }
     #[inline(always)]
     unsafe fn sum(a: __m512) -> f32 {
+        // SAFETY: registers only, on an instruction set that is there, as `Simd` has it.
         unsafe {
             let high = _mm512_extractf32x8_ps::<1>(a);
             Avx2::sum(_mm256_add_ps(_mm512_castps512_ps256(a), high))
@@ -262,14 +228,14 @@ impl Simd for Avx512 {
     }
     #[inline(always)]
     unsafe fn largest(a: __m512) -> f32 {
+        // SAFETY: registers only, on an instruction set that is there, as `Simd` has it.
         unsafe {
             let high = _mm512_extractf32x8_ps::<1>(a);
             Avx2::largest(_mm256_max_ps(_mm512_castps512_ps256(a), high))
         }
     }
-    #[inline(always)]
-    unsafe fn prefetch(p: *const f32) {
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+    methods! {
+        fn prefetch(p: *const f32) = _mm_prefetch::<_MM_HINT_T0>(p.cast());
     }
     #[inline(always)]
     unsafe fn transpose(from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
@@ -332,69 +298,30 @@ impl Simd for Avx2 {
     const LANES: usize = 8;
     const TILE: usize = 6;
 
-    #[inline(always)]
-    unsafe fn splat(x: f32) -> __m256 {
-        unsafe { _mm256_set1_ps(x) }
-    }
-    #[inline(always)]
-    unsafe fn load(p: *const f32) -> __m256 {
-        unsafe { _mm256_loadu_ps(p) }
-    }
-    #[inline(always)]
-    unsafe fn store(p: *mut f32, v: __m256) {
-        unsafe { _mm256_storeu_ps(p, v) }
-    }
-    #[inline(always)]
-    unsafe fn load_part(p: *const f32, n: usize) -> __m256 {
-        unsafe { if n >= 8 { _mm256_loadu_ps(p) } else { _mm256_maskload_ps(p, mask(n)) } }
-    }
-    #[inline(always)]
-    unsafe fn store_part(p: *mut f32, n: usize, v: __m256) {
-        unsafe { if n >= 8 { _mm256_storeu_ps(p, v) } else { _mm256_maskstore_ps(p, mask(n), v) } }
-    }
-    #[inline(always)]
-    unsafe fn add(a: __m256, b: __m256) -> __m256 {
-        unsafe { _mm256_add_ps(a, b) }
-    }
-    #[inline(always)]
-    unsafe fn sub(a: __m256, b: __m256) -> __m256 {
-        unsafe { _mm256_sub_ps(a, b) }
-    }
-    #[inline(always)]
-    unsafe fn mul(a: __m256, b: __m256) -> __m256 {
-        unsafe { _mm256_mul_ps(a, b) }
-    }
-    #[inline(always)]
-    unsafe fn div(a: __m256, b: __m256) -> __m256 {
-        unsafe { _mm256_div_ps(a, b) }
-    }
-    #[inline(always)]
-    unsafe fn sqrt(a: __m256) -> __m256 {
-        unsafe { _mm256_sqrt_ps(a) }
-    }
-    #[inline(always)]
-    unsafe fn fma(a: __m256, b: __m256, c: __m256) -> __m256 {
-        unsafe { _mm256_fmadd_ps(a, b, c) }
-    }
-    #[inline(always)]
-    unsafe fn fnma(a: __m256, b: __m256, c: __m256) -> __m256 {
-        unsafe { _mm256_fnmadd_ps(a, b, c) }
-    }
-    #[inline(always)]
-    unsafe fn max(a: __m256, b: __m256) -> __m256 {
-        unsafe { _mm256_max_ps(a, b) }
-    }
-    #[inline(always)]
-    unsafe fn min(a: __m256, b: __m256) -> __m256 {
-        unsafe { _mm256_min_ps(a, b) }
-    }
-    #[inline(always)]
-    unsafe fn round(a: __m256) -> __m256 {
-        unsafe { _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a) }
+    methods! {
+        fn splat(x: f32) -> __m256 = _mm256_set1_ps(x);
+        fn load(p: *const f32) -> __m256 = _mm256_loadu_ps(p);
+        fn store(p: *mut f32, v: __m256) = _mm256_storeu_ps(p, v);
+        fn load_part(p: *const f32, n: usize) -> __m256 =
+            if n >= 8 { _mm256_loadu_ps(p) } else { _mm256_maskload_ps(p, mask(n)) };
+        fn store_part(p: *mut f32, n: usize, v: __m256) =
+            if n >= 8 { _mm256_storeu_ps(p, v) } else { _mm256_maskstore_ps(p, mask(n), v) };
+        fn add(a: __m256, b: __m256) -> __m256 = _mm256_add_ps(a, b);
+        fn sub(a: __m256, b: __m256) -> __m256 = _mm256_sub_ps(a, b);
+        fn mul(a: __m256, b: __m256) -> __m256 = _mm256_mul_ps(a, b);
+        fn div(a: __m256, b: __m256) -> __m256 = _mm256_div_ps(a, b);
+        fn sqrt(a: __m256) -> __m256 = _mm256_sqrt_ps(a);
+        fn fma(a: __m256, b: __m256, c: __m256) -> __m256 = _mm256_fmadd_ps(a, b, c);
+        fn fnma(a: __m256, b: __m256, c: __m256) -> __m256 = _mm256_fnmadd_ps(a, b, c);
+        fn max(a: __m256, b: __m256) -> __m256 = _mm256_max_ps(a, b);
+        fn min(a: __m256, b: __m256) -> __m256 = _mm256_min_ps(a, b);
+        fn round(a: __m256) -> __m256 =
+            _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a);
     }
     #[inline(always)]
     unsafe fn scale(a: __m256, n: __m256) -> __m256 {
         // two steps, so that neither power leaves the range of exponents
+        // SAFETY: registers only, on an instruction set that is there, as `Simd` has it.
         unsafe {
             let n = _mm256_cvtps_epi32(n);
             let half = _mm256_srai_epi32::<1>(n);
@@ -403,12 +330,13 @@ impl Simd for Avx2 {
             _mm256_mul_ps(_mm256_mul_ps(a, power(half)), power(_mm256_sub_epi32(n, half)))
         }
     }
-    #[inline(always)]
-    unsafe fn keep(a: __m256, n: usize, rest: __m256) -> __m256 {
-        unsafe { _mm256_blendv_ps(rest, a, _mm256_castsi256_ps(mask(n))) }
+    methods! {
+        fn keep(a: __m256, n: usize, rest: __m256) -> __m256 =
+            _mm256_blendv_ps(rest, a, _mm256_castsi256_ps(mask(n)));
     }
     #[inline(always)]
     unsafe fn sum(a: __m256) -> f32 {
+        // SAFETY: registers only, on an instruction set that is there, as `Simd` has it.
         unsafe {
             let v = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
             let v = _mm_add_ps(v, _mm_movehl_ps(v, v));
@@ -417,15 +345,15 @@ impl Simd for Avx2 {
     }
     #[inline(always)]
     unsafe fn largest(a: __m256) -> f32 {
+        // SAFETY: registers only, on an instruction set that is there, as `Simd` has it.
         unsafe {
             let v = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
             let v = _mm_max_ps(v, _mm_movehl_ps(v, v));
             _mm_cvtss_f32(_mm_max_ss(v, _mm_shuffle_ps::<1>(v, v)))
         }
     }
-    #[inline(always)]
-    unsafe fn prefetch(p: *const f32) {
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+    methods! {
+        fn prefetch(p: *const f32) = _mm_prefetch::<_MM_HINT_T0>(p.cast());
     }
     #[inline(always)]
     unsafe fn transpose(from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
@@ -470,21 +398,19 @@ impl Simd for Portable {
     unsafe fn splat(x: f32) -> Eight {
         [x; 8]
     }
-    #[inline(always)]
-    unsafe fn load(p: *const f32) -> Eight {
-        unsafe { p.cast::<Eight>().read_unaligned() }
-    }
-    #[inline(always)]
-    unsafe fn store(p: *mut f32, v: Eight) {
-        unsafe { p.cast::<Eight>().write_unaligned(v) }
+    methods! {
+        fn load(p: *const f32) -> Eight = p.cast::<Eight>().read_unaligned();
+        fn store(p: *mut f32, v: Eight) = p.cast::<Eight>().write_unaligned(v);
     }
     #[inline(always)]
     unsafe fn load_part(p: *const f32, n: usize) -> Eight {
+        // SAFETY: the caller's: the lanes that `Simd` names are valid.
         std::array::from_fn(|i| if i < n { unsafe { *p.add(i) } } else { 0.0 })
     }
     #[inline(always)]
     unsafe fn store_part(p: *mut f32, n: usize, v: Eight) {
         for (i, x) in v.into_iter().enumerate().take(n) {
+            // SAFETY: the caller's: the first `n` lanes are valid.
             unsafe { *p.add(i) = x }
         }
     }

@@ -11,7 +11,7 @@ use half::bf16;
 
 use crate::buffer::Buffer;
 use crate::cost::Cost;
-use crate::device::{Device, Event, Queue, Usage};
+use crate::device::{Device, Queue, Usage};
 use crate::dtype::DType;
 use crate::error::Error;
 use crate::host::Host;
@@ -175,18 +175,6 @@ impl Device for Reference {
                 Ok(())
             }
         }
-    }
-
-    fn record(&self, _: Queue) -> Result<Event, Error> {
-        Ok(Event::done())
-    }
-
-    fn wait(&self, _: Queue, _: &Event) -> Result<(), Error> {
-        Ok(())
-    }
-
-    fn synchronize(&self, _: Queue) -> Result<(), Error> {
-        Ok(())
     }
 
     fn usage(&self) -> Usage {
