@@ -11,7 +11,7 @@ use quipu_math::{Cpu, Device, Reference};
 use quipu_mesh::Mesh;
 use quipu_model::tensor_file::TensorFile;
 use quipu_model::{Capacity, Config, Model, Packed, huggingface};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 const PLAIN: [&str; 5] =

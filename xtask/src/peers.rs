@@ -73,11 +73,13 @@ pub fn run(flags: &[&str]) -> Result<bool, Error> {
 
 fn extraction(quipu: &Path, python: &Python, shared: &Path) -> Result<bool, Error> {
     let gold = shared.join("data/html-gold");
-    let extracted = temporary("extracted")?.join("pages.jsonl");
+    let dir = temporary("extracted")?;
+    let extracted = dir.join("pages.jsonl");
     let lines = run::output(Command::new(quipu).arg("extract").arg(gold.join("html")))?;
     std::fs::write(&extracted, lines)?;
     let scorer = shared.join("tools/score_extraction.py");
     let said = run::output(python.command().arg(scorer).arg(&gold).arg(&extracted))?;
+    std::fs::remove_dir_all(dir)?;
     print!("{said}");
     let overall = said.lines().find_map(|l| l.strip_prefix("overall")).unwrap_or_default();
     let overall: f64 = overall.trim().parse().map_err(|_| "the scorer printed no overall score")?;
@@ -89,17 +91,17 @@ fn export(root: &Path, quipu: &Path, python: &Python, shared: &Path) -> Result<b
         return Err(missing.into());
     }
     let script = root.join("xtask/peers/compare_export.py");
-    let mut agreed = true;
+    let (mut agreed, exports) = (true, temporary("export")?);
     for name in ["gqa", "mha-tied", "rope-scaled", "rope-scaled-new-spelling"] {
-        let dir = temporary("export")?.join(name);
+        let dir = exports.join(name);
         let case = dir.with_extension("safetensors");
         let from = shared.join("golden").join(name);
         run::output(Command::new(quipu).arg("export").arg(&from).arg(&dir))?;
         print!("{}", run::output(python.command().arg(&script).arg(&dir).arg(&case))?);
         let mut verify = Command::new(quipu);
         agreed &= run::lines(verify.arg("verify").arg(&dir).arg(&case), |l| println!("  {l}"))?;
-        std::fs::remove_dir_all(&dir)?;
     }
+    std::fs::remove_dir_all(exports)?;
     Ok(agreed)
 }
 

@@ -1,7 +1,7 @@
 //! The `cpu` device: f32 kernels on this processor's vectors and on threads of its own. It computes in
 //! f32; other types only pass through [`Copy`](crate::op::Copy). An op is finished when it returns.
 //!
-//! Same bits for any number of threads: work is cut by shapes alone, and sums have a fixed order.
+//! Same bits for any number of threads: sums have an order of their own, however work is cut.
 #![allow(unsafe_code)]
 
 mod attention;
