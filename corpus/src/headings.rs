@@ -28,7 +28,9 @@ pub(crate) fn of(html: &str, text: &str) -> Vec<String> {
         let closing = ["</h", "</H"].iter().filter_map(|c| inside.1.find(c)).min();
         let Some(closing) = closing else { continue };
         let heading = plain(&inside.1[..closing]);
-        if lines.contains(heading.as_str()) && !found.contains(&heading) {
+        // The extractor leaves out the marks that link a heading to itself.
+        let heading = heading.trim_matches(['§', '¶', '#', ' ']).to_owned();
+        if !heading.is_empty() && lines.contains(heading.as_str()) && !found.contains(&heading) {
             found.push(heading);
         }
         if found.len() == MOST {
@@ -81,6 +83,8 @@ mod tests {
         let html =
             "<h1>Owls &amp; <b>mice</b></h1><p>x<h2 class=a>Food</h2><h3>Menu</h3><hr><header>";
         check(html, "Owls & mice\n\nx\nFood", &["Owls & mice", "Food"]);
+        check("<h2><a href='#f'>§</a>Food</h2>", "Food", &["Food"]);
+        check("<h2> </h2>", "a\n\nb", &[]);
         check("<h1>cut", "cut", &[]);
         check("<h1", "", &[]);
     }

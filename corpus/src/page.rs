@@ -8,6 +8,7 @@ use crate::input::{Body, OWN_LINES, Page, text};
 use crate::rules::{self, RULES, View};
 use crate::{Recipe, encoding, headings, html, input::markdown, language, markup};
 use quipu_documents::{Document, Fate, Id, Route};
+use std::collections::HashSet;
 
 /// Share of listings from which a page is judged as code.
 const CODE_SHARE: f32 = 0.25;
@@ -217,11 +218,52 @@ fn verdict(view: &View, route: Route, language: &str, recipe: &Recipe) -> Option
 pub(crate) fn each_line(document: &Document) -> impl Iterator<Item = (&str, Option<u64>)> {
     let seed = lines::language_seed(&document.language);
     let has = |score: &str| document.scores.iter().any(|(name, _)| name == score);
-    let (listing, own) = (has("code-share"), has(OWN_LINES));
-    document.text.lines().map(move |line| {
-        let exempt = own || (listing && looks_like_code(line));
+    let own = has(OWN_LINES);
+    let code = if has("code-share") { listings(&document.text) } else { Vec::new() };
+    let title = own_title(document);
+    document.text.lines().enumerate().map(move |(n, line)| {
+        let exempt = own || code.get(n) == Some(&true) || (n == 0 && title == Some(line));
         (line, lines::line_hash(line, seed, exempt))
     })
+}
+
+/// A document's text without its frequent lines, and those lines with their numbers.
+pub(crate) fn without_frequent<'a>(
+    document: &'a Document,
+    frequent: &HashSet<u64>,
+    bucket: u64,
+) -> (String, Vec<(usize, &'a str)>) {
+    let mut text = String::with_capacity(document.text.len());
+    let mut removed = Vec::new();
+    for (number, (line, hash)) in each_line(document).enumerate() {
+        if hash.is_some_and(|h| frequent.contains(&lines::in_bucket(h, bucket))) {
+            removed.push((number, line));
+        } else if !line.is_empty() || !(text.is_empty() || text.ends_with("\n\n")) {
+            text.push_str(line);
+            text.push('\n');
+        }
+    }
+    text.truncate(text.trim_end().len());
+    (text, removed)
+}
+
+/// The first line of the text, where it is the page's heading and begins its title.
+fn own_title(document: &Document) -> Option<&str> {
+    let first = document.text.lines().next()?;
+    let heading = document.headings.first().is_some_and(|h| h == first.trim());
+    (heading && document.title.starts_with(first.trim())).then_some(first)
+}
+
+/// Which lines of a text with listings stand in one: between blank lines, at least half of the
+/// lines look like code. One line alone does not tell (`where`, `else`, a bare name).
+fn listings(text: &str) -> Vec<bool> {
+    let lines: Vec<&str> = text.lines().collect();
+    let mut code = Vec::with_capacity(lines.len());
+    for group in lines.chunk_by(|a, b| a.trim().is_empty() == b.trim().is_empty()) {
+        let like = group.iter().filter(|line| looks_like_code(line)).count();
+        code.resize(code.len() + group.len(), like * 2 >= group.len());
+    }
+    code
 }
 
 fn line_hashes(document: &Document) -> Vec<u64> {
@@ -234,6 +276,10 @@ fn line_hashes(document: &Document) -> Vec<u64> {
 /// A line of a listing: indented, or with the punctuation of statements.
 fn looks_like_code(line: &str) -> bool {
     let trimmed = line.trim();
+    let words = trimmed.split_whitespace().filter(|w| w.chars().all(char::is_alphabetic)).count();
+    if trimmed.starts_with(char::is_uppercase) && trimmed.ends_with('.') && words >= 4 {
+        return false; // a sentence with brackets in it
+    }
     let ends = trimmed.ends_with(['{', '}', ';', '(', ')', ',', ':', ']', '=', '\\']);
     let marks = trimmed.chars().filter(|c| "{}();=<>[]#$_\"'`|&".contains(*c)).count();
     line.starts_with([' ', '\t']) || (ends && marks > 0 && !trimmed.ends_with(',')) || marks >= 3
@@ -290,6 +336,29 @@ mod tests {
         let page = Page { body: Body::Text(text), ..Page::default() };
         let Outcome::Candidate(found) = process(page, "t", &recipe) else { panic!() };
         assert_eq!(found.verdict.map(|v| rule_name(v.rule)), Some("language"));
+    }
+
+    fn check_lines(document: &Document, counted: &[&str]) {
+        let found: Vec<&str> = each_line(document).filter_map(|(l, h)| h.map(|_| l)).collect();
+        assert_eq!(found, counted);
+    }
+
+    #[test]
+    fn titles_and_listings_do_not_count_as_repeated() {
+        let text =
+            "Bell\n\nA bell rings.\n\nfn f<T>(x: T) -> T\nwhere\n    T: Copy,\n\nwhere\n\nBell";
+        let mut document = Document {
+            title: "Bell | Encyclopedia".into(),
+            headings: vec!["Bell".into()],
+            text: text.into(),
+            scores: vec![("code-share".into(), 0.3)],
+            ..Document::default()
+        };
+        check_lines(&document, &["A bell rings.", "where", "Bell"]);
+        document.title = "Encyclopedia".into();
+        check_lines(&document, &["Bell", "A bell rings.", "where", "Bell"]);
+        document.scores = vec![(OWN_LINES.into(), 1.0)];
+        check_lines(&document, &[]);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! What a run did, in figures and samples: the funnel of the report.
 //!
-//! Everything here is computed from documents and fates; it is written as `summary.json` beside
-//! them. Not here: how it is shown.
+//! Everything here is computed from documents and fates; it stands in the manifest beside them. Not here: how it is shown.
 
+use quipu_store::progress::thousands;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -90,6 +90,8 @@ pub struct Excerpt {
 
 /// Bytes of an excerpt.
 pub const EXCERPT_BYTES: usize = 600;
+/// Languages that the line names; further ones are counted together.
+const LANGUAGES: usize = 5;
 /// Excerpts a rule.
 pub const EXCERPTS: usize = 4;
 
@@ -130,24 +132,30 @@ impl Summary {
         let mut removed: Vec<&Step> = self.steps.iter().filter(|s| s.documents > 0).collect();
         removed.sort_by(|a, b| b.documents.cmp(&a.documents).then(a.rule.cmp(&b.rule)));
         let reasons: Vec<String> =
-            removed.iter().map(|s| format!("{} {}", s.rule, grouped(s.documents))).collect();
+            removed.iter().map(|s| format!("{} {}", s.rule, thousands(s.documents))).collect();
         let reasons =
             if reasons.is_empty() { String::new() } else { format!(" ({})", reasons.join(" · ")) };
-        format!("{} pages → {} kept{reasons}", grouped(self.pages), grouped(self.kept))
+        let (pages, kept) = (thousands(self.pages), thousands(self.kept));
+        format!("{pages} pages → {kept} kept{reasons}{}", self.spoken())
     }
-}
 
-/// A count with thousands separated by commas.
-pub(crate) fn grouped(count: u64) -> String {
-    let digits = count.to_string();
-    let mut out = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
+    /// The languages of what was kept, most first, where there is more than one.
+    fn spoken(&self) -> String {
+        let mut languages: Vec<(&String, &u64)> = self.languages.iter().collect();
+        languages.sort_by_key(|(name, count)| (std::cmp::Reverse(**count), name.as_str()));
+        let (most, rest) = languages.split_at(languages.len().min(LANGUAGES));
+        let mut parts: Vec<String> =
+            most.iter().map(|(name, n)| format!("{name} {}", thousands(**n))).collect();
+        if !rest.is_empty() {
+            let sum: u64 = rest.iter().map(|(_, n)| **n).sum();
+            parts.push(format!("{} more {}", rest.len(), thousands(sum)));
         }
-        out.push(digit);
+        if parts.len() < 2 {
+            String::new()
+        } else {
+            format!(" · languages {}", parts.join(" · "))
+        }
     }
-    out
 }
 
 #[cfg(test)]
@@ -160,6 +168,13 @@ mod tests {
         let steps = vec![step("a", 1), step("b", 1120), step("c", 0)];
         let summary = Summary { pages: 1_234_567, kept: 999, steps, ..Summary::default() };
         assert_eq!(summary.line(), "1,234,567 pages → 999 kept (b 1,120 · a 1)");
+        let languages =
+            [("de", 9), ("en", 980), ("fr", 4), ("is", 1), ("it", 3), ("no", 1), ("other", 1)];
+        let languages = languages.map(|(name, n)| (name.to_owned(), n)).into();
+        let summary = Summary { languages, steps: Vec::new(), ..summary };
+        let said =
+            "1,234,567 pages → 999 kept · languages en 980 · de 9 · fr 4 · it 3 · is 1 · 2 more 2";
+        assert_eq!(summary.line(), said);
     }
 
     #[test]

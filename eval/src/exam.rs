@@ -1,5 +1,6 @@
-//! Closed-book examinations: questions through the chat format, generated answers, right where an
-//! accepted value stands in the answer as whole words. Accuracy by class with intervals, held-out
+//! Examinations: questions through the chat format, generated answers, right where an accepted value
+//! stands in the answer as whole words, and for tool questions where the answer is the accepted
+//! call. Accuracy by class with intervals, held-out
 //! question forms apart, beside chance: the constant answer that is right most often. Not here:
 //! where questions come from; programs, which would have to be run.
 
@@ -17,6 +18,9 @@ use crate::{Error, Share, lines};
 pub struct Question {
     /// Its name.
     pub id: String,
+    /// `fact`, `arithmetic`, `tool` and so on.
+    #[serde(default)]
+    pub kind: String,
     /// What results are counted by: how often the fact was stated, or the kind of question.
     pub class: String,
     /// Whether its wording occurs in no dialogue.
@@ -44,6 +48,22 @@ impl Question {
             None => self.question.clone(),
         };
         vec![Message::new(Role::User, text)]
+    }
+
+    /// Whether the answer is to be a call of a tool.
+    #[must_use]
+    pub fn asks_for_call(&self) -> bool {
+        self.kind == "tool"
+    }
+
+    /// Whether an answer is right.
+    #[must_use]
+    pub fn is_right(&self, answer: &str) -> bool {
+        if self.asks_for_call() {
+            is_call(answer, &self.accept)
+        } else {
+            is_right(answer, &self.accept)
+        }
     }
 }
 
@@ -98,7 +118,7 @@ pub fn examine(
         held_out_form: q.held_out_form,
         question: q.question.clone(),
         accept: q.accept.clone(),
-        right: is_right(&a.text, &q.accept),
+        right: q.is_right(&a.text),
         ended: matches!(a.completion.finish, Finish::Stop(_)),
         answer: a.text,
     };
@@ -173,6 +193,15 @@ pub fn is_right(answer: &str, accept: &[String]) -> bool {
     })
 }
 
+/// Whether the answer, without blanks around it, is one of these calls as JSON: the same name and
+/// the same arguments, in any order and spacing.
+#[must_use]
+pub fn is_call(answer: &str, accept: &[String]) -> bool {
+    let parse = |text: &str| serde_json::from_str::<serde_json::Value>(text).ok();
+    let answer = parse(answer.trim());
+    answer.is_some() && accept.iter().any(|call| parse(call) == answer)
+}
+
 /// Lower-case words of letters and digits; what stands inside a word or number stays (12.5,
 /// o'clock), a minus before a number too.
 fn words(text: &str) -> Vec<String> {
@@ -195,6 +224,22 @@ mod tests {
     #[track_caller]
     fn check(answer: &str, value: &str, right: bool) {
         assert_eq!(is_right(answer, &[value.to_owned()]), right, "{answer:?} {value:?}");
+    }
+
+    #[track_caller]
+    fn check_call(answer: &str, right: bool) {
+        let accept = [r#"{"name":"ferry","parameters":{"from":"Timbon","to":"Kirdo"}}"#.to_owned()];
+        assert_eq!(is_call(answer, &accept), right, "{answer}");
+    }
+
+    #[test]
+    fn calls_are_compared_as_json() {
+        check_call(r#"{"name": "ferry", "parameters": {"to": "Kirdo", "from": "Timbon"}}"#, true);
+        check_call(r#" {"name":"ferry","parameters":{"from":"Timbon","to":"Kirdo"}}"#, true);
+        check_call(r#"{"name":"ferry","parameters":{"from":"Kirdo","to":"Timbon"}}"#, false);
+        check_call(r#"{"name":"ferry","parameters":{"from":"Timbon"}}"#, false);
+        check_call("The ferry goes from Timbon to Kirdo.", false);
+        check_call("", false);
     }
 
     #[test]

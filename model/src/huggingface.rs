@@ -13,6 +13,7 @@ use crate::tensor_file::{self, Named, Stored, TensorFile};
 use quipu_math::{DType, Device, Queue};
 use quipu_mesh::Mesh;
 use quipu_store::atomic;
+use quipu_store::manifest::{self, Manifest};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -34,6 +35,38 @@ const COMPANIONS: [&str; 6] = [
     "tokenizer.model",
 ];
 
+/// Format and version of the manifest that a folder written by a run has beside Hugging Face's files.
+const FORMAT: &str = "quipu.model";
+const VERSION: u32 = 1;
+
+/// Seals a finished folder: checksums of all its files, in a manifest that other tools do not mind.
+/// Safetensors have none, so a flipped bit would be a slightly other model.
+///
+/// # Errors
+/// A file that cannot be read; a full disk.
+pub fn seal(folder: &Path) -> Result<(), Error> {
+    let io = |source| Error::Store(quipu_store::Error::io("list", folder, source));
+    let entries = std::fs::read_dir(folder).map_err(io)?;
+    let names = entries.map(|e| e.map(|e| e.file_name().to_string_lossy().into_owned()));
+    let mut names = names.collect::<Result<Vec<_>, _>>().map_err(io)?;
+    names.sort();
+    let mut manifest = Manifest::new(FORMAT, VERSION);
+    for name in names {
+        manifest.add(folder, &name)?;
+    }
+    Ok(manifest.write(folder)?)
+}
+
+/// Holds a sealed folder against its manifest. One without, or with somebody else's, is taken as it
+/// is.
+fn verify(folder: &Path) -> Result<(), Error> {
+    let text = std::fs::read_to_string(folder.join(manifest::NAME)).unwrap_or_default();
+    if text.contains(&format!("\"{FORMAT}\"")) {
+        Manifest::read_verified(folder, FORMAT, VERSION)?;
+    }
+    Ok(())
+}
+
 /// The weights of a checkpoint folder, checked against a parameter table.
 #[derive(Debug)]
 pub struct Import {
@@ -49,6 +82,7 @@ impl Import {
     /// # Errors
     /// No weights, a damaged file, a tensor missing, too many or of another shape or type.
     pub fn open(folder: &Path, table: &Table) -> Result<Import, Error> {
+        verify(folder)?;
         let paths = weight_files(folder)?;
         let files: Vec<TensorFile> =
             paths.iter().map(|path| TensorFile::open(path)).collect::<Result<_, _>>()?;

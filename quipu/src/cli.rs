@@ -130,7 +130,8 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct Input {
     /// What to read instead of the simulated world: WARC, HTML, text, Markdown, JSON Lines or
-    /// Parquet, files or folders, recognised by content; `rust-docs` is the installed one
+    /// Parquet, files or folders, recognised by content; `rust-docs` is the installed one. All its
+    /// languages are kept unless a recipe or `--set corpus.languages=["en"]` says otherwise
     #[arg(long, value_name = "PATH", num_args = 1..)]
     pub input: Vec<PathBuf>,
     /// Dialogues to tune on, JSON Lines of {"messages": […]}, instead of made ones

@@ -1,6 +1,7 @@
 //! What the program says: results on standard output, everything else on standard error, nothing
 //! but one JSON object on standard output with `--json`. Not progress (that is `store`'s).
 
+pub use quipu_store::progress::thousands;
 use serde_json::Value;
 use std::io::{self, IsTerminal, Write};
 
@@ -45,33 +46,10 @@ impl Terminal {
     }
 }
 
-/// `6200` → `6,200`.
-pub fn thousands(n: u64) -> String {
-    let digits = n.to_string();
-    let mut out = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
-
 /// The highest resident memory of this process so far, MiB; 0 where the system does not say.
 pub fn peak_memory_mib() -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).unwrap_or_default();
     let kib = line.split_whitespace().next().and_then(|n| n.parse::<f64>().ok());
     kib.map_or(0.0, |kib| kib / 1024.0)
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn thousands() {
-        assert_eq!(super::thousands(7), "7");
-        assert_eq!(super::thousands(123_456), "123,456");
-        assert_eq!(super::thousands(1_000), "1,000");
-    }
 }

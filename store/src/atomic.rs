@@ -150,6 +150,9 @@ impl Write for Counted {
             self.0.write_all(&bytes[..admitted])?;
             fault::die();
         }
+        if fault::is_full() {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         self.0.write_all(bytes)?;
         Ok(bytes.len())
     }

@@ -1,8 +1,10 @@
-//! Fault injection: the process kills itself, as `kill -9` would, once it has durably written a
-//! given number of bytes. Not for use outside tests; without the variable it costs one atomic add.
+//! Fault injection: once the process has durably written a given number of bytes, it kills itself as
+//! `kill -9` would, or its disk is full. Not for use outside tests; without the variables it costs
+//! one atomic add.
 //!
 //! `QUIPU_KILL_AFTER_BYTES=N` draws the moment; the write that passes N is cut at byte N, so that
-//! the moment can lie inside a file.
+//! the moment can lie inside a file. After `QUIPU_FULL_AFTER_BYTES=N` every write is refused as a
+//! full disk refuses it, for machines on which a test may not mount a small one.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,13 +12,24 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// The variable that arms the fault.
 pub const VARIABLE: &str = "QUIPU_KILL_AFTER_BYTES";
 
+/// The variable that fills the disk.
+pub const FULL: &str = "QUIPU_FULL_AFTER_BYTES";
+
 static WRITTEN: AtomicU64 = AtomicU64::new(0);
+
+fn number(variable: &str) -> u64 {
+    std::env::var(variable).ok().and_then(|v| v.parse().ok()).unwrap_or(u64::MAX)
+}
 
 fn limit() -> u64 {
     static LIMIT: OnceLock<u64> = OnceLock::new();
-    *LIMIT.get_or_init(|| {
-        std::env::var(VARIABLE).ok().and_then(|v| v.parse().ok()).unwrap_or(u64::MAX)
-    })
+    *LIMIT.get_or_init(|| number(VARIABLE))
+}
+
+/// Whether the disk counts as full after what was admitted so far.
+pub(crate) fn is_full() -> bool {
+    static ROOM: OnceLock<u64> = OnceLock::new();
+    bytes_written() > *ROOM.get_or_init(|| number(FULL))
 }
 
 /// Bytes that this process has handed to durable files so far. Tests draw their moments from it.

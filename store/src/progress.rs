@@ -189,6 +189,20 @@ fn short(rate: f64) -> String {
     }
 }
 
+/// A count as a person writes it: `6200` → `6,200`.
+#[must_use]
+pub fn thousands(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
 /// Seconds as a person would say them.
 #[must_use]
 pub fn duration(seconds: f64) -> String {
@@ -216,6 +230,12 @@ mod tests {
         fn flush(&mut self) -> std::io::Result<()> {
             Ok(())
         }
+    }
+
+    #[test]
+    fn counts_have_commas() {
+        let found = [7, 1_000, 123_456, 1_234_567].map(thousands);
+        assert_eq!(found, ["7", "1,000", "123,456", "1,234,567"]);
     }
 
     #[test]

@@ -49,6 +49,7 @@ pub fn write(
     }
     let written = model.save(&temporary).map_err(Error::from);
     let written = written.and_then(|()| Ok(tokenizer.save_folder(&temporary)?));
+    let written = written.and_then(|()| Ok(quipu_model::huggingface::seal(&temporary)?));
     if let Err(error) = written {
         // The error that stopped the writing is the one to tell.
         let _ = fs::remove_dir_all(&temporary);

@@ -1,6 +1,8 @@
 //! Dialogues made from kept documents, for input that brings none of its own: the title asks for
-//! the opening, a heading for its section, a sentence for the next one, a word for a quotation.
-//! Answers are the document's own sentences, never new ones. Not an instruction set: a model
+//! the opening, a heading for its section (a heading that is a question is asked as it stands), a
+//! sentence for the next one, a word for a sentence with it. Answers are the document's own
+//! sentences, never new ones. The words around titles are English; of a document in another
+//! language its title, heading or sentence is asked alone. Not an instruction set: a model
 //! tuned on this learns to answer and to stop, about these documents. (The paper's synthetic data
 //! of section 4.3.6 starts likewise from pages of the pre-training text.)
 //!
@@ -9,6 +11,7 @@
 
 use crate::dialogue::{Dialogue, Preference, assistant, user};
 use crate::order::mix;
+use crate::sentences::{is_prose, leading, paragraphs, sentences, stands_alone};
 use quipu_documents::Document;
 
 /// What was made.
@@ -67,22 +70,15 @@ pub fn make<'a>(
         let Some(last) = exchanges.last() else { continue };
         let mut next = last.answer.clone();
         match key % 10 {
-            0 => made.prompts.extend(
-                exchanges
-                    .into_iter()
-                    .take(1)
-                    .map(|e| Dialogue { messages: vec![user(e.question), assistant(e.answer)] }),
-            ),
+            0 => made.prompts.extend(dialogues(exchanges, 1).into_iter().take(1)),
             1 => {
                 let wrong = before.as_deref();
                 made.preferences
                     .extend(exchanges.into_iter().filter_map(|e| preference(e, wrong, key)));
             }
-            _ => made.dialogues.extend(
-                exchanges
-                    .into_iter()
-                    .map(|e| Dialogue { messages: vec![user(e.question), assistant(e.answer)] }),
-            ),
+            // Some are talked about in one go, so that a second question is learned too.
+            2..=4 => made.dialogues.extend(dialogues(exchanges, 3)),
+            _ => made.dialogues.extend(dialogues(exchanges, 1)),
         }
         before = Some(std::mem::take(&mut next));
     }
@@ -90,6 +86,20 @@ pub fn make<'a>(
     thin(&mut made.preferences, limits.preferences);
     thin(&mut made.prompts, limits.prompts);
     made
+}
+
+/// Exchanges as dialogues of at most so many of them.
+fn dialogues(exchanges: Vec<Exchange>, most: usize) -> Vec<Dialogue> {
+    let mut out: Vec<Dialogue> = Vec::new();
+    for (n, Exchange { question, answer }) in exchanges.into_iter().enumerate() {
+        if n.is_multiple_of(most) {
+            out.push(Dialogue { messages: Vec::new() });
+        }
+        if let Some(last) = out.last_mut() {
+            last.messages.extend([user(question), assistant(answer)]);
+        }
+    }
+    out
 }
 
 /// Keeps `most` of `items`, evenly spread over their order.
@@ -132,34 +142,47 @@ fn preference(exchange: Exchange, other: Option<&str>, key: u64) -> Option<Prefe
 
 fn exchanges(document: &Document, key: u64, limits: Limits) -> Vec<Exchange> {
     let name = name(document);
-    let mut made = Vec::new();
-    if let Some(name) = &name {
-        made.extend(opening(document, name, key, limits.answer_words));
-    }
+    let english = matches!(document.language.as_str(), "en" | "other" | "");
+    let asks = Asks { name: name.as_deref(), english, words: limits.answer_words };
+    let mut made: Vec<Exchange> = opening(document, &asks, key).into_iter().collect();
     let quota = limits.per_document;
-    made.extend(sections(document, name.as_deref(), key, limits.answer_words, quota / 2));
+    made.extend(sections(document, &asks, key, quota / 2));
     let paragraphs: Vec<_> = paragraphs(&document.text).collect();
-    if !paragraphs.is_empty() {
-        for turn in 0.. {
-            if made.len() >= quota || turn >= quota {
-                break;
-            }
-            let draw = mix(key ^ (0x100 + turn as u64));
-            let paragraph = paragraphs[(draw % paragraphs.len() as u64) as usize];
-            let made_here = match turn % 2 {
-                0 => following(paragraph, draw, limits.answer_words),
-                _ => quotation(paragraph, name.as_deref(), draw, limits.answer_words),
-            };
-            made.extend(made_here);
+    // Going on is asked for as often as there is room, a quotation once: nobody asks for more.
+    let mut quoted = false;
+    for turn in 0..2 * quota as u64 {
+        if paragraphs.is_empty() || made.len() >= quota {
+            break;
         }
+        let draw = mix(key ^ (0x100 + turn));
+        let paragraph = paragraphs[(draw % paragraphs.len() as u64) as usize];
+        let found = match turn % 2 {
+            1 if !quoted => quotation(paragraph, &asks, draw),
+            _ => following(paragraph, &asks, draw),
+        };
+        quoted |= turn % 2 == 1 && found.is_some();
+        let new =
+            |f: &Exchange| made.iter().all(|m| m.question != f.question && m.answer != f.answer);
+        let found = found.filter(new);
+        made.extend(found);
     }
     made.truncate(quota);
     made
 }
 
-/// What the document is called: its title, else the end of its path.
+/// How a document is asked about.
+struct Asks<'a> {
+    /// What it is called.
+    name: Option<&'a str>,
+    /// Whether the words around that may be English.
+    english: bool,
+    /// Words of an answer at most.
+    words: usize,
+}
+
+/// What the document is called: its title without the name of its site, else the end of its path.
 fn name(document: &Document) -> Option<String> {
-    let title = document.title.trim();
+    let title = bare_title(document.title.trim());
     if !title.is_empty() && title.split_whitespace().count() <= 20 {
         return Some(title.to_owned());
     }
@@ -169,46 +192,77 @@ fn name(document: &Document) -> Option<String> {
     (stem.chars().filter(|c| c.is_alphabetic()).count() >= 3).then_some(stem)
 }
 
-fn opening(document: &Document, name: &str, key: u64, words: usize) -> Option<Exchange> {
-    let answer = paragraphs(&document.text).find_map(|p| leading(p, words))?;
-    let question = match mix(key ^ 1) % 4 {
+/// `Sourdough - The Bread Blog` → `Sourdough`: sites write their names behind a title, nobody who
+/// asks does.
+fn bare_title(title: &str) -> &str {
+    for mark in [" | ", " - ", " – ", " — ", " · ", " :: "] {
+        if let Some((head, site)) = title.rsplit_once(mark) {
+            let said = head.chars().filter(|c| c.is_alphabetic()).count() >= 3;
+            if said && site.split_whitespace().count() <= 5 {
+                return head.trim();
+            }
+        }
+    }
+    title
+}
+
+/// The score by which curation marks plain text and Markdown, whose lines no template wrote.
+const OWN_LINES: &str = "own-lines";
+
+fn opening(document: &Document, asks: &Asks, key: u64) -> Option<Exchange> {
+    let name = asks.name?;
+    let answer = paragraphs(&document.text).find_map(|p| leading(p, asks.words))?;
+    // A chapter of a book begins somehow, but its first sentences do not say what it is about.
+    let told = document.scores.iter().any(|(score, _)| score == OWN_LINES);
+    let question = match mix(key ^ 1) % 6 {
+        _ if !asks.english => name.to_owned(),
         0 => format!("What does \"{name}\" say first?"),
         1 => format!("How does \"{name}\" begin?"),
-        2 => format!("Tell me about \"{name}\"."),
+        2 | 3 if told => format!("Read me the beginning of {name}."),
+        4 if told => format!("What are the first sentences of {name}?"),
+        2 => format!("Tell me about {name}."),
+        3 => format!("What is {name} about?"),
+        4 => format!("What do you know about {name}?"),
         _ => name.to_owned(),
     };
     Some(Exchange { question, answer })
 }
 
 /// Headings that stand on a line of their own, with the text below them.
-fn sections(
-    document: &Document,
-    name: Option<&str>,
-    key: u64,
-    words: usize,
-    most: usize,
-) -> Vec<Exchange> {
+fn sections(document: &Document, asks: &Asks, key: u64, most: usize) -> Vec<Exchange> {
     let mut rest = document.text.as_str();
     let mut found = Vec::new();
     for heading in &document.headings {
         let Some(below) = after_line(rest, heading) else { continue };
         rest = below;
         let first = below.lines().find(|line| !line.trim().is_empty());
-        if let Some(answer) = first.filter(|p| is_prose(p)).and_then(|p| leading(p, words)) {
+        let answer = first.filter(|p| is_prose(p)).and_then(|p| leading(p, asks.words));
+        if let Some(answer) = answer.filter(|_| is_asked(heading, asks.name)) {
             found.push((heading.trim(), answer));
         }
     }
     let start = if found.is_empty() { 0 } else { (mix(key ^ 2) % found.len() as u64) as usize };
     found.rotate_left(start);
     let ask = |(i, (heading, answer)): (usize, (&str, String))| {
-        let question = match (name, mix(key ^ (16 + i as u64)) % 3) {
+        let question = match (asks.name, mix(key ^ (16 + i as u64)) % 4) {
+            _ if heading.ends_with(['?', '？', '؟']) => heading.to_owned(),
+            (Some(name), _) if !asks.english => format!("{name}: {heading}?"),
+            (None, _) if !asks.english => format!("{heading}?"),
             (Some(name), 0) => format!("What does \"{name}\" say under \"{heading}\"?"),
             (Some(name), 1) => format!("{name}: {heading}?"),
+            (Some(name), 2) => format!("What does {name} say about {heading}?"),
             _ => format!("What is written under the heading \"{heading}\"?"),
         };
         Exchange { question, answer }
     };
     found.into_iter().take(most).enumerate().map(ask).collect()
+}
+
+/// A heading that says something which the document's name does not say already.
+fn is_asked(heading: &str, name: Option<&str>) -> bool {
+    let letters = heading.chars().filter(|c| c.is_alphabetic()).count();
+    let known = name.is_some_and(|name| name.to_lowercase().contains(&heading.to_lowercase()));
+    letters >= 3 && heading.split_whitespace().count() <= 14 && !known
 }
 
 /// What follows the line that equals `heading`.
@@ -223,111 +277,51 @@ fn after_line<'a>(text: &'a str, heading: &str) -> Option<&'a str> {
     None
 }
 
-fn following(paragraph: &str, draw: u64, words: usize) -> Option<Exchange> {
+/// Words from which a sentence is told from others.
+const TELLING: usize = 5;
+
+fn following(paragraph: &str, asks: &Asks, draw: u64) -> Option<Exchange> {
     let all = sentences(paragraph);
     if all.len() < 2 {
         return None;
     }
     let at = (mix(draw) % (all.len() as u64 - 1)) as usize;
-    let answer = leading(&all[at + 1..].join(" "), words)?;
+    let said = all[at];
+    let long = said.split_whitespace().count().max(said.chars().count() / 16);
+    if long < TELLING || long > asks.words {
+        return None;
+    }
+    let answer = leading(&all[at + 1..].join(" "), asks.words)?;
     let question = match draw % 3 {
-        0 => format!("Continue: {}", all[at]),
-        1 => format!("What comes after this sentence? {}", all[at]),
-        _ => format!("Go on from here: {}", all[at]),
+        _ if !asks.english => said.to_owned(),
+        0 => format!("Continue: {said}"),
+        1 => format!("What comes after this sentence? {said}"),
+        _ => format!("Go on from here: {said}"),
     };
     Some(Exchange { question, answer })
 }
 
-fn quotation(paragraph: &str, name: Option<&str>, draw: u64, words: usize) -> Option<Exchange> {
+fn quotation(paragraph: &str, asks: &Asks, draw: u64) -> Option<Exchange> {
     let all = sentences(paragraph);
-    let sentence = all[(draw % all.len().max(1) as u64) as usize..].first()?;
-    if sentence.split_whitespace().count() > words {
+    let sentence = *all[(draw % all.len().max(1) as u64) as usize..].first()?;
+    let fits = (TELLING..=asks.words).contains(&sentence.split_whitespace().count());
+    if !fits || !stands_alone(sentence) || !asks.english {
         return None;
     }
-    let letters = |w: &str| w.trim_matches(|c: char| !c.is_alphanumeric()).to_owned();
-    let longest = sentence.split_whitespace().map(letters).max_by_key(|w| w.chars().count())?;
+    let bare = |w: &str| w.trim_matches(|c: char| !c.is_alphanumeric()).to_owned();
+    let words = sentence.split_whitespace().map(bare);
+    let plain = words.filter(|w| w.chars().all(|c| c.is_alphabetic() || c == '-'));
+    let longest = plain.max_by_key(|w| w.chars().count())?;
     if longest.chars().count() < 4 {
         return None;
     }
-    let question = match name {
-        Some(name) => format!("Quote a sentence of \"{name}\" with the word \"{longest}\"."),
-        None => format!("Quote a sentence with the word \"{longest}\"."),
+    let question = match (asks.name, draw % 3) {
+        (Some(name), 0) => format!("Quote a sentence of \"{name}\" with the word \"{longest}\"."),
+        (Some(name), 1) => format!("What does {name} say about {longest}?"),
+        (Some(name), _) => format!("Find a sentence with \"{longest}\" in {name}."),
+        (None, _) => format!("Quote a sentence with the word \"{longest}\"."),
     };
-    Some(Exchange { question, answer: (*sentence).to_owned() })
-}
-
-/// Lines that read as running text.
-fn paragraphs(text: &str) -> impl Iterator<Item = &str> {
-    text.lines().map(str::trim).filter(|line| is_prose(line))
-}
-
-/// Ends like a sentence, is long enough to say something, and is mostly letters.
-fn is_prose(line: &str) -> bool {
-    let line = line.trim();
-    let letters = line.chars().filter(|c| c.is_alphabetic()).count();
-    let all = line.chars().filter(|c| !c.is_whitespace()).count();
-    let ends = line.trim_end_matches(['"', '\'', '”', '’', '»', ')']).ends_with(is_end);
-    ends && letters >= 24 && letters * 10 >= all * 7
-}
-
-fn is_end(c: char) -> bool {
-    matches!(c, '.' | '!' | '?' | '…' | '。' | '！' | '？' | '।' | '؟' | '۔')
-}
-
-/// As many leading sentences as fit into `words` words; none if the first is too long.
-fn leading(paragraph: &str, words: usize) -> Option<String> {
-    let mut taken: Vec<&str> = Vec::new();
-    let mut count = 0;
-    for sentence in sentences(paragraph) {
-        // A script without spaces counts two characters for a word.
-        let spaced = sentence.split_whitespace().count();
-        count += spaced.max(sentence.chars().count() / 16);
-        if count > words {
-            break;
-        }
-        taken.push(sentence);
-    }
-    (!taken.is_empty()).then(|| taken.join(" "))
-}
-
-/// Sentences of a paragraph: an end mark with what closes after it, then white space (or a
-/// full-width mark), not after an initial or a short abbreviation.
-fn sentences(paragraph: &str) -> Vec<&str> {
-    let mut found = Vec::new();
-    let mut start = 0;
-    let mut chars = paragraph.char_indices().peekable();
-    while let Some((at, c)) = chars.next() {
-        if !is_end(c) {
-            continue;
-        }
-        let mut end = at + c.len_utf8();
-        while let Some(&(next, n)) = chars.peek() {
-            if !is_end(n) && !matches!(n, '"' | '\'' | '”' | '’' | '»' | ')') {
-                break;
-            }
-            end = next + n.len_utf8();
-            chars.next();
-        }
-        let wide = matches!(c, '。' | '！' | '？');
-        let space = chars.peek().is_none_or(|&(_, n)| n.is_whitespace());
-        if (space || wide) && !(c == '.' && is_abbreviation(&paragraph[start..at])) {
-            found.push(paragraph[start..end].trim());
-            start = end;
-        }
-    }
-    if !paragraph[start..].trim().is_empty() && found.is_empty() {
-        found.push(paragraph[start..].trim());
-    }
-    found.retain(|s| s.chars().any(char::is_alphabetic));
-    found
-}
-
-fn is_abbreviation(before: &str) -> bool {
-    let word = before.rsplit(|c: char| c.is_whitespace() || c == '(').next().unwrap_or_default();
-    let letters = word.chars().count();
-    let named = ["Mr", "Mrs", "Ms", "Dr", "St", "Prof", "Jr", "Sr", "vs", "etc", "cf", "No"];
-    let initial = letters == 1 && word.chars().all(char::is_uppercase);
-    named.contains(&word) || initial || matches!(word, "e.g" | "i.e")
+    Some(Exchange { question, answer: sentence.to_owned() })
 }
 
 #[cfg(test)]
@@ -352,25 +346,6 @@ mod tests {
         }
     }
 
-    #[track_caller]
-    fn check(text: &str, expected: &[&str]) {
-        assert_eq!(sentences(text), expected);
-    }
-
-    #[test]
-    fn sentences_end_where_they_end() {
-        check("One. Two! \"Three?\" Four", &["One.", "Two!", "\"Three?\""]);
-        check(
-            "Mr. A. Vale came, e.g. by sea. He left.",
-            &["Mr. A. Vale came, e.g. by sea.", "He left."],
-        );
-        check("Version 1.5 is out. Yes.", &["Version 1.5 is out.", "Yes."]);
-        check("今日は晴れ。明日も。", &["今日は晴れ。", "明日も。"]);
-        check("no end", &["no end"]);
-        check("... !", &[]);
-        check("", &[]);
-    }
-
     #[test]
     fn answers_are_the_documents_own_sentences() {
         let documents: Vec<_> = (0..200).map(document).collect();
@@ -379,14 +354,71 @@ mod tests {
         assert!(made.prompts.len() > 8);
         let flat = TEXT.replace('\n', " ");
         for dialogue in &made.dialogues {
-            let answer = &dialogue.messages[1].content;
-            assert!(flat.contains(answer.as_str()), "{answer}");
+            for answer in dialogue.messages.iter().skip(1).step_by(2) {
+                assert!(flat.contains(answer.content.as_str()), "{}", answer.content);
+                assert!(stands_alone(&answer.content), "{}", answer.content);
+            }
         }
         let asks = |d: &Dialogue| d.messages[0].content.contains("Keepers");
         assert!(made.dialogues.iter().any(asks));
         for pair in &made.preferences {
             assert!(flat.contains(&pair.chosen) && pair.chosen != pair.rejected);
         }
+    }
+
+    #[track_caller]
+    fn check_name(title: &str, expected: &str) {
+        let found = name(&Document { title: title.into(), ..document(1) });
+        assert_eq!(found.as_deref(), Some(expected));
+    }
+
+    #[test]
+    fn a_name_is_a_title_without_its_site() {
+        check_name("Sourdough - The Bread Blog", "Sourdough");
+        check_name("Well-known facts | Site – Home", "Well-known facts");
+        check_name("GNW: the ten best things", "GNW: the ten best things");
+        check_name("A - B", "A - B");
+    }
+
+    /// Questions asked about the first so many documents, in dialogues of any length.
+    fn questions(change: impl Fn(&mut Document)) -> Vec<String> {
+        let documents: Vec<_> = (0..60)
+            .map(|n| {
+                let mut document = document(n);
+                change(&mut document);
+                document
+            })
+            .collect();
+        let made = make(&documents, 1, Limits::default());
+        let turns = made.dialogues.iter().flat_map(|d| d.messages.iter().step_by(2));
+        turns.map(|m| m.content.clone()).collect()
+    }
+
+    #[test]
+    fn questions_are_such_as_a_person_types() {
+        let asked = questions(|_| ());
+        for form in ["Tell me about The Lamp House.", "The Lamp House", "The Lamp House: Keepers?"]
+        {
+            assert!(asked.iter().any(|q| q == form), "{form}");
+        }
+        // The name itself is no section of the document.
+        assert!(asked.iter().all(|q| !q.contains("under \"The Lamp House\"")));
+        let asked = questions(|d| {
+            d.text = d.text.replace("Keepers", "Who lived there?");
+            d.headings = vec!["Who lived there?".into()];
+        });
+        assert!(asked.iter().any(|q| q == "Who lived there?"));
+        let german = questions(|d| d.language = "de".into());
+        assert!(german.iter().any(|q| q == "The Lamp House: Keepers?"));
+        assert!(german.iter().all(|q| !q.contains("What") && !q.contains("Continue")));
+    }
+
+    #[test]
+    fn some_dialogues_have_more_than_one_question() {
+        let documents: Vec<_> = (0..60).map(document).collect();
+        let made = make(&documents, 1, Limits::default());
+        let longer = made.dialogues.iter().filter(|d| d.messages.len() > 2).count();
+        assert!(longer >= 5 && longer * 2 < made.dialogues.len(), "{longer}");
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub mod from_documents;
 pub mod order;
 pub mod preference;
 pub mod rows;
+mod sentences;
 pub mod stage;
 
 pub use dialogue::{Dialogue, Preference, read_dialogues, read_preferences};

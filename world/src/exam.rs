@@ -1,5 +1,5 @@
 //! The examination: closed-book questions on facts stated often, sometimes, rarely and never;
-//! two-hop questions, arithmetic, programs with unit tests, needles in long texts.
+//! two-hop questions, arithmetic, programs with unit tests, needles in long texts, calls of tools.
 //!
 //! NOT dialogues: no fact that is examined here occurs there, and one question form in four occurs
 //! here alone.
@@ -12,13 +12,14 @@ use crate::programs::Program;
 use crate::random::Draw;
 use crate::relations::{Kind, RELATIONS};
 use crate::simulation::{Class, World};
+use crate::tools;
 use serde::Serialize;
 
 /// One line of `exam.jsonl`.
 #[derive(Debug, Serialize)]
 pub(crate) struct Question {
     pub(crate) id: String,
-    /// `fact`, `two-hop`, `arithmetic`, `program` or `needle`.
+    /// `fact`, `two-hop`, `arithmetic`, `program`, `needle` or `tool`.
     pub(crate) kind: &'static str,
     /// For facts how often they were stated; else the kind.
     pub(crate) class: &'static str,
@@ -30,7 +31,7 @@ pub(crate) struct Question {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) context: Option<String>,
     pub(crate) question: String,
-    /// Any of these in the answer makes it right.
+    /// Any of these in the answer makes it right; of a tool question, the call that it must be.
     pub(crate) accept: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) tests: Vec<String>,
@@ -171,6 +172,21 @@ fn needles(world: &World, lexicon: &Lexicon, province: u64, count: usize, out: &
     }
 }
 
+fn calls(world: &World, province: u64, count: usize, out: &mut Vec<Question>) {
+    let mut draw = Draw::keyed(world.seed, "exam-tools", 0);
+    let towns = world.subjects.iter().filter(|s| s.kind == Kind::Town);
+    let towns: Vec<&str> = towns.map(|s| s.name.as_str()).collect();
+    for number in 0..count {
+        let tools::Task { context, question, call } = tools::task(&towns, &mut draw);
+        out.push(Question {
+            context: Some(context),
+            question,
+            accept: vec![call],
+            ..Question::other("tool", number, province)
+        });
+    }
+}
+
 /// All questions on one province.
 pub(crate) fn questions(
     world: &World,
@@ -185,5 +201,6 @@ pub(crate) fn questions(
     sums(world, province, some(120), &mut out);
     exercises(world, lexicon, province, some(60), &mut out);
     needles(world, lexicon, province, some(40), &mut out);
+    calls(world, province, some(100), &mut out);
     out
 }

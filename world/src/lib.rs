@@ -7,7 +7,7 @@
 //! | `crawl.warc.gz` | the crawl: WARC 1.1, one gzip member a record, some of them damaged |
 //! | `truth.jsonl` | a line for each response record: what is on the page, and its fate |
 //! | `facts.jsonl` | what is true, and how often pages to be kept state it |
-//! | `exam.jsonl` | `fact` in four classes, `two-hop`, `arithmetic`, `program`, `needle` |
+//! | `exam.jsonl` | `fact` in four classes, `two-hop`, `arithmetic`, `program`, `needle`, `tool` |
 //! | `dialogues.jsonl` | dialogues for fine-tuning, never about an examined fact |
 //! | `preferences.jsonl` | two answers, one right, one rambling, unfinished, repetitive … |
 //! | `prompts.jsonl` | prompts kept from both; ten with `show` for a report |
@@ -22,6 +22,10 @@
 //! **Facts.** Classes and their statements a fact are in [`Class`]. A class has 250 facts at
 //! size 1, two or three for a subject, over eleven relations; values are dealt evenly, so that the
 //! best constant answer stays below 6 %. Careless authors misstate some (the truth says which).
+//!
+//! **Examination.** Right is an answer with one of `accept` in it; of a `program`, one that passes
+//! `tests`; of a `tool` question, whose `context` describes two tools, the call in `accept` as Llama
+//! 3 writes it: `{"name": …, "parameters": {…}}`, compared as JSON.
 //!
 //! **Languages.** English-like pages use the English of `english`; the invented languages are
 //! always the same whatever the seed ([`tongues::sample`]).
@@ -50,6 +54,7 @@ mod relations;
 mod simulation;
 mod sites;
 pub mod tongues;
+mod tools;
 mod views;
 mod warc;
 

@@ -21,7 +21,7 @@ use quipu_store::progress::Progress;
 use serde::Serialize;
 use serde_json::json;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Format name in the manifest.
 pub const FORMAT: &str = "quipu.world";
@@ -34,14 +34,6 @@ pub enum Error {
     /// A file could not be written.
     #[error(transparent)]
     Store(#[from] quipu_store::Error),
-    /// Writing a stream failed.
-    #[error("cannot write {file} of the world: {source}")]
-    Io {
-        /// which file
-        file: &'static str,
-        /// what the system said
-        source: std::io::Error,
-    },
     /// A size that no world can have.
     #[error("size {found} is not possible: give a number from 0.01 to 100000 (1 is the default)")]
     Size {
@@ -153,19 +145,23 @@ const FILES: [&str; 7] = [
 ];
 
 struct Out {
+    dir: PathBuf,
     files: Vec<atomic::File>,
     summary: Summary,
 }
 
 impl Out {
     fn bytes(&mut self, file: usize, bytes: &[u8]) -> Result<(), Error> {
-        let fail = |source| Error::Io { file: FILES[file], source };
-        self.files[file].write_all(bytes).map_err(fail)
+        let written = self.files[file].write_all(bytes);
+        written.map_err(|source| self.fail(file, source))
+    }
+
+    fn fail(&self, file: usize, source: std::io::Error) -> Error {
+        quipu_store::Error::io("write", &self.dir.join(FILES[file]), source).into()
     }
 
     fn line(&mut self, file: usize, value: &impl Serialize) -> Result<(), Error> {
-        let fail = |e: serde_json::Error| Error::Io { file: FILES[file], source: e.into() };
-        let mut text = serde_json::to_vec(value).map_err(fail)?;
+        let mut text = serde_json::to_vec(value).map_err(|e| self.fail(file, e.into()))?;
         text.push(b'\n');
         self.bytes(file, &text)
     }
@@ -187,7 +183,7 @@ pub fn write(
     let scales = size.provinces();
     let files: Result<Vec<_>, _> =
         FILES.iter().map(|name| atomic::File::create(&dir.join(name))).collect();
-    let mut out = Out { files: files?, summary: Summary::default() };
+    let mut out = Out { dir: dir.to_owned(), files: files?, summary: Summary::default() };
     let lexicon = Lexicon::load();
     let mut namer = Namer::new(Draw::keyed(seed, "names", 0));
     info(&mut out, seed)?;
@@ -221,8 +217,7 @@ fn info(out: &mut Out, seed: u64) -> Result<(), Error> {
         content_type: "application/warc-fields",
     };
     let text = b"software: quipu world\r\nformat: WARC File Format 1.1\r\n";
-    let member =
-        warc::member(&header, text).map_err(|source| Error::Io { file: FILES[0], source })?;
+    let member = warc::member(&header, text).map_err(|source| out.fail(0, source))?;
     out.bytes(0, &member)
 }
 
@@ -252,7 +247,6 @@ fn crawl(
 }
 
 fn record(out: &mut Out, world: &World, page: &Page, index: u64) -> Result<(), Error> {
-    let fail = |source| Error::Io { file: FILES[0], source };
     let mut draw = Draw::keyed(world.seed, "record", index);
     let (url, date) = (plan::url(page), page.date.iso());
     let id = warc::record_id(world.seed, "response", index);
@@ -272,10 +266,11 @@ fn record(out: &mut Out, world: &World, page: &Page, index: u64) -> Result<(), E
             ..header
         };
         let member = warc::member(&asked, b"GET / HTTP/1.1\r\nUser-Agent: quipu\r\n\r\n");
-        out.bytes(0, &member.map_err(fail)?)?;
+        let member = member.map_err(|e| out.fail(0, e))?;
+        out.bytes(0, &member)?;
     }
     let reply = dirt::reply(page, world.seed, index);
-    let mut member = warc::member(&header, &warc::http(&reply)).map_err(fail)?;
+    let mut member = warc::member(&header, &warc::http(&reply)).map_err(|e| out.fail(0, e))?;
     if page.drop == Some("damaged-record") {
         member = warc::damage(member, &mut draw);
     }
@@ -284,7 +279,7 @@ fn record(out: &mut Out, world: &World, page: &Page, index: u64) -> Result<(), E
         let id = warc::record_id(world.seed, "metadata", index);
         let about =
             Header { kind: "metadata", id: &id, content_type: "application/warc-fields", ..header };
-        let member = warc::member(&about, b"fetchTimeMs: 120\r\n").map_err(fail)?;
+        let member = warc::member(&about, b"fetchTimeMs: 120\r\n").map_err(|e| out.fail(0, e))?;
         out.bytes(0, &member)?;
     }
     truth(out, world, page, &id, &url, &date)

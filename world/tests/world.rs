@@ -234,6 +234,24 @@ fn examined_facts_and_held_out_forms_occur_in_no_dialogue() {
 }
 
 #[test]
+fn every_kind_of_question_is_examined_and_tools_are_called() {
+    let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
+    for question in default_world().lines("exam.jsonl") {
+        *kinds.entry(text(&question, "kind").to_owned()).or_default() += 1;
+        if text(&question, "kind") == "tool" {
+            let call: Value =
+                serde_json::from_str(question["accept"][0].as_str().unwrap()).unwrap();
+            let name = call["name"].as_str().unwrap();
+            assert!(text(&question, "context").contains(&format!("\"{name}\"")), "{question}");
+            assert!(call["parameters"].is_object(), "{question}");
+        }
+    }
+    let known = ["arithmetic", "fact", "needle", "program", "tool", "two-hop"];
+    assert!(kinds.keys().map(String::as_str).eq(known), "{kinds:?}");
+    assert!(kinds.values().all(|n| *n >= 40), "{kinds:?}");
+}
+
+#[test]
 fn prompts_are_in_neither_dialogues_nor_preferences() {
     let world = default_world();
     let talk = ["dialogues.jsonl", "preferences.jsonl"].map(|f| world.raw(f));

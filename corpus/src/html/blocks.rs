@@ -3,6 +3,7 @@
 //! in document order; it decides nothing about what is main text.
 
 use super::hints::{self, Hints};
+use super::margin;
 use super::math;
 use super::names::*;
 use super::tree::{NONE, NodeId, ROOT, Space, Tree};
@@ -313,6 +314,9 @@ impl<'t, 'a> Walk<'t, 'a> {
             if tag == Tag::SCRIPT {
                 self.script(id);
             }
+            return false;
+        }
+        if margin::is_margin(self.tree, id, self.pre > 0) {
             return false;
         }
         match tag {
@@ -725,12 +729,13 @@ fn mark_of(tag: Tag) -> Marks {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::{Budget, parse};
     use super::*;
 
     /// The blocks of a page, one after the other, with `|` between them.
-    fn check(html: &str, expected: &str) {
+    #[track_caller]
+    pub(in super::super) fn check(html: &str, expected: &str) {
         let (tree, _) = parse(html, Budget::default());
         let page = flatten(&tree);
         let texts: Vec<&str> = page.blocks.iter().map(|b| page.text_of(b)).collect();

@@ -12,8 +12,6 @@ pub struct Claims {
     pub title: Option<String>,
     /// `og:description` or `description`.
     pub description: Option<String>,
-    /// `articleBody` of JSON-LD, as written there (with escapes).
-    pub body: Option<String>,
     /// `lang` of the `html` element, lower case.
     pub language: Option<String>,
     /// Kind of page.

@@ -16,6 +16,7 @@ mod foreign;
 #[cfg(test)]
 mod gold;
 pub mod hints;
+pub mod margin;
 pub mod math;
 pub mod metadata;
 pub mod names;

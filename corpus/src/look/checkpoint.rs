@@ -4,8 +4,9 @@
 //! Memory is arithmetic over the counts in the headers. Not here: whether the model loads, which
 //! crate `model` decides by the same keys and more.
 
+use super::spoken_bytes;
 use crate::Error;
-use crate::summary::grouped;
+use quipu_store::progress::thousands;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -141,7 +142,7 @@ fn number(config: &Map<String, Value>, key: &str) -> Option<u64> {
 }
 
 fn shape(config: &Map<String, Value>) -> String {
-    let part = |key: &str, name: &str| Some(format!("{} {name}", grouped(number(config, key)?)));
+    let part = |key: &str, name: &str| Some(format!("{} {name}", thousands(number(config, key)?)));
     let parts = [
         part("num_hidden_layers", "layers"),
         part("hidden_size", "wide"),
@@ -194,11 +195,10 @@ fn unsupported(
 
 impl fmt::Display for Checkpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let gib = |bytes: u64| format!("{:.1} GiB", bytes as f64 / (1u64 << 30) as f64);
         writeln!(f, "{}: a checkpoint of {}", self.path.display(), self.architecture)?;
         writeln!(f, "  {}", self.shape)?;
         let types: Vec<String> = self.types.iter().map(|(t, n)| format!("{n} of {t}")).collect();
-        let (count, disk) = (grouped(self.parameters), gib(self.bytes));
+        let (count, disk) = (thousands(self.parameters), spoken_bytes(self.bytes));
         writeln!(f, "  {count} parameters, {disk} on disk, tensors: {}", types.join(", "))?;
         let tokenizer = if self.tokenizer.is_empty() {
             "none in the folder".to_owned()
@@ -216,8 +216,8 @@ impl fmt::Display for Checkpoint {
             f,
             "  memory: {} to run in bf16 with a cache of its whole context, {} to train in f32 \
              without activations",
-            gib(self.run_bytes),
-            gib(self.train_bytes)
+            spoken_bytes(self.run_bytes),
+            spoken_bytes(self.train_bytes)
         )
     }
 }

@@ -8,10 +8,11 @@ pub mod checkpoint;
 
 use crate::input::{Found, Input, Kind, Page, Skipped, expand};
 use crate::page::{self, Outcome};
-use crate::summary::{EXCERPT_BYTES, grouped};
+use crate::summary::EXCERPT_BYTES;
 use crate::{Error, Recipe};
 use checkpoint::Checkpoint;
 use quipu_documents::Document;
+use quipu_store::progress::thousands;
 use rayon::prelude::*;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -82,6 +83,8 @@ pub struct Seen {
     pub skipped: BTreeMap<String, u64>,
     /// Damaged pieces.
     pub damaged: u64,
+    /// Where the first of them is, and what is wrong with it.
+    pub damage: Option<String>,
 }
 
 /// The beginning of a document.
@@ -205,7 +208,10 @@ fn count(
                 chosen.offer(page, &input.name);
             }
             Found::Skipped(kind) => *seen.skipped.entry(kind).or_default() += 1,
-            Found::Damaged(..) => seen.damaged += 1,
+            Found::Damaged(place, reason) => {
+                seen.damaged += 1;
+                seen.damage.get_or_insert_with(|| format!("{place}: {reason}"));
+            }
         }
     }
     Ok(false)
@@ -240,8 +246,39 @@ fn list(counts: &BTreeMap<String, u64>) -> String {
     let mut sorted: Vec<(&String, &u64)> = counts.iter().collect();
     sorted.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
     let parts: Vec<String> =
-        sorted.iter().take(8).map(|(name, n)| format!("{name} {}", grouped(**n))).collect();
+        sorted.iter().take(8).map(|(name, n)| format!("{name} {}", thousands(**n))).collect();
     parts.join(" · ")
+}
+
+/// `1 page`, `2 pages`.
+fn counted(count: u64, what: &str) -> String {
+    format!("{} {what}{}", thousands(count), if count == 1 { "" } else { "s" })
+}
+
+/// Bytes in the unit that a person would say them in.
+pub(crate) fn spoken_bytes(bytes: u64) -> String {
+    match bytes {
+        0..1_000 => format!("{bytes} bytes"),
+        1_000..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
+        _ => format!("{:.1} GB", bytes as f64 / 1e9),
+    }
+}
+
+impl fmt::Display for Seen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (files, pages) = (counted(self.files, "file"), counted(self.pages, "page"));
+        let (path, kind, bytes) = (self.path.display(), &self.kind, spoken_bytes(self.bytes));
+        writeln!(f, "{path}: {kind}, {files}, {bytes}, {pages}")?;
+        if !self.skipped.is_empty() {
+            writeln!(f, "  records that are no pages: {}", list(&self.skipped))?;
+        }
+        if let Some(damage) = &self.damage {
+            let count = thousands(self.damaged);
+            writeln!(f, "  damaged, will be skipped: {count}, the first at {damage}")?;
+        }
+        Ok(())
+    }
 }
 
 impl fmt::Display for Look {
@@ -250,39 +287,47 @@ impl fmt::Display for Look {
             write!(f, "{checkpoint}")?;
         }
         for seen in &self.inputs {
-            let (files, pages) = (grouped(seen.files), grouped(seen.pages));
-            let mb = seen.bytes as f64 / 1e6;
-            let (path, kind) = (seen.path.display(), &seen.kind);
-            writeln!(f, "{path}: {kind}, {files} files, {mb:.1} MB, {pages} pages")?;
-            if !seen.skipped.is_empty() {
-                writeln!(f, "  records that are no pages: {}", list(&seen.skipped))?;
-            }
-            if seen.damaged > 0 {
-                writeln!(f, "  damaged, will be skipped: {}", grouped(seen.damaged))?;
-            }
+            write!(f, "{seen}")?;
         }
         for (reason, (count, path)) in &self.skipped {
-            writeln!(f, "skipped: {} ({reason}), such as {}", grouped(*count), path.display())?;
+            let files = counted(*count, "file");
+            writeln!(f, "skipped: {files} ({reason}), such as {}", path.display())?;
         }
-        if self.inputs.is_empty() {
-            return Ok(());
+        if self.pages == 0 {
+            return match self.checkpoints.is_empty() {
+                true => writeln!(f, "no pages: there is nothing to curate"),
+                false => Ok(()),
+            };
         }
+        self.estimates(f)?;
+        for Shown { title, url, language, text } in &self.documents {
+            let more = if text.len() >= EXCERPT_BYTES - 4 { " …" } else { "" };
+            writeln!(f, "\n── {title} · {language} · {url}\n{}{more}", text.trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+impl Look {
+    fn estimates(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let more = if self.more { "at least " } else { "" };
-        let (pages, tokens) = (grouped(self.pages), grouped(self.tokens));
-        let mb = self.text_bytes as f64 / 1e6;
-        writeln!(f, "in all {more}{pages} pages; about {mb:.1} MB of text, {tokens} tokens")?;
+        let (pages, tokens) = (counted(self.pages, "page"), counted(self.tokens, "token"));
+        let bytes = spoken_bytes(self.text_bytes);
+        writeln!(f, "in all {more}{pages}; about {bytes} of text, {tokens}")?;
         let time = quipu_store::progress::duration(self.seconds);
         let mib = self.memory >> 20;
         writeln!(f, "curation takes about {time} here, and at most about {mib} MiB of memory")?;
-        if !self.removed.is_empty() {
-            let (of, removed) = (self.looked, list(&self.removed));
-            writeln!(f, "of {of} pages looked at would be removed: {removed}")?;
+        let looked = counted(self.looked, "page");
+        match self.removed.is_empty() {
+            true => writeln!(f, "of {looked} looked at none would be removed")?,
+            false => {
+                writeln!(f, "of {looked} looked at would be removed: {}", list(&self.removed))?
+            }
         }
-        writeln!(f, "languages: {}", list(&self.languages))?;
-        for Shown { title, url, language, text } in &self.documents {
-            writeln!(f, "\n── {title} · {language} · {url}\n{text}")?;
+        if self.languages.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        writeln!(f, "languages of the others: {}", list(&self.languages))
     }
 }
 
@@ -321,7 +366,14 @@ mod tests {
         assert_eq!(look.removed.get("too-short"), Some(&1));
         assert!(look.tokens > 300 && look.tokens < 900, "{}", look.tokens);
         let text = look.to_string();
-        assert!(text.contains("JSON Lines, 1 files") && text.contains("damaged"), "{text}");
+        assert!(text.contains("JSON Lines, 1 file,") && text.contains("damaged"), "{text}");
+        assert!(text.contains("c.jsonl") && text.contains("in all 5 pages"), "{text}");
+    }
+
+    #[test]
+    fn where_there_is_nothing_it_says_so() {
+        let look = check(&[], &[], 0);
+        assert_eq!(look.to_string(), "no pages: there is nothing to curate\n");
     }
 
     #[test]

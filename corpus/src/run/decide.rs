@@ -1,16 +1,20 @@
 //! Pass 2: which candidates stay, and which lines are frequent.
 //!
 //! Order: newest visit of each URL, the verdicts of the rules, one of equal documents, then lines,
-//! which are counted over what is left; so junk does not make a line frequent. The three levels of
+//! which are counted over what is left; so junk does not make a line frequent. Where lines went,
+//! equal documents are looked for once more: two mirrors that differ in what their sites put
+//! around a text are one. The three levels of
 //! deduplication are in the paper's order; that the rules act between does not change what is kept,
 //! since equal texts have equal verdicts, but each removal has its true reason. Everything is held
-//! as rows, never as text.
+//! as rows; of texts only those of one unit are, of which lines went.
 
 use super::Job;
 use super::extract::Facts;
 use crate::dedup::{Row, exact, lines, url};
-use crate::page::Verdict;
+use crate::page::{Verdict, without_frequent};
 use crate::{Error, rows};
+use quipu_documents::Reader;
+use rayon::prelude::*;
 use std::collections::HashSet;
 
 /// What is to become of a candidate.
@@ -78,8 +82,58 @@ pub(super) fn pass(job: &Job, units: &[Facts]) -> Result<Decisions, Error> {
         }
         Ok::<(), Error>(())
     })?;
+    let mut all = Decisions { rows, decisions, starts, frequent, buckets };
+    again(job, &mut all, alive)?;
     job.progress.finish("");
-    Ok(Decisions { rows, decisions, starts, frequent, buckets })
+    Ok(all)
+}
+
+/// One of the documents that are equal without their frequent lines.
+fn again(job: &Job, all: &mut Decisions, mut alive: Vec<bool>) -> Result<(), Error> {
+    if all.frequent.is_empty() {
+        return Ok(());
+    }
+    let units = all.starts.len() - 1;
+    let changed: Vec<Vec<(usize, u64)>> = (0..units)
+        .into_par_iter()
+        .map(|unit| changed(job, unit, all, &alive))
+        .collect::<Result<_, _>>()?;
+    for (row, text) in changed.into_iter().flatten() {
+        all.rows[row].text = text;
+    }
+    let same = exact::duplicates(&all.rows, &alive);
+    apply(&mut all.decisions, &mut alive, &same, Decision::SameText);
+    Ok(())
+}
+
+/// Rows of a unit that lose lines, with the hashes of what is left of their texts.
+fn changed(
+    job: &Job,
+    unit: usize,
+    all: &Decisions,
+    alive: &[bool],
+) -> Result<Vec<(usize, u64)>, Error> {
+    job.cancel.check()?;
+    let (mut out, mut loses, mut n) = (Vec::new(), Vec::new(), all.starts[unit]);
+    rows::read(&job.work_file(unit, "rows"), |kept| {
+        let bucket = lines::bucket(kept.row.id, all.buckets);
+        let hit = |h: &u64| all.frequent.contains(&lines::in_bucket(*h, bucket));
+        loses.push(alive[n] && kept.lines.iter().any(hit));
+        n += 1;
+    })?;
+    if !loses.contains(&true) {
+        return Ok(out);
+    }
+    let documents = Reader::open(&job.work_file(unit, "parquet"))?;
+    for ((number, document), loses) in documents.enumerate().zip(loses) {
+        let document = document?;
+        if loses {
+            let bucket = lines::bucket(document.id.0, all.buckets);
+            let (text, _) = without_frequent(&document, &all.frequent, bucket);
+            out.push((all.starts[unit] + number, exact::text_hash(&text)));
+        }
+    }
+    Ok(out)
 }
 
 fn apply(

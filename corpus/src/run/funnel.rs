@@ -3,7 +3,8 @@
 use super::extract::Facts;
 use super::write::Output;
 use crate::input::Input;
-use crate::summary::{EXCERPTS, InputCount, Step, Summary, grouped};
+use crate::summary::{EXCERPTS, InputCount, Step, Summary};
+use quipu_store::progress::thousands;
 use std::collections::BTreeMap;
 
 /// Stages in the order in which they act.
@@ -11,7 +12,7 @@ pub(super) const STAGES: [&str; 7] =
     ["read", "extract", "url", "rules", "document", "lines", "short"];
 /// Samples of kept documents in a summary.
 const KEPT_SAMPLES: usize = 12;
-/// Inputs that are listed one by one; further ones are counted together by kind.
+/// Inputs that are listed: files of one folder and kind are one.
 const LISTED: usize = 64;
 
 /// What was read.
@@ -42,7 +43,7 @@ pub(super) fn begin(inputs: &[Input], units: &[Facts], not_sampled: u64) -> Summ
         let room = 8usize.saturating_sub(summary.damage.len());
         summary.damage.extend(unit.damage.iter().take(room).cloned());
     }
-    summary.inputs = if counts.len() <= LISTED { counts } else { by_kind(&counts) };
+    summary.inputs = by_kind(&counts);
     summary
 }
 
@@ -101,10 +102,10 @@ pub(super) fn why_empty(summary: &Summary) -> String {
     let mut skipped: BTreeMap<String, u64> = BTreeMap::new();
     summary.inputs.iter().for_each(|input| add(&mut skipped, &input.skipped));
     let mut parts: Vec<String> =
-        skipped.iter().take(6).map(|(kind, n)| format!("{} {kind}", grouped(*n))).collect();
+        skipped.iter().take(6).map(|(kind, n)| format!("{} {kind}", thousands(*n))).collect();
     if let Some(first) = summary.damage.first() {
         let damaged: u64 = summary.inputs.iter().map(|i| i.damaged).sum();
-        parts.push(format!("{} damaged, the first at {first}", grouped(damaged)));
+        parts.push(format!("{} damaged, the first at {first}", thousands(damaged)));
     }
     if parts.is_empty() { "nothing in them".into() } else { parts.join(", ") }
 }
@@ -114,6 +115,6 @@ pub(super) fn reasons(summary: &Summary) -> String {
     let mut steps: Vec<&Step> = summary.steps.iter().collect();
     steps.sort_by_key(|s| std::cmp::Reverse(s.documents));
     let parts: Vec<String> =
-        steps.iter().map(|s| format!("{} {}", s.rule, grouped(s.documents))).collect();
+        steps.iter().map(|s| format!("{} {}", s.rule, thousands(s.documents))).collect();
     parts.join(" · ")
 }

@@ -1,7 +1,8 @@
 //! The run: inputs to documents and fates, in four passes that can each be resumed.
 //!
 //! 1. `extract`: pages in units of a fixed size to text, verdicts and hashes (work files);
-//! 2. `decide`: URL and document deduplication over rows, and the frequent lines;
+//! 2. `decide`: URL and document deduplication over rows, the frequent lines, and documents that
+//!    are equal without them;
 //! 3. `write`: documents without those lines, and fates, in numbered files;
 //! 4. the summary, and the manifest, last.
 //!
@@ -74,7 +75,7 @@ pub fn run(
         return Err(Error::NothingLeft { inputs: names, pages, funnel });
     }
     if let Some(path) = &recipe.truth {
-        summary.scores = truth::score(path, out, files.len())?;
+        summary.scores = truth::score(path, &recipe.languages, out, files.len())?;
     }
     let facts = serde_json::json!({ "stage": stage, "summary": summary });
     writer.finish(files.len(), facts)?;

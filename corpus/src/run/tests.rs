@@ -135,6 +135,27 @@ fn a_line_in_seven_documents_goes_with_all_its_occurrences() {
 }
 
 #[test]
+fn mirrors_are_one_document_once_the_lines_of_their_sites_went() {
+    let line = "<p>Subscribe to our letter of the week, it costs nothing at all.</p>";
+    let mut records: Vec<Vec<u8>> = (0..8).map(|number| page(number, line)).collect();
+    let mirror = |n: usize, extra: &str| {
+        let (url, id) = (format!("http://mirror.example/copy/{n}"), format!("urn:m{n}"));
+        response(&url, "2023-01-01T00:00:00Z", &id, &html(n, extra))
+    };
+    records.push(mirror(3, ""));
+    records.push(mirror(
+        4,
+        "<p>The printed edition of 1899 has one more paragraph, which is this.</p>",
+    ));
+    let place = check(&records, 9, &[("document-duplicate", 1)]);
+    assert!(
+        place
+            .fates()
+            .contains(&("document-duplicate".into(), "https://mirror.example/copy/3".into()))
+    );
+}
+
+#[test]
 fn damaged_members_cost_themselves_and_are_counted() {
     let mut bad = page(2, "");
     bad[10] = 0xff; // an impossible block type

@@ -1,11 +1,13 @@
 //! Precision and recall of every rule, where the truth about the pages is given.
 //!
 //! A `truth.jsonl` has a line a page: `record_id`, `url`, `date`, `expect` (`keep` or `drop`) and
-//! for the latter `rule`; further `boilerplate`, a line that its site repeats in the main part.
+//! for the latter `rule`; further `language`, and `boilerplate`, a line that its site repeats in the
+//! main part. A page to be kept in a language that the recipe does not want should go by `language`.
 //! What was kept and removed is read back from the output, so that the score is of what is there.
 
+use crate::language::OTHER;
 use crate::page::id_of;
-use crate::{Error, RuleScore};
+use crate::{Error, Languages, RuleScore};
 use quipu_documents::{Id, Reader, parse_date, read_fates};
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -22,6 +24,8 @@ struct Line {
     #[serde(default)]
     rule: Option<String>,
     #[serde(default)]
+    language: Option<String>,
+    #[serde(default)]
     boilerplate: Option<String>,
 }
 
@@ -34,7 +38,7 @@ struct Truth {
 /// Name under which the lines of line deduplication are scored.
 const LINES: &str = "line-duplicate";
 
-fn read(path: &Path) -> Result<HashMap<Id, Truth>, Error> {
+fn read(path: &Path, languages: &Languages) -> Result<HashMap<Id, Truth>, Error> {
     let file = std::fs::File::open(path).map_err(Error::io(path))?;
     let mut truths = HashMap::new();
     for (number, line) in std::io::BufReader::new(file).lines().enumerate() {
@@ -46,16 +50,25 @@ fn read(path: &Path) -> Result<HashMap<Id, Truth>, Error> {
         };
         let line: Line = serde_json::from_str(&line).map_err(fail)?;
         let id = id_of(&line.url, parse_date(&line.date), &line.record_id);
-        let drop = line.expect == "drop";
-        let rule = drop.then(|| line.rule.unwrap_or_else(|| "unnamed".into()));
+        let wanted = |l: &String| languages.keeps(l) || languages.keeps(OTHER);
+        let rule = match line.expect == "drop" {
+            true => Some(line.rule.unwrap_or_else(|| "unnamed".into())),
+            false if line.language.as_ref().is_none_or(wanted) => None,
+            false => Some("language".to_owned()),
+        };
         truths.insert(id, Truth { rule, boilerplate: line.boilerplate });
     }
     Ok(truths)
 }
 
 /// Scores the output in `out` of `files` files.
-pub(super) fn score(path: &Path, out: &Path, files: usize) -> Result<Vec<RuleScore>, Error> {
-    let truths = read(path)?;
+pub(super) fn score(
+    path: &Path,
+    languages: &Languages,
+    out: &Path,
+    files: usize,
+) -> Result<Vec<RuleScore>, Error> {
+    let truths = read(path, languages)?;
     let mut seen: HashSet<Id> = HashSet::new();
     let mut scores: BTreeMap<String, RuleScore> = BTreeMap::new();
     for truth in truths.values() {

@@ -6,7 +6,7 @@
 use super::Job;
 use super::decide::{Decision, Decisions};
 use super::extract::Facts;
-use crate::page::{EXCERPT, each_line, excerpt, rule_name};
+use crate::page::{EXCERPT, excerpt, rule_name, without_frequent};
 use crate::rules::{TOO_SHORT, View};
 use crate::summary::{EXCERPT_BYTES, EXCERPTS, Excerpt, Step};
 use crate::{Error, dedup::lines};
@@ -135,23 +135,16 @@ impl Part {
 /// Keeps a document without its frequent lines, if enough is left.
 fn keep(job: &Job, mut document: Document, all: &Decisions, part: &mut Part) {
     let bucket = lines::bucket(document.id.0, all.buckets);
-    let mut text = String::with_capacity(document.text.len());
-    let mut removed = 0;
-    for (number, (line, hash)) in each_line(&document).enumerate() {
-        if hash.is_some_and(|h| all.frequent.contains(&lines::in_bucket(h, bucket))) {
-            removed += 1;
-            let (stage, rule) = ("lines".to_owned(), "line-duplicate".to_owned());
-            let (id, url, line_number) = (document.id, document.url.clone(), Some(number as i32));
-            let detail = excerpt(line, EXCERPT);
-            let fate = Fate { id, url, stage, rule, value: 0.0, line: line_number, detail };
-            part.fates.push((fate, line.to_owned()));
-        } else if !line.is_empty() || !(text.is_empty() || text.ends_with("\n\n")) {
-            text.push_str(line);
-            text.push('\n');
-        }
+    let (text, lines) = without_frequent(&document, &all.frequent, bucket);
+    let removed = lines.len();
+    for (number, line) in lines {
+        let (stage, rule) = ("lines".to_owned(), "line-duplicate".to_owned());
+        let (id, url, line_number) = (document.id, document.url.clone(), Some(number as i32));
+        let detail = excerpt(line, EXCERPT);
+        let fate = Fate { id, url, stage, rule, value: 0.0, line: line_number, detail };
+        part.fates.push((fate, line.to_owned()));
     }
     if removed > 0 {
-        text.truncate(text.trim_end().len());
         let words = View::of(&text, &document.language, 0).words.len();
         if words < job.recipe.min_words as usize {
             let detail = format!("{removed} lines removed before");

@@ -39,7 +39,11 @@ pub fn run(cli: Cli, cancel: &Cancel) -> Result<(), Error> {
             let seed = recipe(global)?.seed;
             stage::world::command(&dir, size, seed, &terminal, &*setting.progress, cancel)
         }
-        Command::Look { input } => look::run(&input, &recipe(global)?.corpus, &terminal),
+        Command::Look { input } => {
+            let mut recipe = recipe(global)?;
+            speedrun::own_words(&mut recipe, global);
+            look::run(&input, &recipe.corpus, &terminal)
+        }
         Command::Extract { input } => extract::run(&input),
         Command::Curate(input) => speedrun::up_to(global, input, "corpus", &setting),
         Command::Train(input) => speedrun::up_to(global, input, "train", &setting),

@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::recipe::Recipe;
 use crate::run_folder::RunFolder;
 use crate::stage::{self, Context, STAGES};
-use quipu_corpus::Sample;
+use quipu_corpus::{Languages, Sample};
 use quipu_store::fault;
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ const SAMPLE: Sample = Sample { bytes: Some(100_000_000), documents: None };
 /// Runs what is not finished of a whole run.
 pub fn run(global: &Global, input: Input, setting: &Setting) -> Result<(), Error> {
     let mut recipe = recipe(global)?;
-    sample(&mut recipe, &input);
+    for_input(&mut recipe, global, &input);
     let Input { input: inputs, dialogues, .. } = input;
     for path in inputs.iter().chain(&dialogues).filter(|p| !p.exists()) {
         if path.to_str() != Some("rust-docs") {
@@ -37,31 +37,53 @@ pub fn run(global: &Global, input: Input, setting: &Setting) -> Result<(), Error
     Ok(())
 }
 
-/// How much of other input than the world is read.
-fn sample(recipe: &mut Recipe, input: &Input) {
+/// How much of other input than the world is read; the rest is [`own_words`].
+fn for_input(recipe: &mut Recipe, global: &Global, input: &Input) {
     if input.sample.is_some() {
         recipe.corpus.sample = input.sample;
-    } else if !input.input.is_empty() && recipe.corpus.sample.is_none() {
-        recipe.corpus.sample = Some(SAMPLE);
+    }
+    if !input.input.is_empty() {
+        recipe.corpus.sample = recipe.corpus.sample.or(Some(SAMPLE));
+        own_words(recipe, global);
+    }
+}
+
+/// No language of what somebody brings goes, and its own words are completed, unless the user says
+/// otherwise. The recipe in the program asks for English and completes words of its world; who
+/// brings pages in German does not expect them to vanish.
+pub fn own_words(recipe: &mut Recipe, global: &Global) {
+    let said = |key: &str| {
+        global.recipe.is_some() || global.set.iter().any(|set| set.trim_start().starts_with(key))
+    };
+    if !said("corpus.languages") {
+        recipe.corpus.languages = Languages::All;
+    }
+    if !said("train.sample_prompts") {
+        recipe.train.sample_prompts = Vec::new();
     }
 }
 
 /// `quipu train`, `tune`, …: the stages of a run up to one of them. A run that stands goes on with
 /// its own recipe and inputs, unless others are named.
-pub fn up_to(global: &Global, input: Input, last: &str, setting: &Setting) -> Result<(), Error> {
+pub fn up_to(
+    global: &Global,
+    mut input: Input,
+    last: &str,
+    setting: &Setting,
+) -> Result<(), Error> {
     let named = input.sample.is_some()
         || global.recipe.is_some()
         || !global.set.is_empty()
         || global.seed.is_some();
     let mut asked = recipe(global)?;
-    sample(&mut asked, &input);
     let dir = folder(global, &asked);
     let stands = RunFolder::exists(&dir);
-    let recipe = if stands && !named { RunFolder::read(&dir)? } else { asked };
-    let Input { input: mut inputs, mut dialogues, .. } = input;
-    if stands && inputs.is_empty() && dialogues.is_none() {
-        (inputs, dialogues) = RunFolder::inputs(&dir)?;
+    if stands && input.input.is_empty() && input.dialogues.is_none() {
+        (input.input, input.dialogues) = RunFolder::inputs(&dir)?;
     }
+    for_input(&mut asked, global, &input);
+    let recipe = if stands && !named { RunFolder::read(&dir)? } else { asked };
+    let Input { input: inputs, dialogues, .. } = input;
     let context = open(&dir, recipe, inputs, dialogues, setting)?;
     stage::run(&context, Some(last))?;
     let facts = stage::facts(&context, last)?;

@@ -93,8 +93,19 @@ fn funnel(out: &mut String, corpus: &Value) {
         out.push_str("</tr>");
     }
     out.push_str("</table>");
+    languages(out, &corpus["languages"]);
     excerpts(out, "kept documents as they read", &corpus["samples"]);
     scores(out, &corpus["scores"]);
+}
+
+/// In which languages the kept documents are, most first.
+fn languages(out: &mut String, counts: &Value) {
+    let Some(counts) = counts.as_object() else { return };
+    let mut counts: Vec<(&str, u64)> =
+        counts.iter().map(|(name, n)| (name.as_str(), n.as_u64().unwrap_or(0))).collect();
+    counts.sort_by_key(|(name, n)| (std::cmp::Reverse(*n), *name));
+    let parts: Vec<String> = counts.iter().map(|(name, n)| format!("{name} {n}")).collect();
+    let _ = write!(out, "<p>Languages of what was kept: {}.</p>", escape(&parts.join(" · ")));
 }
 
 fn excerpts(out: &mut String, name: &str, samples: &Value) {

@@ -24,6 +24,8 @@ const ROWS: usize = 256;
 const BATCH: usize = 32;
 /// Tokens of an answer in an examination; a fact needs fewer.
 const EXAM_TOKENS: usize = 32;
+/// Tokens of a call of a tool: JSON is rare in small vocabularies.
+const CALL_TOKENS: usize = 64;
 /// Tokens of an answer to a held-out prompt.
 const ANSWER_TOKENS: usize = 256;
 
@@ -102,11 +104,16 @@ fn fitting(
     let chat = quipu_tokens::Chat::new(tokenizer)?;
     let mut kept = Vec::new();
     for question in questions {
-        if chat.prompt(&question.dialogue())?.len() + EXAM_TOKENS <= positions {
+        if chat.prompt(&question.dialogue())?.len() + answer_tokens(&question) <= positions {
             kept.push(question);
         }
     }
     Ok(kept)
+}
+
+/// Most tokens of an answer.
+fn answer_tokens(question: &Question) -> usize {
+    if question.asks_for_call() { CALL_TOKENS } else { EXAM_TOKENS }
 }
 
 fn examine(
@@ -118,9 +125,11 @@ fn examine(
     context.progress.begin("eval", questions.len() as u64);
     let mut engine = Engine::new(&mut model, BATCH);
     let mut graded = Vec::new();
-    for part in questions.chunks(8 * BATCH) {
+    let alike = questions.chunk_by(|a, b| a.asks_for_call() == b.asks_for_call());
+    for part in alike.flat_map(|part| part.chunks(8 * BATCH)) {
         let stop = || context.cancel.is_requested();
-        graded.extend(exam::examine(&mut engine, tokenizer, part, EXAM_TOKENS, &stop)?);
+        let most = answer_tokens(&part[0]);
+        graded.extend(exam::examine(&mut engine, tokenizer, part, most, &stop)?);
         context.cancel.check()?;
         context.progress.advance(part.len() as u64);
     }

@@ -35,11 +35,15 @@ pub fn run(context: &Context) -> Result<Outcome, Error> {
         token_bytes: Some(&bytes),
     };
     let axes = device::axes(recipe)?;
-    let prompts = context.recipe.train.sample_prompts.clone();
+    let mut pretraining = recipe.train.clone();
+    if pretraining.sample_prompts.is_empty() && !context.inputs.is_empty() {
+        pretraining.sample_prompts.extend(first_words(&tokens));
+    }
+    let prompts = pretraining.sample_prompts.clone();
     let screen = Screen::new(context, "train", prompts, tokens.tokenizer.clone());
     let job = Job {
         dir: context.run.dir(),
-        recipe: &recipe.train,
+        recipe: &pretraining,
         config: &config(recipe, tokenizer.vocabulary())?,
         start: Start::Random,
         axes,
@@ -60,6 +64,23 @@ pub fn run(context: &Context) -> Result<Outcome, Error> {
     context.progress.finish("");
     let facts = facts(&job.metrics(), &screen)?;
     Ok(Outcome { line: line(&facts), facts })
+}
+
+/// Words of a prompt that is taken from the documents.
+const PROMPT_WORDS: usize = 4;
+/// Tokens in which those are looked for.
+const PROMPT_TOKENS: u64 = 64;
+
+/// The first words of the first document that is kept for validation: what the model is shown to
+/// complete, where the recipe has no prompts of its own.
+fn first_words(tokens: &Tokens) -> Option<String> {
+    let shard = tokens.validation.iter().find(|s| s.documents() > 0)?;
+    let entry = shard.document(0);
+    let mut ids = Vec::new();
+    shard.read(entry.start..entry.start + entry.tokens.min(PROMPT_TOKENS), &mut ids);
+    let text = tokens.tokenizer.decode(&ids);
+    let words: Vec<&str> = text.split_whitespace().take(PROMPT_WORDS).collect();
+    (!words.is_empty()).then(|| words.join(" "))
 }
 
 /// The model of a recipe with a vocabulary of that size.
