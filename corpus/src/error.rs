@@ -98,7 +98,7 @@ pub enum Error {
     #[error(transparent)]
     Store(#[from] quipu_store::Error),
     /// Asked to stop.
-    #[error(transparent)]
+    #[error("cancelled")]
     Cancelled(#[from] quipu_store::Cancelled),
 }
 

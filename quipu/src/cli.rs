@@ -17,6 +17,7 @@ pub struct Cli {
 
 /// What every command takes.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub struct Global {
     /// Change a value of the recipe, such as train.steps=100; may be given more than once
     #[arg(long, value_name = "KEY=VALUE", global = true)]
@@ -24,7 +25,7 @@ pub struct Global {
     /// A recipe file instead of the one in the program
     #[arg(long, value_name = "FILE", global = true)]
     pub recipe: Option<PathBuf>,
-    /// Print what would be done, and do nothing
+    /// Print what a run would do, and do nothing
     #[arg(long, global = true)]
     pub dry_run: bool,
     /// Print one JSON object as result; lines for people go to standard error
@@ -91,7 +92,7 @@ pub enum Command {
         #[arg(long, value_name = "T", default_value_t = 0.0)]
         temperature: f64,
     },
-    /// Write a run's report.json and report.html anew
+    /// Write a run's report.json and report.html anew, and show what the run said
     Report {
         /// The run's folder
         run: PathBuf,
@@ -191,6 +192,12 @@ pub enum Bench {
         /// Steps that are timed
         #[arg(long, default_value_t = 20)]
         steps: usize,
+    },
+    /// Each op of that training step against the processor's own peak in f32
+    Math {
+        /// Milliseconds for each op
+        #[arg(long, value_name = "MS", default_value_t = 200)]
+        budget: u64,
     },
     /// Main-text extraction of a folder of pages, on one core
     Extract {

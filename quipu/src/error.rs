@@ -64,7 +64,13 @@ impl Error {
 
     /// An error of another crate, as data's fault unless something below it is the machine's.
     pub fn of(error: &(dyn StdError + 'static)) -> Self {
-        Self { kind: kind_of(error), message: Message::Plain(chain(error)) }
+        let kind = kind_of(error);
+        let message = match kind {
+            // Where it stopped is no cause.
+            Kind::Interrupted => quipu_store::Cancelled.to_string(),
+            _ => chain(error),
+        };
+        Self { kind, message: Message::Plain(message) }
     }
 
     /// An error at a place in a recipe.
@@ -245,7 +251,12 @@ mod tests {
         let error = Error::of(&Wrapped(full));
         assert_eq!(error.kind().code(), 4);
         assert!(error.to_string().starts_with("stage failed: no room left to write x"), "{error}");
-        assert_eq!(Error::of(&quipu_store::Cancelled).kind().code(), 130);
+        let wrapped = quipu_corpus::Error::from(quipu_store::Cancelled);
+        for error in [Error::of(&quipu_store::Cancelled), wrapped.into()] {
+            assert_eq!(error.kind().code(), 130);
+            let error = error.context("corpus").to_string();
+            assert!(error.starts_with("stopped on request"), "{error}");
+        }
         assert_eq!(Error::data("x").context("corpus").to_string(), "corpus: x");
     }
 }

@@ -11,7 +11,7 @@ mod stage;
 mod terminal;
 
 use clap::Parser;
-use cli::Cli;
+use cli::{Cli, Command};
 use error::{Error, Kind};
 use quipu_store::Cancel;
 use std::process::ExitCode;
@@ -21,7 +21,7 @@ fn main() -> ExitCode {
     // clap ends the process itself with 2 for a wrong flag and 0 for help.
     let cli = Cli::parse();
     let cancel = Cancel::new();
-    let result = handle_signals(&cancel).and_then(|()| command::run(cli, &cancel));
+    let result = handle_signals(&cli.command, &cancel).and_then(|()| command::run(cli, &cancel));
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -34,16 +34,34 @@ fn main() -> ExitCode {
     }
 }
 
-/// Ctrl-C once asks to stop at the next safe point, twice ends the process at once.
-fn handle_signals(cancel: &Cancel) -> Result<(), Error> {
-    let cancel = cancel.clone();
-    let handler = move || {
-        if cancel.request() > 1 {
-            eprintln!("aborted");
-            std::process::exit(Kind::Interrupted.code().into());
+/// What Ctrl-C does. In a run: once, it asks to stop at the next safe point; twice, it ends the
+/// process at once. In a conversation it stops the answer, or ends the program where there is none.
+/// Everything else has nothing to bring to safety and ends as the system does it.
+fn handle_signals(command: &Command, cancel: &Cancel) -> Result<(), Error> {
+    let aborted = || std::process::exit(Kind::Interrupted.code().into());
+    let set = match command {
+        Command::Speedrun(_)
+        | Command::World { .. }
+        | Command::Curate(_)
+        | Command::Train(_)
+        | Command::Tune(_)
+        | Command::Eval(_) => {
+            let cancel = cancel.clone();
+            ctrlc::set_handler(move || {
+                if cancel.request() > 1 {
+                    eprintln!("aborted");
+                    aborted();
+                }
+                eprintln!("stopping at the next safe point; once more to abort");
+            })
         }
-        eprintln!("stopping after the next checkpoint; once more to abort");
+        Command::Chat { .. } => ctrlc::set_handler(move || {
+            if !command::chat::stop_answer() {
+                eprintln!();
+                aborted();
+            }
+        }),
+        _ => Ok(()),
     };
-    ctrlc::set_handler(handler)
-        .map_err(|e| Error::new(Kind::Resource, format!("cannot handle Ctrl-C: {e}")))
+    set.map_err(|e| Error::new(Kind::Resource, format!("cannot handle Ctrl-C: {e}")))
 }

@@ -121,8 +121,23 @@ impl Recipe {
 
     /// The first key in which `self` differs from `other`, with both values.
     pub fn first_difference(&self, other: &Self) -> Option<(String, String, String)> {
+        self.differences(other).into_iter().next()
+    }
+
+    /// What `--set` changes in the embedded recipe to make this one, as `key=value`.
+    pub fn as_sets(&self) -> Vec<String> {
+        let Ok(embedded) = Self::resolve(None, &[]) else { return Vec::new() };
+        let changed = self.differences(&embedded).into_iter();
+        // The tables' seeds follow from the one.
+        let own = changed.filter(|(key, ..)| !key.ends_with(".seed"));
+        own.map(|(key, now, _)| format!("{key}={now}")).collect()
+    }
+
+    fn differences(&self, other: &Self) -> Vec<(String, String, String)> {
         let table = |recipe: &Self| recipe.to_toml().parse::<Table>().unwrap_or_default();
-        difference(&table(self), &table(other))
+        let mut found = Vec::new();
+        differences("", &table(self), &table(other), &mut found);
+        found
     }
 
     /// Refuses what cannot be, by key.
@@ -282,23 +297,19 @@ fn locate(text: &str, key: &str) -> Option<(usize, usize)> {
     None
 }
 
-fn difference(a: &Table, b: &Table) -> Option<(String, String, String)> {
+fn differences(above: &str, a: &Table, b: &Table, found: &mut Vec<(String, String, String)>) {
     let keys = a.keys().chain(b.keys().filter(|k| !a.contains_key(*k)));
     for key in keys {
+        let path = if above.is_empty() { key.clone() } else { format!("{above}.{key}") };
         match (a.get(key), b.get(key)) {
-            (Some(Value::Table(a)), Some(Value::Table(b))) => {
-                if let Some((inner, x, y)) = difference(a, b) {
-                    return Some((format!("{key}.{inner}"), x, y));
-                }
-            }
+            (Some(Value::Table(a)), Some(Value::Table(b))) => differences(&path, a, b, found),
             (x, y) if x != y => {
                 let show = |v: Option<&Value>| v.map_or("unset".into(), ToString::to_string);
-                return Some((key.clone(), show(x), show(y)));
+                found.push((path, show(x), show(y)));
             }
             _ => {}
         }
     }
-    None
 }
 
 #[cfg(test)]
@@ -332,6 +343,8 @@ mod tests {
         assert_eq!((recipe.train.steps, recipe.name.as_str()), (77, "mine"));
         let (key, now, _) = recipe.first_difference(&Recipe::resolve(None, &[]).unwrap()).unwrap();
         assert_eq!((key.as_str(), now.as_str()), ("name", "\"mine\""));
+        let again = Recipe::resolve(None, &recipe.as_sets()).unwrap();
+        assert_eq!((recipe.as_sets().len(), again), (2, recipe));
     }
 
     #[test]

@@ -10,14 +10,22 @@ use std::io::{self, IsTerminal, Write};
 pub struct Terminal {
     /// only the final JSON object on standard output
     pub json: bool,
-    /// no lines but errors
+    /// no lines but errors and results
     pub quiet: bool,
 }
 
 impl Terminal {
-    /// A line of result. A reader that went away does not end a run.
+    /// A line about how it goes, where somebody wants to know.
+    pub fn comment(&self, line: &str) {
+        if !self.quiet {
+            self.say(line);
+        }
+    }
+
+    /// A line of result; with `--json` the object is the result. A reader that went away does not
+    /// end a run.
     pub fn say(&self, line: &str) {
-        if self.quiet {
+        if self.quiet && self.json {
             return;
         }
         let _ = if self.json {
@@ -46,10 +54,40 @@ impl Terminal {
     }
 }
 
+/// A text on one line of at most `most` characters: runs of blanks and line ends become a blank,
+/// control characters a mark, and what is cut off an ellipsis.
+pub fn one_line(text: &str, most: usize) -> String {
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let plain = words.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c });
+    let cut: String = plain.clone().take(most).collect();
+    if plain.count() <= most {
+        return cut;
+    }
+    let cut: String = cut.chars().take(most.saturating_sub(1)).collect();
+    format!("{}…", cut.trim_end())
+}
+
 /// The highest resident memory of this process so far, MiB; 0 where the system does not say.
 pub fn peak_memory_mib() -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).unwrap_or_default();
     let kib = line.split_whitespace().next().and_then(|n| n.parse::<f64>().ok());
     kib.map_or(0.0, |kib| kib / 1024.0)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn thousands() {
+        assert_eq!(super::thousands(7), "7");
+        assert_eq!(super::thousands(123_456), "123,456");
+        assert_eq!(super::thousands(1_000), "1,000");
+    }
+
+    #[test]
+    fn one_line() {
+        assert_eq!(super::one_line(" a\n b\t\u{1b}[1m ", 9), "a b \u{fffd}[1m");
+        assert_eq!(super::one_line("äöü äöü", 7), "äöü äöü");
+        assert_eq!(super::one_line("äöü äöü", 5), "äöü…");
+    }
 }

@@ -57,5 +57,7 @@ fn missing_and_empty_input_is_data() {
     check(&["extract", "nothing.html"], 3, "nothing.html");
     check(&["speedrun", "--input", "nothing"], 3, "nothing");
     check(&["chat", "nowhere", "--prompt", "x"], 3, "nowhere");
+    check(&["chat", ".", "--prompt", "x"], 3, "neither run.json nor config.json");
+    check(&["look", ".", "--dry-run"], 2, "--dry-run goes with");
     check(&["verify", "nowhere", "case.safetensors"], 3, "nowhere");
 }

@@ -2,7 +2,8 @@
 //! intervals without one, or nothing. All of it goes to standard error; results are the
 //! program's. A job never reads anything back from here, so it cannot influence a result.
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+use std::fmt;
 use std::io::{IsTerminal, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,10 +12,14 @@ use std::time::{Duration, Instant};
 pub trait Progress: Send + Sync {
     /// A job of `total` units begins; 0 when the total is unknown.
     fn begin(&self, label: &str, total: u64);
+    /// `n` units were done by an earlier process: counted, but not as this one's speed.
+    fn resume(&self, n: u64) {
+        self.advance(n);
+    }
     /// `n` more units are done.
     fn advance(&self, n: u64);
-    /// How one step went: beside the bar on a terminal, a line each without one. Not counted as
-    /// progress: [`Progress::advance`] does that.
+    /// How the step that [`Progress::advance`] has just counted went: beside the bar on a terminal,
+    /// a line each, with its number and the time left, without one.
     fn step(&self, line: &str) {
         let _ = line;
     }
@@ -46,8 +51,16 @@ pub fn standard(quiet: bool) -> Arc<dyn Progress> {
 #[must_use]
 pub fn lines(out: Box<dyn Write + Send>, interval: Duration) -> Arc<dyn Progress> {
     let now = Instant::now();
-    let state =
-        Lines { out, interval, label: String::new(), total: 0, done: 0, start: now, last: now };
+    let state = Lines {
+        out,
+        interval,
+        label: String::new(),
+        total: 0,
+        done: 0,
+        resumed: 0,
+        start: now,
+        last: now,
+    };
     Arc::new(LineProgress(Mutex::new(state)))
 }
 
@@ -67,8 +80,8 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 struct Bar(Mutex<Option<ProgressBar>>);
 
-const KNOWN: &str = "{prefix:12} {wide_bar:.cyan/dim} {pos}/{len} · {per_sec} · {eta} left {msg}";
-const UNKNOWN: &str = "{prefix:12} {spinner} {pos} · {per_sec} · {elapsed} {msg}";
+const KNOWN: &str = "{prefix:7} {bar:16.cyan/dim} {pos}/{len} · {eta} left {wide_msg}";
+const UNKNOWN: &str = "{prefix:7} {spinner} {pos} · {rate} · {elapsed} {wide_msg}";
 
 impl Progress for Bar {
     fn begin(&self, label: &str, total: u64) {
@@ -76,12 +89,22 @@ impl Progress for Bar {
         bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(8));
         let template = if total == 0 { UNKNOWN } else { KNOWN };
         if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style);
+            let rate = |state: &ProgressState, out: &mut dyn fmt::Write| {
+                let _ = write!(out, "{}/s", short(state.per_sec()));
+            };
+            bar.set_style(style.with_key("rate", rate));
         }
         bar.set_prefix(label.to_owned());
         bar.enable_steady_tick(Duration::from_millis(250));
         if let Some(old) = locked(&self.0).replace(bar) {
             old.finish_and_clear();
+        }
+    }
+
+    fn resume(&self, n: u64) {
+        if let Some(bar) = &*locked(&self.0) {
+            bar.set_position(n);
+            bar.reset_eta();
         }
     }
 
@@ -93,7 +116,7 @@ impl Progress for Bar {
 
     fn step(&self, line: &str) {
         if let Some(bar) = &*locked(&self.0) {
-            bar.set_message(line.to_owned());
+            bar.set_message(format!("· {line}"));
         }
     }
 
@@ -122,6 +145,8 @@ struct Lines {
     label: String,
     total: u64,
     done: u64,
+    /// Of `done`, what earlier processes did.
+    resumed: u64,
     start: Instant,
     last: Instant,
 }
@@ -132,14 +157,23 @@ impl Lines {
         let _ = writeln!(self.out, "{line}");
     }
 
-    fn status(&self, seconds: f64) -> String {
-        let rate = self.done as f64 / seconds.max(1e-9);
-        if self.total == 0 {
-            return format!("{} {} · {}/s", self.label, self.done, short(rate));
+    /// Units a second, of this process.
+    fn rate(&self) -> f64 {
+        let seconds = self.start.elapsed().as_secs_f64();
+        (self.done - self.resumed) as f64 / seconds.max(1e-9)
+    }
+
+    fn left(&self) -> String {
+        let left = self.total.saturating_sub(self.done) as f64 / self.rate().max(1e-9);
+        format!("{} left", duration(left))
+    }
+
+    fn status(&self) -> String {
+        let (label, done, total, rate) = (&self.label, self.done, self.total, short(self.rate()));
+        if total == 0 {
+            return format!("{label} {done} · {rate}/s");
         }
-        let left = self.total.saturating_sub(self.done) as f64 / rate.max(1e-9);
-        let (done, total) = (self.done, self.total);
-        format!("{} {done}/{total} · {}/s · {} left", self.label, short(rate), duration(left))
+        format!("{label} {done}/{total} · {rate}/s · {}", self.left())
     }
 }
 
@@ -147,8 +181,14 @@ impl Progress for LineProgress {
     fn begin(&self, label: &str, total: u64) {
         let mut lines = locked(&self.0);
         let now = Instant::now();
-        (lines.start, lines.last, lines.done, lines.total) = (now, now, 0, total);
+        (lines.start, lines.last, lines.total) = (now, now, total);
+        (lines.done, lines.resumed) = (0, 0);
         label.clone_into(&mut lines.label);
+    }
+
+    fn resume(&self, n: u64) {
+        let mut lines = locked(&self.0);
+        (lines.done, lines.resumed) = (n, n);
     }
 
     fn advance(&self, n: u64) {
@@ -156,7 +196,7 @@ impl Progress for LineProgress {
         lines.done += n;
         if lines.last.elapsed() >= lines.interval {
             lines.last = Instant::now();
-            let status = lines.status(lines.start.elapsed().as_secs_f64());
+            let status = lines.status();
             lines.say(&status);
         }
     }
@@ -165,7 +205,9 @@ impl Progress for LineProgress {
         let mut lines = locked(&self.0);
         // Such a loop has its line already; the one at intervals would say less.
         lines.last = Instant::now();
-        lines.say(line);
+        let (label, done, total) = (&lines.label, lines.done, lines.total);
+        let line = format!("{label} {done}/{total} · {line} · {}", lines.left());
+        lines.say(&line);
     }
 
     fn note(&self, line: &str) {
@@ -243,15 +285,17 @@ mod tests {
         let (sender, receiver) = mpsc::channel();
         let progress = lines(Box::new(Sent(sender)), Duration::ZERO);
         progress.begin("extract", 10);
-        progress.advance(4);
-        progress.step("step 3 loss 2.1");
+        progress.resume(3);
+        progress.advance(1);
+        progress.step("loss 2.1");
         progress.note("a page of 50 MB was cut");
         progress.finish("10 pages");
         drop(progress);
         let text = String::from_utf8(receiver.iter().collect()).unwrap();
         let seen: Vec<&str> = text.lines().collect();
         assert!(seen[0].starts_with("extract 4/10 · ") && seen[0].ends_with(" left"), "{text}");
-        assert_eq!(&seen[1..], ["step 3 loss 2.1", "a page of 50 MB was cut", "10 pages"]);
+        assert!(seen[1].starts_with("extract 4/10 · loss 2.1 · ") && seen[1].ends_with(" left"));
+        assert_eq!(&seen[2..], ["a page of 50 MB was cut", "10 pages"]);
     }
 
     #[test]

@@ -303,11 +303,7 @@ impl Job<'_> {
             );
             return Err(Error::Prepare { reason });
         }
-        self.progress.finish(&format!(
-            "{} validation documents ({} moved to training)",
-            validation.len(),
-            moved.len()
-        ));
+        self.progress.finish("");
         Ok(Split { validation, moved: moved.len() as u64, bytes })
     }
 
@@ -336,7 +332,7 @@ impl Job<'_> {
                     base: self.options.base.clone(),
                 };
                 let trained = bpe::train(&counts, &training, self.cancel)?;
-                self.progress.finish(&format!("{} tokens", trained.vocabulary()));
+                self.progress.finish("");
                 trained
             }
         };
@@ -372,7 +368,7 @@ impl Job<'_> {
         writing.close()?;
         let total = writing.total;
         self.units.commit(part, json!(total))?;
-        self.progress.finish(&format!("{} {part} tokens", total.tokens));
+        self.progress.finish("");
         Ok(total)
     }
 

@@ -202,8 +202,7 @@ pub fn write(
     }
     manifest.facts = json!({ "seed": seed, "size": size.0, "summary": out.summary });
     manifest.write(dir)?;
-    let s = &out.summary;
-    progress.finish(&format!("{} pages, {} of them good, {} facts", s.pages, s.kept, s.facts));
+    progress.finish("");
     Ok(out.summary)
 }
 

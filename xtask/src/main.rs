@@ -20,7 +20,8 @@ usage: cargo xtask COMMAND
   bench [--rounds N] [--python PATH]
                             quipu and its peers side by side; writes bench/<date>-<machine>/
   peers [--python PATH]     what needs a Python peer: training step, export, extraction score
-  docs [--seed N]           runs the speedrun and pastes its transcript into README.md
+  docs [--run DIR]          runs the speedrun and pastes its transcript into README.md;
+                            --run takes a finished run of it instead
 ";
 
 fn main() -> ExitCode {

@@ -8,12 +8,13 @@ use crate::terminal::Terminal;
 use quipu_corpus::{encoding, html};
 use serde_json::json;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Measures and prints.
 pub fn run(what: Bench, terminal: &Terminal) -> Result<(), Error> {
     match what {
         Bench::Train { steps } => train(steps, terminal),
+        Bench::Math { budget } => math(Duration::from_millis(budget), terminal),
         Bench::Extract { dir } => extract(&dir, terminal),
     }
 }
@@ -23,17 +24,53 @@ fn train(steps: usize, terminal: &Terminal) -> Result<(), Error> {
         return Err(Error::usage("--steps must be at least 1"));
     }
     let bench = quipu_train::bench::Bench { steps, ..Default::default() };
+    let before = device::ceiling();
     let timing = quipu_train::bench::run(device::whole(), bench)?;
+    let share = timing.flop_per_s / before.max(device::ceiling());
     terminal.say(&format!(
-        "{:.0} tokens/s (best {:.0}) · {:.1} GFLOP/s · {} parameters · {} · peak {:.0} MiB",
+        "{:.0} tokens/s (best {:.0}) · {:.1} GFLOP/s, {:.0} % of the f32 ceiling · {} parameters \
+         · {} · peak {:.0} MiB",
         timing.tokens_per_s,
         timing.tokens_per_s_best,
         timing.flop_per_s / 1e9,
+        100.0 * share,
         timing.params,
         timing.mode,
         timing.peak_rss_mib
     ));
-    terminal.result(&json!(timing));
+    let mut result = json!(timing);
+    result["share_of_ceiling"] = json!(share);
+    terminal.result(&result);
+    Ok(())
+}
+
+/// The ops of a training step at their shapes, and what share of the peak each reaches.
+fn math(budget: Duration, terminal: &Terminal) -> Result<(), Error> {
+    let threads = device::cores();
+    let (peak, rows) = quipu_math::bench::ops(threads, budget)?;
+    terminal.say(&format!("f32 ceiling {peak:.1} GFLOP/s on {threads} threads; by op, best run:"));
+    let header = ("op", "a step", "ms", "GFLOP/s", "GB/s", "of the ceiling");
+    let (op, often, ms, flops, bytes, share) = header;
+    terminal.say(&format!("{op:28} {often:>6} {ms:>9} {flops:>9} {bytes:>7} {share:>15}"));
+    for row in &rows {
+        terminal.say(&format!(
+            "{:28} {:>6} {:>9.3} {:>9.1} {:>7.1} {:>13.0} %",
+            row.name,
+            row.per_step,
+            row.seconds * 1e3,
+            row.gflops,
+            row.gbytes,
+            row.share * 100.0
+        ));
+    }
+    let of = |row: &quipu_math::bench::Row| {
+        json!({
+            "op": row.name, "per_step": row.per_step, "seconds": row.seconds,
+            "gflops": row.gflops, "gbytes": row.gbytes, "share_of_ceiling": row.share,
+        })
+    };
+    let ops: Vec<_> = rows.iter().map(of).collect();
+    terminal.result(&json!({"ceiling_gflops": peak, "threads": threads, "ops": ops}));
     Ok(())
 }
 

@@ -4,7 +4,7 @@
 use super::Setting;
 use super::export::model_folder;
 use crate::cli::Stage;
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::stage::device;
 use quipu_infer::{Engine, Finish, Sampling, Settings, stream};
 use quipu_mesh::Mesh;
@@ -14,6 +14,15 @@ use serde_json::json;
 use std::io::BufRead;
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Whether an answer is being given that Ctrl-C may stop.
+static ANSWERING: AtomicBool = AtomicBool::new(false);
+
+/// Stops the answer that is being given; false where there is none.
+pub fn stop_answer() -> bool {
+    ANSWERING.swap(false, Ordering::Relaxed)
+}
 
 /// Rows of a prompt that pass through the model at once.
 const ROWS: usize = 128;
@@ -46,18 +55,28 @@ pub fn run(from: &Path, ask: &Ask, setting: &Setting) -> Result<(), Error> {
     }
     let terminal = setting.terminal;
     if terminal.is_interactive() {
-        terminal.say(&format!("{}; an empty line or Ctrl-D ends it", dir.display()));
+        terminal.comment(&format!(
+            "{}; Ctrl-C stops an answer, an empty line or Ctrl-D ends it",
+            dir.display()
+        ));
         terminal.stream("> ");
     }
     for line in std::io::stdin().lock().lines() {
         let line = line?;
         if line.trim().is_empty() {
-            break;
+            return Ok(());
         }
-        talk.answer(&mut engine, &line)?;
+        match talk.answer(&mut engine, &line) {
+            // Whoever reads along says what comes next; a script does not expect half an answer.
+            Err(error) if error.kind() == Kind::Interrupted && terminal.is_interactive() => {}
+            other => other?,
+        }
         if terminal.is_interactive() {
             terminal.stream("> ");
         }
+    }
+    if terminal.is_interactive() {
+        terminal.stream("\n");
     }
     Ok(())
 }
@@ -71,7 +90,7 @@ struct Talk<'a> {
 
 impl Talk<'_> {
     fn answer(&mut self, engine: &mut Engine<'_>, question: &str) -> Result<(), Error> {
-        let (terminal, cancel) = (self.setting.terminal, &self.setting.cancel);
+        let terminal = self.setting.terminal;
         self.turns.push(Message::new(Role::User, question));
         self.forget(engine.context())?;
         let sampling =
@@ -84,14 +103,14 @@ impl Talk<'_> {
             ControlFlow::Continue(())
         };
         let sequence = self.turns.len() as u64;
+        ANSWERING.store(true, Ordering::Relaxed);
+        let stop = || !ANSWERING.load(Ordering::Relaxed);
         let (reply, statistics) =
-            stream(engine, self.tokenizer, &self.turns, (settings, sequence), &mut show, &|| {
-                cancel.is_requested()
-            })?;
+            stream(engine, self.tokenizer, &self.turns, (settings, sequence), &mut show, &stop)?;
+        let stopped = !stop_answer();
         if !terminal.json {
             terminal.stream("\n");
         }
-        cancel.check()?;
         terminal.result(&json!({
             "answer": reply.text,
             "ended": reply.ended(),
@@ -102,6 +121,9 @@ impl Talk<'_> {
             self.setting.progress.note("(the context is full: the answer was cut)");
         }
         self.turns.push(Message::new(Role::Assistant, reply.text));
+        if stopped {
+            return Err(Error::new(Kind::Interrupted, "the answer was stopped"));
+        }
         Ok(())
     }
 

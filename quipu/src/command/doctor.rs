@@ -1,6 +1,7 @@
 //! `quipu doctor`: what this machine has, as far as a run cares. Changes nothing.
 
 use crate::error::Error;
+use crate::stage::device;
 use crate::terminal::Terminal;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -8,7 +9,8 @@ use std::process::Command;
 
 /// Prints what the machine has.
 pub fn run(terminal: &Terminal) -> Result<(), Error> {
-    let facts = facts();
+    let mut facts = facts();
+    facts["f32 ceiling"] = json!(format!("{:.0} GFLOP/s", device::ceiling() / 1e9));
     for (name, value) in facts.as_object().into_iter().flatten() {
         let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         terminal.say(&format!("{name:14} {text}"));
@@ -23,7 +25,7 @@ pub fn facts() -> Value {
         "program": env!("CARGO_PKG_VERSION"),
         "system": format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
         "processor": processor(),
-        "cores": std::thread::available_parallelism().map_or(1, usize::from),
+        "cores": device::cores(),
         "instructions": instructions().join(" "),
         "memory": memory(),
         "room here": room(Path::new(".")).map_or("unknown".into(), gib),

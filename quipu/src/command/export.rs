@@ -48,7 +48,12 @@ pub fn model_folder(from: &Path, stage: Stage) -> Result<PathBuf, Error> {
         return Err(Error::data(format!("{} does not exist", from.display())));
     }
     if !RunFolder::exists(from) {
-        return Ok(from.to_path_buf());
+        if from.join("config.json").is_file() {
+            return Ok(from.to_path_buf());
+        }
+        let found = from.display();
+        let lacks = "it has neither run.json nor config.json";
+        return Err(Error::data(format!("{found} is no run's folder and no checkpoint: {lacks}")));
     }
     let name = match stage {
         Stage::Base => "base",

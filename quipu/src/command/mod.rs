@@ -1,7 +1,7 @@
 //! What each command does, a file each where it is more than a call. Not the stages of a run.
 
 mod bench;
-mod chat;
+pub mod chat;
 pub mod doctor;
 mod export;
 mod extract;
@@ -33,6 +33,18 @@ pub fn run(cli: Cli, cancel: &Cancel) -> Result<(), Error> {
     let terminal = Terminal { json: global.json, quiet: global.quiet };
     let progress = progress::standard(global.quiet);
     let setting = Setting { terminal, progress, cancel: cancel.clone() };
+    let runs = matches!(
+        cli.command,
+        Command::Speedrun(_)
+            | Command::Curate(_)
+            | Command::Train(_)
+            | Command::Tune(_)
+            | Command::Eval(_)
+    );
+    if global.dry_run && !runs {
+        let these = "speedrun, curate, train, tune and eval";
+        return Err(Error::usage(format!("--dry-run goes with {these} only")));
+    }
     match cli.command {
         Command::Speedrun(input) => speedrun::run(global, input, &setting),
         Command::World { dir, size } => {

@@ -4,6 +4,7 @@ use super::{Setting, recipe};
 use crate::cli::{Global, Input};
 use crate::error::Error;
 use crate::recipe::Recipe;
+use crate::report::spoken;
 use crate::run_folder::RunFolder;
 use crate::stage::{self, Context, STAGES};
 use quipu_corpus::{Languages, Sample};
@@ -19,22 +20,28 @@ pub fn run(global: &Global, input: Input, setting: &Setting) -> Result<(), Error
     let mut recipe = recipe(global)?;
     for_input(&mut recipe, global, &input);
     let Input { input: inputs, dialogues, .. } = input;
-    for path in inputs.iter().chain(&dialogues).filter(|p| !p.exists()) {
-        if path.to_str() != Some("rust-docs") {
-            return Err(Error::data(format!("input {} does not exist", path.display())));
-        }
-    }
+    exist(&inputs, dialogues.as_deref())?;
     let dir = folder(global, &recipe);
     if global.dry_run {
-        return plan(&dir, &recipe, &inputs, setting);
+        return plan(&dir, &recipe, &inputs, None, setting);
     }
     let context = open(&dir, recipe, inputs, dialogues, setting)?;
     stage::run(&context, None)?;
     let mut report = stage::report::run(&context)?;
-    close(&context);
+    spoken::close(&context.run, &report, &setting.terminal);
     report["bytes_written"] = json!(fault::bytes_written());
     setting.terminal.result(&report);
     Ok(())
+}
+
+/// A mistyped path is told before anything is written.
+fn exist(inputs: &[PathBuf], dialogues: Option<&Path>) -> Result<(), Error> {
+    let paths = inputs.iter().map(PathBuf::as_path).chain(dialogues);
+    let named = |path: &&Path| path.to_str() != Some("rust-docs");
+    match paths.filter(named).find(|path| !path.exists()) {
+        Some(path) => Err(Error::data(format!("input {} does not exist", path.display()))),
+        None => Ok(()),
+    }
 }
 
 /// How much of other input than the world is read; the rest is [`own_words`].
@@ -84,6 +91,10 @@ pub fn up_to(
     for_input(&mut asked, global, &input);
     let recipe = if stands && !named { RunFolder::read(&dir)? } else { asked };
     let Input { input: inputs, dialogues, .. } = input;
+    exist(&inputs, dialogues.as_deref())?;
+    if global.dry_run {
+        return plan(&dir, &recipe, &inputs, Some(last), setting);
+    }
     let context = open(&dir, recipe, inputs, dialogues, setting)?;
     stage::run(&context, Some(last))?;
     let facts = stage::facts(&context, last)?;
@@ -91,13 +102,14 @@ pub fn up_to(
     Ok(())
 }
 
-/// `quipu report RUN`.
+/// `quipu report RUN`: both files anew, and what the run said.
 pub fn report(dir: &Path, setting: &Setting) -> Result<(), Error> {
     let recipe = RunFolder::read(dir)?;
     let (inputs, dialogues) = RunFolder::inputs(dir)?;
     let context = open(dir, recipe, inputs, dialogues, setting)?;
     let report = stage::report::run(&context)?;
-    setting.terminal.say(&format!("{}", dir.join("report.html").display()));
+    spoken::stages(&report, &setting.terminal);
+    spoken::close(&context.run, &report, &setting.terminal);
     setting.terminal.result(&report);
     Ok(())
 }
@@ -117,7 +129,6 @@ fn open(
         progress: setting.progress.clone(),
         cancel: setting.cancel.clone(),
         terminal: setting.terminal,
-        command: std::env::args().collect::<Vec<_>>().join(" "),
     })
 }
 
@@ -126,8 +137,14 @@ pub fn folder(global: &Global, recipe: &Recipe) -> PathBuf {
     global.run_dir.clone().unwrap_or_else(|| PathBuf::from("runs").join(&recipe.name))
 }
 
-/// What would be done.
-fn plan(dir: &Path, recipe: &Recipe, inputs: &[PathBuf], setting: &Setting) -> Result<(), Error> {
+/// What would be done, up to a stage.
+fn plan(
+    dir: &Path,
+    recipe: &Recipe,
+    inputs: &[PathBuf],
+    last: Option<&str>,
+    setting: &Setting,
+) -> Result<(), Error> {
     let terminal = setting.terminal;
     let done = quipu_store::journal::read(&dir.join(quipu_store::units::NAME))?;
     let is_done = |name: &str| done.iter().any(|line| line["unit"] == name);
@@ -135,8 +152,11 @@ fn plan(dir: &Path, recipe: &Recipe, inputs: &[PathBuf], setting: &Setting) -> R
     terminal.say(&format!("in {}:", dir.display()));
     for (name, _) in STAGES {
         let state = if is_done(name) { "done" } else { "to do" };
-        terminal.say(&format!("{name:7} {state}"));
+        terminal.say(&format!("  {name:7} {state}"));
         stages.push(json!({"stage": name, "state": state}));
+        if last == Some(*name) {
+            break;
+        }
     }
     let tokens = recipe.train.total_tokens();
     terminal.say(&format!("trains on {tokens} tokens in {} steps", recipe.train.steps));
@@ -145,12 +165,4 @@ fn plan(dir: &Path, recipe: &Recipe, inputs: &[PathBuf], setting: &Setting) -> R
         "train_tokens": tokens,
     }));
     Ok(())
-}
-
-fn close(context: &Context) {
-    let dir = context.run.dir().display();
-    for line in [format!("report  {dir}/report.html"), "next".into(), format!("  quipu chat {dir}")]
-    {
-        context.terminal.say(&line);
-    }
 }

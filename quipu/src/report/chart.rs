@@ -1,31 +1,45 @@
 //! Charts as SVG from strings: colours are CSS variables of the page, so that they read in light
-//! and dark; no script, no font of their own. Two kinds: lines over a common axis, and intervals.
+//! and dark; no script, no font of their own. Each is drawn twice, for a desktop and for a
+//! telephone, and the page shows one, so that its letters have the size of the text around it. Two
+//! kinds: lines over a common axis, and shares with their intervals.
 
 use std::fmt::Write;
 
-const WIDTH: f64 = 720.0;
-const HEIGHT: f64 = 300.0;
-const LEFT: f64 = 56.0;
-const RIGHT: f64 = 150.0;
-const TOP: f64 = 16.0;
-const BOTTOM: f64 = 44.0;
+/// Where a chart lies on the page.
+#[derive(Clone, Copy)]
+struct Frame {
+    class: &'static str,
+    width: f64,
+    height: f64,
+}
 
-/// A line of a chart, or a level when it has one point.
+const FRAMES: [Frame; 2] = [
+    Frame { class: "broad", width: 940.0, height: 340.0 },
+    Frame { class: "narrow", width: 370.0, height: 290.0 },
+];
+const LEFT: f64 = 46.0;
+const RIGHT: f64 = 10.0;
+const TOP: f64 = 26.0;
+const BOTTOM: f64 = 48.0;
+
+/// A line of a chart.
 pub struct Series {
     /// what it is
     pub name: String,
-    /// (x, y), ascending in x; one point means a level over the whole width
+    /// (x, y), ascending in x
     pub points: Vec<(f64, f64)>,
+    /// a level over the whole width, of which one point is enough
+    pub level: bool,
 }
 
-/// One row of an interval chart: a share with its interval, and marks to hold it against.
+/// One column of an interval chart: a share with its interval, and a mark to hold it against.
 pub struct Interval {
-    /// what it is
-    pub name: String,
+    /// what it is, in two lines
+    pub name: [String; 2],
     /// least, middle, most, each in [0, 1]
     pub share: (f64, f64, f64),
-    /// named marks in [0, 1]
-    pub marks: Vec<(String, f64)>,
+    /// in [0, 1]
+    pub mark: f64,
 }
 
 /// Maps a value in [least, most] to pixels in [from, to].
@@ -34,7 +48,7 @@ fn scale(value: f64, (least, most): (f64, f64), (from, to): (f64, f64)) -> f64 {
     from + (value - least) / span * (to - from)
 }
 
-/// Five round values that cover [least, most].
+/// Some round values that cover [least, most].
 fn ticks(least: f64, most: f64) -> Vec<f64> {
     let span = (most - least).max(1e-9);
     let raw = span / 4.0;
@@ -48,7 +62,7 @@ fn ticks(least: f64, most: f64) -> Vec<f64> {
 fn number(value: f64) -> String {
     match value.abs() {
         v if v >= 1e6 => format!("{:.1}M", value / 1e6),
-        v if v >= 1e4 => format!("{:.0}k", value / 1e3),
+        v if v >= 1e3 => format!("{:.0}k", value / 1e3),
         v if v == v.trunc() => format!("{value:.0}"),
         _ => format!("{value:.2}"),
     }
@@ -78,137 +92,175 @@ fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
     if least > most { (0.0, 1.0) } else { (least, most) }
 }
 
-/// Lines over a common axis.
-pub fn lines(x_name: &str, y_name: &str, series: &[Series]) -> String {
-    let all = || series.iter().flat_map(|s| s.points.iter());
-    let moving = series.iter().filter(|s| s.points.len() > 1).flat_map(|s| s.points.iter());
-    let xs = range(moving.map(|p| p.0));
-    let ys = range(all().map(|p| p.1));
-    let pad = (ys.1 - ys.0).max(1e-6) * 0.06;
-    let ys = (ys.0 - pad, ys.1 + pad);
-    let (across, down) = ((LEFT, WIDTH - RIGHT), (HEIGHT - BOTTOM, TOP));
-    let mut out = frame(x_name, y_name, xs, ys);
-    let mut labels = Vec::new();
-    for (i, one) in series.iter().enumerate() {
-        let dashed = if one.points.len() == 1 { " dashed" } else { "" };
-        let ends;
-        let points = match one.points[..] {
-            [(_, y)] => {
-                ends = [(xs.0, y), (xs.1, y)];
-                &ends[..]
-            }
-            _ => &one.points[..],
-        };
-        let path: Vec<String> = points
-            .iter()
-            .map(|(x, y)| format!("{:.1},{:.1}", scale(*x, xs, across), scale(*y, ys, down)))
-            .collect();
-        let _ = write!(out, "<polyline class=\"s{i}{dashed}\" points=\"{}\"/>", path.join(" "));
-        if let Some((_, y)) = points.last() {
-            labels.push((scale(*y, ys, down), i, format!("{} {}", one.name, number(*y))));
+impl Frame {
+    fn across(self) -> (f64, f64) {
+        (LEFT, self.width - RIGHT)
+    }
+
+    fn down(self) -> (f64, f64) {
+        (self.height - BOTTOM, TOP)
+    }
+
+    /// Opens the drawing: grid and numbers of the upright axis, and what the axes are.
+    fn open(
+        self,
+        (x_name, y_name): (&str, &str),
+        ys: (f64, f64),
+        unit: fn(f64) -> String,
+    ) -> String {
+        let (x_name, y_name) = (escape(x_name), escape(y_name));
+        let (left, right) = self.across();
+        let mut out = format!(
+            "<svg class=\"{}\" viewBox=\"0 0 {} {}\" role=\"img\" \
+             aria-label=\"{y_name} over {x_name}\">",
+            self.class, self.width, self.height
+        );
+        for tick in ticks(ys.0, ys.1) {
+            let y = scale(tick, ys, self.down());
+            let _ = write!(
+                out,
+                "<line class=\"grid\" x1=\"{left}\" x2=\"{right}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>\
+                 <text class=\"axis end\" x=\"{}\" y=\"{:.1}\">{}</text>",
+                left - 6.0,
+                y + 4.0,
+                unit(tick)
+            );
         }
-    }
-    write_labels(&mut out, labels);
-    out + "</svg>"
-}
-
-/// Names at the right end, pushed apart so that none covers another.
-fn write_labels(out: &mut String, mut labels: Vec<(f64, usize, String)>) {
-    labels.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let mut least = TOP;
-    for (y, i, name) in labels {
-        let y = y.max(least);
-        least = y + 15.0;
-        let x = WIDTH - RIGHT + 6.0;
-        let name = escape(&name);
-        let _ = write!(out, "<text class=\"t{i}\" x=\"{x:.0}\" y=\"{:.1}\">{name}</text>", y + 4.0);
-    }
-}
-
-fn frame(x_name: &str, y_name: &str, xs: (f64, f64), ys: (f64, f64)) -> String {
-    let mut out = format!(
-        "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{} over {}\">",
-        escape(y_name),
-        escape(x_name)
-    );
-    for tick in ticks(ys.0, ys.1) {
-        let y = scale(tick, ys, (HEIGHT - BOTTOM, TOP));
+        let (bottom, middle) = (self.down().0, f64::midpoint(left, right));
         let _ = write!(
             out,
-            "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>\
-             <text class=\"axis end\" x=\"{}\" y=\"{:.1}\">{}</text>",
-            WIDTH - RIGHT,
-            LEFT - 6.0,
-            y + 4.0,
-            number(tick)
+            "<line class=\"frame\" x1=\"{left}\" x2=\"{right}\" y1=\"{bottom}\" y2=\"{bottom}\"/>\
+             <text class=\"axis mid\" x=\"{middle}\" y=\"{}\">{x_name}</text>\
+             <text class=\"axis\" x=\"0\" y=\"13\">{y_name}</text>",
+            self.height - 6.0
         );
+        out
     }
-    for tick in ticks(xs.0, xs.1) {
-        let x = scale(tick, xs, (LEFT, WIDTH - RIGHT));
-        let y = HEIGHT - BOTTOM + 16.0;
-        let _ =
-            write!(out, "<text class=\"axis mid\" x=\"{x:.1}\" y=\"{y}\">{}</text>", number(tick));
+}
+
+/// Lines over a common axis, with a legend that has the last value of each.
+pub fn lines(x_name: &str, y_name: &str, series: &[Series]) -> String {
+    let mut out = String::from("<div class=\"legend\">");
+    for (i, one) in series.iter().enumerate() {
+        let last = one.points.iter().rev().find(|p| p.1.is_finite()).map_or(0.0, |p| p.1);
+        let key = key(&format!(
+            "<line class=\"s{i} thick{}\" x1=\"2\" x2=\"24\" y1=\"5\" y2=\"5\"/>",
+            dashed(one)
+        ));
+        let _ = write!(out, "<span>{key}{} {last:.3}</span>", escape(&one.name));
     }
-    let _ = write!(
-        out,
-        "<text class=\"axis mid\" x=\"{}\" y=\"{}\">{}</text>\
-         <text class=\"axis\" x=\"4\" y=\"12\">{}</text>",
-        (LEFT + WIDTH - RIGHT) / 2.0,
-        HEIGHT - 8.0,
-        escape(x_name),
-        escape(y_name)
-    );
+    out.push_str("</div>");
+    let names = (x_name, y_name);
+    FRAMES.iter().for_each(|frame| out.push_str(&frame.lines(names, series)));
     out
 }
 
-/// Shares with their intervals, one row each.
-pub fn intervals(rows: &[Interval]) -> String {
-    const ROW: f64 = 44.0;
-    const NAMES: f64 = 190.0;
-    let height = ROW * rows.len() as f64 + 34.0;
-    let x = |share: f64| scale(share, (0.0, 1.0), (NAMES, WIDTH - 40.0));
-    let mut out = format!("<svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\">");
-    for tick in 0..=4 {
-        let share = f64::from(tick) / 4.0;
-        let _ = write!(
-            out,
-            "<line class=\"grid\" x1=\"{0:.1}\" x2=\"{0:.1}\" y1=\"4\" y2=\"{1}\"/>\
-             <text class=\"axis mid\" x=\"{0:.1}\" y=\"{2}\">{3:.0} %</text>",
-            x(share),
-            height - 26.0,
-            height - 8.0,
-            share * 100.0
-        );
+fn dashed(series: &Series) -> &'static str {
+    if series.level { " dashed" } else { "" }
+}
+
+/// What a sign in a chart looks like, for its legend.
+fn key(drawing: &str) -> String {
+    format!("<svg viewBox=\"0 0 26 10\" aria-hidden=\"true\">{drawing}</svg>")
+}
+
+impl Frame {
+    fn lines(self, names: (&str, &str), series: &[Series]) -> String {
+        let finite = |s: &Series| -> Vec<(f64, f64)> {
+            s.points.iter().copied().filter(|p| p.0.is_finite() && p.1.is_finite()).collect()
+        };
+        let moving = series.iter().filter(|s| !s.level).flat_map(finite);
+        let (_, most) = range(moving.map(|p| p.0));
+        let xs = (0.0, most);
+        let ys = range(series.iter().flat_map(finite).map(|p| p.1));
+        let pad = (ys.1 - ys.0).max(1e-6) * 0.06;
+        let ys = (ys.0 - pad, ys.1 + pad);
+        let mut out = self.open(names, ys, number);
+        for tick in ticks(xs.0, xs.1) {
+            let x = scale(tick, xs, self.across());
+            let (y, tick) = (self.down().0 + 18.0, number(tick));
+            let anchor = if x > self.width - 30.0 { "end" } else { "mid" };
+            let _ =
+                write!(out, "<text class=\"axis {anchor}\" x=\"{x:.1}\" y=\"{y}\">{tick}</text>");
+        }
+        let at = |(x, y): (f64, f64)| (scale(x, xs, self.across()), scale(y, ys, self.down()));
+        for (i, one) in series.iter().enumerate() {
+            let points = match finite(one)[..] {
+                [(_, y), ..] if one.level => vec![(xs.0, y), (xs.1, y)],
+                ref points => points.to_vec(),
+            };
+            if let [point] = points[..] {
+                let (x, y) = at(point);
+                let _ = write!(out, "<circle class=\"d{i}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4\"/>");
+                continue;
+            }
+            let place = |point: &(f64, f64)| {
+                let (x, y) = at(*point);
+                format!("{x:.1},{y:.1}")
+            };
+            let path = points.iter().map(place).collect::<Vec<_>>().join(" ");
+            let dashed = dashed(one);
+            let _ = write!(out, "<polyline class=\"s{i}{dashed}\" points=\"{path}\"/>");
+        }
+        out + "</svg>"
     }
-    for (i, row) in rows.iter().enumerate() {
-        let y = ROW * i as f64 + 24.0;
-        let (least, middle, most) = row.share;
-        let _ = write!(
-            out,
-            "<text x=\"4\" y=\"{:.1}\">{}</text>\
-             <line class=\"s0 bar\" x1=\"{:.1}\" x2=\"{:.1}\" y1=\"{y}\" y2=\"{y}\"/>\
-             <circle class=\"d0\" cx=\"{:.1}\" cy=\"{y}\" r=\"5\"/>",
-            y + 4.0,
-            escape(&row.name),
-            x(least),
-            x(most),
-            x(middle)
-        );
-        for (j, (name, share)) in row.marks.iter().enumerate() {
+
+    fn intervals(self, names: (&str, &str), columns: &[Interval]) -> String {
+        let most = range(columns.iter().flat_map(|c| [c.share.2, c.mark])).1;
+        let most = [0.1, 0.2, 0.5].into_iter().find(|m| *m >= most).unwrap_or(1.0);
+        let ys = (0.0, most);
+        let y = |share: f64| scale(share, ys, self.down());
+        let mut out = self.open(names, ys, share_of);
+        let (left, right) = self.across();
+        let room = (right - left) / columns.len().max(1) as f64;
+        for (i, column) in columns.iter().enumerate() {
+            let x = left + room * (i as f64 + 0.5);
+            let (least, middle, most) = column.share;
+            let half = (room * 0.22).min(26.0);
             let _ = write!(
                 out,
-                "<line class=\"s{k} bar\" x1=\"{0:.1}\" x2=\"{0:.1}\" y1=\"{1}\" y2=\"{2}\">\
-                 <title>{3} {4:.1} %</title></line>",
-                x(*share),
-                y - 10.0,
-                y + 10.0,
-                escape(name),
-                share * 100.0,
-                k = j + 1
+                "<line class=\"s1 thick\" x1=\"{:.1}\" x2=\"{:.1}\" y1=\"{mark:.1}\" y2=\"{mark:.1}\"/>\
+                 <line class=\"s0 thick\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{:.1}\" y2=\"{:.1}\"/>\
+                 <circle class=\"d0\" cx=\"{x:.1}\" cy=\"{middle:.1}\" r=\"5\"/>\
+                 <text x=\"{:.1}\" y=\"{:.1}\">{:.0} %</text>",
+                x - half,
+                x + half,
+                y(least),
+                y(most),
+                x + 9.0,
+                y(middle) - 7.0,
+                middle * 100.0,
+                mark = y(column.mark),
+                middle = y(middle),
             );
+            for (j, name) in column.name.iter().enumerate() {
+                let line = self.down().0 + 18.0 + 15.0 * j as f64;
+                let (class, name) = (["mid", "axis mid"][j], escape(name));
+                let _ =
+                    write!(out, "<text class=\"{class}\" x=\"{x:.1}\" y=\"{line}\">{name}</text>");
+            }
         }
+        out + "</svg>"
     }
-    out + "</svg>"
+}
+
+fn share_of(share: f64) -> String {
+    let hundredths = share * 100.0;
+    let digits = usize::from((hundredths - hundredths.round()).abs() > 1e-9);
+    format!("{hundredths:.digits$} %")
+}
+
+/// Shares with their intervals, a column each, and what is marked beside them.
+pub fn intervals(y_name: &str, mark: &str, columns: &[Interval]) -> String {
+    let own = key("<line class=\"s0 thick\" x1=\"13\" x2=\"13\" y1=\"0\" y2=\"10\"/>\
+         <circle class=\"d0\" cx=\"13\" cy=\"5\" r=\"4\"/>");
+    let other = key("<line class=\"s1 thick\" x1=\"2\" x2=\"24\" y1=\"5\" y2=\"5\"/>");
+    let mut out = format!(
+        "<div class=\"legend\"><span>{own}final model, 95 % interval</span><span>{other}{}</span></div>",
+        escape(mark)
+    );
+    FRAMES.iter().for_each(|frame| out.push_str(&frame.intervals(("", y_name), columns)));
+    out
 }
 
 #[cfg(test)]
@@ -228,13 +280,18 @@ mod tests {
             Series {
                 name: "loss <x>".into(),
                 points: vec![(1.0, 5.0), (9.0, f64::NAN), (10.0, 2.0)],
+                level: false,
             },
-            Series { name: "unigram".into(), points: vec![(0.0, 4.0)] },
+            Series { name: "validation".into(), points: vec![(10.0, 3.0)], level: false },
+            Series { name: "unigram".into(), points: vec![(0.0, 4.0)], level: true },
         ];
         let svg = lines("tokens", "loss", &series);
-        assert!(svg.contains("loss &lt;x&gt; 2") && svg.contains("unigram 4"), "{svg}");
+        assert!(svg.contains("loss &lt;x&gt; 2.000") && svg.contains("unigram 4.000"), "{svg}");
+        assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
         assert!(lines("a", "b", &[]).ends_with("</svg>"));
-        let row = Interval { name: "often".into(), share: (0.5, 0.6, 0.7), marks: vec![] };
-        assert!(intervals(&[row]).contains("often"));
+        let name = ["often".into(), "60 ×".into()];
+        let column = Interval { name, share: (0.5, 0.6, 0.7), mark: 0.1 };
+        let svg = intervals("right", "constant", &[column]);
+        assert!(svg.contains("often") && svg.contains(">60 %<"), "{svg}");
     }
 }

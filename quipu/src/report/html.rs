@@ -1,7 +1,11 @@
 //! `report.html`: one file, no script, nothing from outside; light and dark by the reader's system.
-//! It shows `report.json` and decides nothing: what is missing there has no section here.
+//! It shows `report.json` and decides nothing: what is missing there has no section here. This file
+//! has the page, what the run did and where it comes from; what was learned is in `learned`.
 
-use super::chart::{self, Interval, Series, escape};
+use super::chart::escape;
+use super::learned;
+use crate::terminal::thousands;
+use quipu_store::progress::duration;
 use serde_json::Value;
 use std::fmt::Write;
 
@@ -12,23 +16,24 @@ pub fn page(report: &Value) -> String {
     let name = text(&report["recipe"]["name"]);
     let mut out = format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
-         <meta name=\"viewport\" content=\"width=device-width\">\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
          <title>quipu: {0}</title><style>{CSS}</style></head><body>\n<h1>{0}</h1>\n",
         escape(&name)
     );
     verdict(&mut out, report);
     stages(&mut out, report);
     funnel(&mut out, &report["corpus"]);
-    training(&mut out, &report["train"]);
-    examination(&mut out, &report["eval"]);
-    answers(&mut out, &report["answers"]);
-    conversation(&mut out, &report["chat"]);
+    learned::training(&mut out, &report["train"]);
+    learned::examination(&mut out, &report["eval"]);
+    learned::answers(&mut out, &report["answers"]);
+    learned::conversation(&mut out, &report["chat"]);
     origin(&mut out, report);
-    out + "</body></html>\n"
+    // A number and its sign stay on one line.
+    out.replace(" %", "\u{a0}%") + "</body></html>\n"
 }
 
 /// A string as it is, anything else as JSON, null as nothing.
-fn text(value: &Value) -> String {
+pub fn text(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
         Value::String(s) => s.clone(),
@@ -36,37 +41,137 @@ fn text(value: &Value) -> String {
     }
 }
 
-fn number(value: &Value, digits: usize) -> String {
-    value.as_f64().map_or_else(|| "–".into(), |v| format!("{v:.digits$}"))
+/// What is not known is a dash, not a zero.
+pub fn shown(value: &Value, say: impl Fn(f64) -> String) -> String {
+    value.as_f64().filter(|v| v.is_finite()).map_or_else(|| "–".into(), say)
 }
 
-fn list(value: &Value) -> &[Value] {
+pub fn count(value: &Value) -> String {
+    shown(value, |v| thousands(v as u64))
+}
+
+pub fn percent(value: &Value) -> String {
+    shown(value, |v| format!("{:.0} %", 100.0 * v))
+}
+
+fn memory(value: &Value) -> String {
+    shown(value, |v| format!("{} MiB", thousands(v as u64)))
+}
+
+/// Bytes in units of a thousand, as files are sized.
+fn bytes(value: &Value) -> String {
+    shown(value, |v| match v {
+        v if v >= 1e9 => format!("{:.2} GB", v / 1e9),
+        v if v >= 1e6 => format!("{:.2} MB", v / 1e6),
+        v if v >= 1e3 => format!("{:.1} kB", v / 1e3),
+        v => format!("{v:.0} bytes"),
+    })
+}
+
+pub fn list(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
+}
+
+/// A table whose rows become cards on a telephone. Names that begin with `#` are of columns of
+/// numbers; cells are HTML.
+pub fn table(out: &mut String, names: &[&str], rows: &[Vec<String>]) {
+    out.push_str("<table class=\"stack\">");
+    if names.iter().any(|name| !name.is_empty()) {
+        out.push_str("<tr class=\"head\">");
+        for name in names {
+            let (class, name) = column(name);
+            let _ = write!(out, "<th{class}>{}", escape(name));
+        }
+        out.push_str("</tr>");
+    }
+    for row in rows {
+        out.push_str("<tr>");
+        for (i, (name, cell)) in names.iter().zip(row).enumerate() {
+            let (class, name) = column(name);
+            let _ = match i {
+                0 => write!(out, "<td class=\"name\">{cell}"),
+                _ if cell == "–" => write!(out, "<td class=\"n none\">{cell}"),
+                _ => write!(out, "<td{class} data-name=\"{}\">{cell}", escape(name)),
+            };
+        }
+        out.push_str("</tr>");
+    }
+    out.push_str("</table>");
+}
+
+fn column(name: &str) -> (&'static str, &str) {
+    name.strip_prefix('#').map_or(("", name), |name| (" class=\"n\"", name))
+}
+
+/// A bar as long as `share` of its cell.
+fn bar(share: f64) -> String {
+    let width = (100.0 * share).clamp(0.0, 100.0);
+    format!("<span class=\"bar\"><i style=\"width:{width:.1}%\"></i></span>")
 }
 
 fn verdict(out: &mut String, report: &Value) {
     let _ = write!(out, "<p class=\"verdict\">{}</p>", escape(&text(&report["verdict"])));
+    let (eval, train) = (&report["eval"], &report["train"]);
+    out.push_str("<div class=\"figures\">");
+    let mut figure = |value: String, what: String| {
+        let _ = write!(out, "<div><b>{}</b>{}</div>", escape(&value), escape(&what));
+    };
+    let bits = |v: &Value| shown(&v["bits_per_byte"], |v| format!("{v:.3}"));
+    if train["validation"].is_object() {
+        let beside = &train["baselines"];
+        let (five, one) = (bits(&beside["five_gram"]), bits(&beside["unigram"]));
+        let what = format!("bits a byte of unseen text; 5-gram model {five}, unigram {one}");
+        figure(bits(&train["validation"]), what);
+    }
+    let stated = list(&eval["classes"]).iter().filter(|c| c["statements"].is_number());
+    let times = |c: &Value| c["statements"].as_f64().unwrap_or(0.0);
+    if let Some(most) = stated.max_by(|a, b| times(a).total_cmp(&times(b))) {
+        let (low, high) = (percent(&most["low"]), percent(&most["high"]));
+        let times = times(most);
+        let what = format!("of facts stated {times:.0} times are known (95 %: {low} to {high})");
+        figure(percent(&most["accuracy"]), what);
+    }
+    let endings = &eval["endings"];
+    if endings.is_object() {
+        let mean = shown(&endings["mean_tokens"], |v| format!("{v:.0}"));
+        let of = count(&endings["ended"]["of"]);
+        let what = format!("of {of} answers end by themselves, after {mean} tokens on average");
+        figure(percent(&endings["ended"]["value"]), what);
+    }
+    if train["share_of_ceiling"].is_number() {
+        let ceiling = shown(&train["ceiling_flop_per_s"], |v| format!("{:.0} GFLOP/s", v / 1e9));
+        let share = percent(&train["share_of_ceiling"]);
+        let what = format!("tokens a second in training, {share} of the f32 ceiling of {ceiling}");
+        figure(count(&train["tokens_per_s"]), what);
+    }
+    if report["seconds"].is_number() {
+        let what = format!("for all stages, with at most {}", memory(&report["peak_mib"]));
+        figure(shown(&report["seconds"], duration), what);
+    }
+    out.push_str("</div>");
     let _ = write!(out, "<p class=\"soft\">{}</p>", escape(&text(&report["honesty"])));
 }
 
 fn stages(out: &mut String, report: &Value) {
-    out.push_str(
-        "<h2>Stages</h2><div class=\"wide\"><table><tr><th>stage<th>result\
-         <th class=\"n\">seconds<th class=\"n\">peak MiB<th class=\"n\">share of the ceiling</tr>",
-    );
-    for stage in list(&report["stages"]) {
-        let share = stage["share_of_ceiling"].as_f64();
-        let share = share.map_or_else(|| "–".into(), |s| format!("{:.0} %", s * 100.0));
-        let _ = write!(
-            out,
-            "<tr><td>{}<td>{}<td class=\"n\">{}<td class=\"n\">{}<td class=\"n\">{share}</tr>",
+    out.push_str("<h2>Stages</h2>");
+    let row = |stage: &Value| {
+        vec![
             escape(&text(&stage["name"])),
             escape(&text(&stage["line"])),
-            number(&stage["seconds"], 1),
-            number(&stage["peak_mib"], 0),
-        );
-    }
-    out.push_str("</table></div>");
+            shown(&stage["seconds"], duration),
+            memory(&stage["peak_mib"]),
+            count(&stage["tokens_per_s"]),
+            percent(&stage["share_of_ceiling"]),
+        ]
+    };
+    let rows: Vec<_> = list(&report["stages"]).iter().map(row).collect();
+    let names = ["stage", "result", "#time", "#peak memory", "#tokens/s", "#of the ceiling"];
+    table(out, &names, &rows);
+    out.push_str(
+        "<p class=\"soft small\">Peak memory is the process's highest so far. The ceiling is what \
+         this machine's processors can do in f32 (multiply-adds on registers), measured around \
+         each stage that trains; the share counts what training needs, padding included.</p>",
+    );
 }
 
 fn funnel(out: &mut String, corpus: &Value) {
@@ -75,220 +180,148 @@ fn funnel(out: &mut String, corpus: &Value) {
     }
     let _ = write!(
         out,
-        "<h2>From pages to documents</h2><p>{} pages, {} kept, {} bytes of text.</p>\
-         <table><tr><th>stage<th>rule<th class=\"n\">removed<th>some of them</tr>",
-        text(&corpus["pages"]),
-        text(&corpus["kept"]),
-        text(&corpus["kept_bytes"])
+        "<h2>From pages to documents</h2><p>{} pages ({}) were read, {} documents ({} of text, {} \
+         words) kept; this is what went, by the rule that removed it.</p>",
+        count(&corpus["pages"]),
+        bytes(&corpus["page_bytes"]),
+        count(&corpus["kept"]),
+        bytes(&corpus["kept_bytes"]),
+        count(&corpus["kept_words"])
     );
-    for step in list(&corpus["steps"]) {
-        let _ = write!(
-            out,
-            "<tr><td>{}<td>{}<td class=\"n\">{}<td>",
-            escape(&text(&step["stage"])),
-            escape(&text(&step["rule"])),
-            text(&step["documents"])
-        );
-        excerpts(out, "removed", &step["samples"]);
-        out.push_str("</tr>");
+    if let Some(left) = corpus["not_sampled"].as_u64().filter(|n| *n > 0) {
+        let _ = write!(out, "<p>{} more pages are not in the sample.</p>", thousands(left));
     }
-    out.push_str("</table>");
-    languages(out, &corpus["languages"]);
-    excerpts(out, "kept documents as they read", &corpus["samples"]);
+    let steps = list(&corpus["steps"]);
+    let most = steps.iter().filter_map(|s| s["documents"].as_f64()).fold(1.0, f64::max);
+    let row = |step: &Value| {
+        vec![
+            escape(&text(&step["rule"])),
+            escape(&text(&step["stage"])),
+            count(&step["documents"]),
+            bar(step["documents"].as_f64().unwrap_or(0.0) / most),
+            excerpts("removed", &step["samples"]),
+        ]
+    };
+    let mut rows: Vec<_> = steps.iter().map(row).collect();
+    for (rule, n) in corpus["lines"].as_object().into_iter().flatten() {
+        let samples = excerpts("removed", &corpus["line_samples"]);
+        let removed = format!("{} lines", count(n));
+        rows.push(vec![escape(rule), "lines".into(), removed, String::new(), samples]);
+    }
+    table(out, &["rule", "stage", "#removed", "", ""], &rows);
+    let shares = |key: &str| {
+        let parts = corpus[key].as_object().into_iter().flatten();
+        parts
+            .map(|(name, n)| format!("{} {}", escape(name), count(n)))
+            .collect::<Vec<_>>()
+            .join(" · ")
+    };
+    let _ = write!(
+        out,
+        "<h3>Kept</h3><p>By language: {}. By route: {}.</p>",
+        shares("languages"),
+        shares("routes")
+    );
+    out.push_str(&excerpts("kept documents as they read, chosen by hash", &corpus["samples"]));
     scores(out, &corpus["scores"]);
 }
 
-/// In which languages the kept documents are, most first.
-fn languages(out: &mut String, counts: &Value) {
-    let Some(counts) = counts.as_object() else { return };
-    let mut counts: Vec<(&str, u64)> =
-        counts.iter().map(|(name, n)| (name.as_str(), n.as_u64().unwrap_or(0))).collect();
-    counts.sort_by_key(|(name, n)| (std::cmp::Reverse(*n), *name));
-    let parts: Vec<String> = counts.iter().map(|(name, n)| format!("{name} {n}")).collect();
-    let _ = write!(out, "<p>Languages of what was kept: {}.</p>", escape(&parts.join(" · ")));
-}
-
-fn excerpts(out: &mut String, name: &str, samples: &Value) {
+fn excerpts(name: &str, samples: &Value) -> String {
     let samples = list(samples);
     if samples.is_empty() {
-        return;
+        return String::new();
     }
-    let _ = write!(out, "<details><summary>{} {}</summary>", samples.len(), escape(name));
+    let mut out = format!("<details><summary>{} {}</summary>", samples.len(), escape(name));
     for sample in samples {
         let _ = write!(
             out,
-            "<div class=\"soft\">{}</div><div class=\"text\">{}</div>",
+            "<div class=\"soft small\">{}</div><div class=\"text\">{}</div>",
             escape(&text(&sample["url"])),
             escape(&text(&sample["text"]))
         );
     }
-    out.push_str("</details>");
+    out + "</details>"
 }
 
 fn scores(out: &mut String, scores: &Value) {
     if list(scores).is_empty() {
         return;
     }
-    out.push_str(
-        "<details><summary>each rule against the world's truth</summary><table><tr><th>rule\
-         <th class=\"n\">should remove<th class=\"n\">removed<th class=\"n\">rightly\
-         <th class=\"n\">precision<th class=\"n\">recall</tr>",
-    );
-    for s in list(scores) {
-        let n = |key: &str| s[key].as_f64().unwrap_or(0.0);
-        let share = |part: f64, whole: f64| if whole > 0.0 { part / whole } else { 1.0 };
-        let _ = write!(
-            out,
-            "<tr><td>{}<td class=\"n\">{}<td class=\"n\">{}<td class=\"n\">{}\
-             <td class=\"n\">{:.3}<td class=\"n\">{:.3}</tr>",
+    out.push_str("<details><summary>each rule against the world's truth</summary>");
+    let share = |part: &Value, whole: &Value| {
+        let (part, whole) = (part.as_f64().unwrap_or(0.0), whole.as_f64().unwrap_or(0.0));
+        if whole > 0.0 { format!("{:.3}", part / whole) } else { "–".into() }
+    };
+    let row = |s: &Value| {
+        vec![
             escape(&text(&s["rule"])),
-            n("expected"),
-            n("removed"),
-            n("right"),
-            share(n("right"), n("removed")),
-            share(n("right"), n("expected"))
-        );
-    }
-    out.push_str("</table></details>");
-}
-
-fn training(out: &mut String, train: &Value) {
-    let curve = list(&train["curve"]);
-    if curve.is_empty() {
-        return;
-    }
-    let points = |key: &str| -> Vec<(f64, f64)> {
-        let point = |p: &Value| Some((p["tokens"].as_f64()?, p[key].as_f64()?));
-        curve.iter().filter_map(point).collect()
+            count(&s["expected"]),
+            count(&s["removed"]),
+            count(&s["right"]),
+            share(&s["right"], &s["removed"]),
+            share(&s["right"], &s["expected"]),
+            count(&s["wrongly_removed"]),
+            count(&s["wrongly_kept"]),
+        ]
     };
-    let mut series = vec![Series { name: "training".into(), points: points("loss") }];
-    series.push(Series { name: "validation".into(), points: points("validation") });
-    for (key, name) in [("unigram", "unigram"), ("five_gram", "5-gram")] {
-        if let Some(level) = train["baselines"][key]["nats_per_token"].as_f64() {
-            series.push(Series { name: name.into(), points: vec![(0.0, level)] });
-        }
-    }
-    series.retain(|s| !s.points.is_empty());
-    out.push_str("<h2>Training</h2>");
-    out.push_str(&chart::lines("tokens", "loss, nats a token", &series));
-    let _ = write!(out, "<p>{}</p>", escape(&text(&train["sentence"])));
-    let completions = list(&train["samples"]);
-    if !completions.is_empty() {
-        out.push_str("<p class=\"soft\">The same prompt, completed while the model learned:</p>");
-    }
-    for s in completions {
-        let share = s["share"].as_f64().unwrap_or(0.0) * 100.0;
-        let _ = write!(
-            out,
-            "<div class=\"text\"><span class=\"soft\">{share:.0} %</span> <b>{}</b>{}</div>",
-            escape(&text(&s["prompt"])),
-            escape(&text(&s["text"]))
-        );
-    }
-}
-
-fn examination(out: &mut String, eval: &Value) {
-    let classes = list(&eval["classes"]);
-    if classes.is_empty() {
-        return;
-    }
-    out.push_str("<h2>Closed-book examination</h2>");
-    let n = |v: &Value| v.as_f64().unwrap_or(0.0);
-    let row = |c: &Value| Interval {
-        name: format!("{} ({} questions)", text(&c["class"]), text(&c["questions"])),
-        share: (n(&c["low"]), n(&c["accuracy"]), n(&c["high"])),
-        marks: vec![
-            ("best constant answer".into(), n(&c["constant"])),
-            ("untrained model".into(), n(&c["untrained"])),
-        ],
-    };
-    out.push_str(&chart::intervals(&classes.iter().map(row).collect::<Vec<_>>()));
-    out.push_str(
-        "<p class=\"soft\">Share right with its 95 % interval, by how often the fact was stated; \
-         marks: best constant answer, untrained model.</p><table><tr><th>class\
-         <th class=\"n\">stated<th class=\"n\">questions<th class=\"n\">right\
-         <th class=\"n\">95 % interval<th class=\"n\">constant<th class=\"n\">untrained</tr>",
-    );
-    for c in classes {
-        let share = |key: &str| format!("{:.1} %", n(&c[key]) * 100.0);
-        let _ = write!(
-            out,
-            "<tr><td>{}<td class=\"n\">{}<td class=\"n\">{}<td class=\"n\">{}<td class=\"n\">{}–{}\
-             <td class=\"n\">{}<td class=\"n\">{}</tr>",
-            escape(&text(&c["class"])),
-            number(&c["statements"], 1),
-            text(&c["questions"]),
-            share("accuracy"),
-            share("low"),
-            share("high"),
-            share("constant"),
-            share("untrained")
-        );
-    }
-    let _ = write!(out, "</table><p>{}</p>", escape(&text(&eval["sentence"])));
-}
-
-fn answers(out: &mut String, answers: &Value) {
-    if list(answers).is_empty() {
-        return;
-    }
-    out.push_str(
-        "<h2>The same prompts at three stages</h2><div class=\"wide\"><table><tr><th>prompt\
-         <th>base<th>fine-tuned<th>final<th class=\"n\">longest span from training, tokens</tr>",
-    );
-    for a in list(answers) {
-        let verdict = match a["right"].as_bool() {
-            Some(true) => "<span class=\"good\">right</span> ",
-            Some(false) => "<span class=\"bad\">wrong</span> ",
-            None => "",
-        };
-        let _ = write!(
-            out,
-            "<tr><td>{}<td>{}<td>{}<td>{verdict}{}<td class=\"n\">{}</tr>",
-            escape(&text(&a["prompt"])),
-            escape(&text(&a["base"])),
-            escape(&text(&a["sft"])),
-            escape(&text(&a["final"])),
-            text(&a["verbatim_tokens"])
-        );
-    }
-    out.push_str("</table></div>");
-}
-
-fn conversation(out: &mut String, turns: &Value) {
-    if list(turns).is_empty() {
-        return;
-    }
-    out.push_str("<h2>A conversation</h2>");
-    for turn in list(turns) {
-        let _ = write!(
-            out,
-            "<div class=\"text\"><span class=\"soft\">{}</span> {}</div>",
-            escape(&text(&turn["role"])),
-            escape(&text(&turn["content"]))
-        );
-    }
+    let names = [
+        "rule",
+        "#should remove",
+        "#removed",
+        "#rightly",
+        "#precision",
+        "#recall",
+        "#good pages lost",
+        "#bad pages kept",
+    ];
+    table(out, &names, &list(scores).iter().map(row).collect::<Vec<_>>());
+    out.push_str("</details>");
 }
 
 fn origin(out: &mut String, report: &Value) {
-    out.push_str("<h2>Where this comes from</h2><table>");
+    out.push_str("<h2>Where this comes from</h2>");
     let machine = &report["machine"];
+    let program = format!("quipu {}", text(&report["program"]));
+    let inputs = match &report["inputs"] {
+        Value::Array(paths) => paths.iter().map(text).collect::<Vec<_>>().join(", "),
+        other => text(other),
+    };
+    let cores = format!("{}, {} cores", text(&machine["processor"]), text(&machine["cores"]));
+    let command = format!("<code>{}</code>", escape(&text(&report["command"])));
+    let mut rows = vec![vec!["to repeat it".to_owned(), command]];
     for (name, value) in [
-        ("command", &report["command"]),
-        ("input", &report["inputs"]),
-        ("dialogues", &report["dialogues"]),
-        ("program", &report["program"]),
-        ("processor", &machine["processor"]),
-        ("cores", &machine["cores"]),
-        ("memory", &machine["memory"]),
+        ("input", inputs),
+        ("dialogues", text(&report["dialogues"])),
+        ("program", program),
+        ("processor", cores),
+        ("instructions", text(&machine["instructions"])),
+        ("memory", text(&machine["memory"])),
     ] {
-        let _ = write!(out, "<tr><th>{name}<td>{}</tr>", escape(&text(value)));
+        if !value.is_empty() {
+            rows.push(vec![name.into(), escape(&value)]);
+        }
     }
-    for (name, hash) in report["hashes"].as_object().into_iter().flatten() {
-        let _ = write!(out, "<tr><th>{}<td>{}</tr>", escape(name), escape(&text(hash)));
-    }
+    table(out, &["", ""], &rows);
+    let hash = |(name, hash): (&String, &Value)| {
+        vec![escape(name), format!("<code>{}</code>", escape(&text(hash)))]
+    };
+    let hashes: Vec<_> = report["hashes"].as_object().into_iter().flatten().map(hash).collect();
+    out.push_str("<h3>Hashes (XXH3, 64 bits)</h3>");
+    table(out, &["file", "hash"], &hashes);
     let recipe = escape(&text(&report["recipe_toml"]));
-    let _ = write!(out, "</table><details><summary>recipe</summary><pre>{recipe}</pre></details>");
+    let _ = write!(
+        out,
+        "<details><summary>the recipe, every key</summary><pre>{recipe}</pre></details>"
+    );
+    let next = list(&report["next"]);
+    if !next.is_empty() {
+        out.push_str("<h3>Next</h3>");
+        let row = |n: &Value| {
+            let command = format!("<code>{}</code>", escape(&text(&n["command"])));
+            vec![escape(&text(&n["why"])), command]
+        };
+        table(out, &["", ""], &next.iter().map(row).collect::<Vec<_>>());
+    }
 }
 
 #[cfg(test)]
@@ -298,25 +331,35 @@ mod tests {
 
     #[test]
     fn nothing_from_outside_and_nothing_unescaped() {
+        let span = json!({"words": 2, "of": 5, "text": "<i>", "document": "0f"});
         let report = json!({
             "recipe": {"name": "<script>x</script>"},
             "verdict": "It answers.",
             "stages": [{"name": "world", "line": "a & b", "seconds": 1.0, "peak_mib": 9.0}],
-            "corpus": {"pages": 3, "kept": 1, "steps": [
+            "corpus": {"pages": 3000, "kept": 1, "lines": {"line-duplicate": 71}, "steps": [
                 {"stage": "x", "rule": "y", "documents": 2,
                     "samples": [{"url": "u", "text": "<b>"}]}
             ]},
             "train": {"curve": [{"tokens": 1, "loss": 2.0}, {"tokens": 2, "loss": 1.0}],
-                "baselines": {"unigram": {"nats_per_token": 3.0}}},
+                "baselines": {"unigram": {"nats_per_token": 3.0}},
+                "samples": [{"share": 0.01, "prompt": "p", "text": "<u>", "verbatim": span}]},
             "eval": {"classes": [{"class": "often", "questions": 200, "accuracy": 0.5,
-                "low": 0.4, "high": 0.6, "constant": 0.1, "untrained": 0.0}]},
-            "answers": [{"prompt": "p", "final": "f", "right": false}],
+                "low": 0.4, "high": 0.6, "constant": 0.1, "untrained": 0.0, "statements": 60.2}]},
+            "answers": [{"prompt": "p", "class": "often", "reference": "Ryme",
+                "base": {"text": "", "right": false, "verbatim": span},
+                "sft": {"text": "s", "right": true, "verbatim": span},
+                "final": {"text": "f", "right": false, "verbatim": span}}],
         });
         let html = page(&report);
-        for outside in ["<script", "src=", "href=", "@import", "url(", "<b>\"", "NaN"] {
+        for outside in ["<script", "src=", "href=", "@import", "url(", "<b>\"", "<i>\"", "<u>"] {
             assert!(!html.contains(outside), "{outside}");
         }
-        for inside in ["a &amp; b", "often (200 questions)", "unigram 3", "wrong", "It answers."] {
+        for broken in ["NaN", "null", "undefined", "inf\""] {
+            assert!(!html.contains(broken), "{broken}");
+        }
+        for inside in
+            ["a &amp; b", "3,000 pages", "60 statements", "unigram 3.000", "miss", "2 of 5 words"]
+        {
             assert!(html.contains(inside), "{inside}");
         }
     }

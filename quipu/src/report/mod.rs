@@ -3,5 +3,7 @@
 
 mod chart;
 mod html;
+mod learned;
+pub mod spoken;
 
 pub use html::page;

@@ -23,10 +23,18 @@ pub fn of_ranks(axes: Axes) -> impl Fn(usize) -> Result<Arc<dyn Device>, quipu_m
     move |_| Ok(open(threads))
 }
 
+/// What this machine's processors can do at most in f32: multiply-adds on registers, on all cores,
+/// FLOP/s. The best of many short measurements, a tenth of a second in all; what runs beside it
+/// lowers it, so shares of it are measured around the work that they are shares of.
+pub fn ceiling() -> f64 {
+    quipu_math::bench::peak(&Cpu::new(cores())) * 1e9
+}
+
 fn open(threads: usize) -> Arc<dyn Device> {
     Arc::new(Cpu::new(threads))
 }
 
-fn cores() -> usize {
+/// Cores that this process may use.
+pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }

@@ -1,15 +1,14 @@
-//! Stage `eval`: examinations beside chance and the untrained model, loss beside n-gram models of
-//! the same tokens, the same prompts at three stages, how much of an answer is copied. The measures
-//! are `eval`'s; here is what is measured and how it is said in a sentence.
+//! Stage `eval`: examinations beside chance and the untrained model, the same prompts at three
+//! stages, how much of each sample is copied. The measures are `eval`'s; here is what is measured,
+//! and in `sentences` how it is said.
 
 use super::train::{BASE, config};
 use super::tune::{FINAL, SFT};
-use super::{Context, Outcome, device, facts};
+use super::{Context, Outcome, device, facts, sentences};
 use crate::error::Error;
-use crate::terminal::thousands;
 use quipu_eval::exam::{self, ClassResult, Graded, Question};
 use quipu_eval::prompts::{self, Answer, Prompt};
-use quipu_eval::{ngram, verbatim};
+use quipu_eval::verbatim;
 use quipu_infer::{Engine, Sampling, Settings, replies};
 use quipu_mesh::Mesh;
 use quipu_model::{Capacity, Model};
@@ -28,28 +27,41 @@ const EXAM_TOKENS: usize = 32;
 const CALL_TOKENS: usize = 64;
 /// Tokens of an answer to a held-out prompt.
 const ANSWER_TOKENS: usize = 256;
+/// Prompts that a report shows.
+const SHOWN: usize = 10;
+/// Tokens of an answer that is shown.
+const SHOWN_TOKENS: usize = 64;
+
+/// A prompt that the report shows with the answers of all three models.
+struct Shown {
+    prompt: Prompt,
+    /// what makes an answer right, where a machine can tell
+    accept: Vec<String>,
+    /// the class of an examined question
+    class: String,
+}
 
 /// Measures the run's models.
 pub fn run(context: &Context) -> Result<Outcome, Error> {
     let tokens = Tokens::open(&context.run.path("tokens"))?;
     let tokenizer = &*tokens.tokenizer;
+    let train = facts(context, "train")?;
     let mut found = Map::new();
-    let baselines = ngram::baselines(&tokens, &context.cancel)?;
-    let level =
-        |s: &ngram::Score| json!({"bits_per_byte": s.bits_per_byte(), "nats_per_token": s.loss()});
-    found.insert(
-        "baselines".into(),
-        json!({"unigram": level(&baselines.unigram), "five_gram": level(&baselines.five_gram)}),
-    );
-    let exam = examination(context, tokenizer)?;
-    let shown = held_out(context, tokenizer, &tokens, &mut found)?;
+    let questions = questions(context, tokenizer)?;
+    let exam = examination(context, tokenizer, &questions)?;
+    let prompts = prompts(context)?;
+    held_out(context, tokenizer, &prompts, &mut found)?;
+    let shown = shown(prompts, &questions);
+    let answers = three_stages(context, tokenizer, &shown)?;
+    let completions: Vec<String> = completions(&train);
+    copied(&tokens, &shown, &answers, &completions, &mut found);
     found.insert("chat".into(), conversation(context, tokenizer, &shown)?);
-    let ratio = against_five_gram(context, baselines.five_gram.bits_per_byte())?;
-    found.insert("verdict".into(), json!(verdict(ratio, &exam)));
-    found.insert("honesty".into(), json!(honesty(context)));
+    let ratio = against_five_gram(&train);
+    found.insert("verdict".into(), json!(sentences::verdict(ratio, &exam)));
+    found.insert("honesty".into(), json!(sentences::honesty(context, &exam)));
     found.insert("classes".into(), exam["classes"].clone());
     found.insert("examples".into(), exam["examples"].clone());
-    let line = line(ratio, &exam, &found);
+    let line = sentences::line(ratio, &exam, &found);
     context.progress.finish("");
     Ok(Outcome { line, facts: Value::Object(found) })
 }
@@ -70,16 +82,27 @@ fn untrained(context: &Context, vocabulary: usize) -> Result<Model, Error> {
     Ok(model)
 }
 
-/// Accuracy by class of the final and of an untrained model, with some answers.
-fn examination(context: &Context, tokenizer: &Tokenizer) -> Result<Value, Error> {
+/// The world's examination; none for other input.
+fn questions(context: &Context, tokenizer: &Tokenizer) -> Result<Vec<Question>, Error> {
     let path = context.run.path("world").join("exam.jsonl");
     if !context.inputs.is_empty() || !path.is_file() {
+        return Ok(Vec::new());
+    }
+    fitting(exam::read(&path)?, tokenizer, context.recipe.model.positions)
+}
+
+/// Accuracy by class of the final and of an untrained model, with some answers.
+fn examination(
+    context: &Context,
+    tokenizer: &Tokenizer,
+    questions: &[Question],
+) -> Result<Value, Error> {
+    if questions.is_empty() {
         return Ok(json!({"classes": [], "examples": []}));
     }
-    let questions = fitting(exam::read(&path)?, tokenizer, context.recipe.model.positions)?;
-    let graded = examine(context, open(&context.run.path(FINAL))?, tokenizer, &questions)?;
+    let graded = examine(context, open(&context.run.path(FINAL))?, tokenizer, questions)?;
     let blank = untrained(context, tokenizer.vocabulary())?;
-    let chance = exam::results(&examine(context, blank, tokenizer, &questions)?);
+    let chance = exam::results(&examine(context, blank, tokenizer, questions)?);
     let stated = statements(&context.run.path("world").join("facts.jsonl"))?;
     let results = exam::results(&graded);
     let class = |(r, blank): (&ClassResult, &ClassResult)| {
@@ -160,62 +183,124 @@ fn examples(graded: &[Graded]) -> Vec<&Graded> {
     graded.iter().filter(few).collect()
 }
 
-/// Held-out prompts: how answers end, and some of them at three stages.
+/// The held-out prompts of the world, or of the documents that were kept.
+fn prompts(context: &Context) -> Result<Vec<Prompt>, Error> {
+    let folder = if context.inputs.is_empty() { "world" } else { "dialogues" };
+    let path = context.run.path(folder).join("prompts.jsonl");
+    if path.is_file() { Ok(prompts::read(&path)?) } else { Ok(Vec::new()) }
+}
+
+/// Whether the final model ends its answers by itself, and how long they are.
 fn held_out(
     context: &Context,
     tokenizer: &Tokenizer,
-    tokens: &Tokens,
+    all: &[Prompt],
     found: &mut Map<String, Value>,
-) -> Result<Vec<Prompt>, Error> {
-    let folder = if context.inputs.is_empty() { "world" } else { "dialogues" };
-    let path = context.run.path(folder).join("prompts.jsonl");
-    let mut all = if path.is_file() { prompts::read(&path)? } else { Vec::new() };
-    if all.iter().all(|p| !p.show) {
-        all.iter_mut().take(10).for_each(|p| p.show = true);
-    }
+) -> Result<(), Error> {
     if all.is_empty() {
-        return Ok(all);
+        return Ok(());
     }
+    context.progress.begin("prompts", 0);
     let stop = || context.cancel.is_requested();
     let mut model = open(&context.run.path(FINAL))?;
     let mut engine = Engine::new(&mut model, BATCH);
-    let (last, endings, statistics) =
-        prompts::answer(&mut engine, tokenizer, &all, ANSWER_TOKENS, &stop)?;
+    let (_, endings, statistics) =
+        prompts::answer(&mut engine, tokenizer, all, ANSWER_TOKENS, &stop)?;
     context.cancel.check()?;
     found.insert("endings".into(), json!(endings));
     found.insert("tokens_per_s".into(), json!(statistics.tokens_per_second()));
-    let (shown, last): (Vec<Prompt>, Vec<Answer>) =
-        all.into_iter().zip(last).filter(|(p, _)| p.show).unzip();
-    let mut at = Vec::new();
-    for stage in [BASE, SFT] {
+    Ok(())
+}
+
+/// Ten prompts, chosen before any answer is known: the first question of each class of the
+/// examination, then held-out prompts, those first that are marked to be shown.
+fn shown(prompts: Vec<Prompt>, questions: &[Question]) -> Vec<Shown> {
+    let mut classes: Vec<&str> = Vec::new();
+    let mut shown = Vec::new();
+    for question in questions.iter().filter(|q| q.context.is_none()) {
+        if shown.len() < SHOWN / 2 && !classes.contains(&question.class.as_str()) {
+            classes.push(&question.class);
+            let prompt = Prompt {
+                messages: question.dialogue(),
+                reference: question.accept.join(" or "),
+                show: true,
+            };
+            let (accept, class) = (question.accept.clone(), question.class.clone());
+            shown.push(Shown { prompt, accept, class });
+        }
+    }
+    let (marked, others): (Vec<Prompt>, Vec<Prompt>) = prompts.into_iter().partition(|p| p.show);
+    let open = |prompt| Shown { prompt, accept: Vec::new(), class: String::new() };
+    let room = SHOWN - shown.len();
+    shown.extend(marked.into_iter().chain(others).take(room).map(open));
+    shown
+}
+
+/// The answers of the base, the fine-tuned and the final model, in that order.
+fn three_stages(
+    context: &Context,
+    tokenizer: &Tokenizer,
+    shown: &[Shown],
+) -> Result<[Vec<Answer>; 3], Error> {
+    let asked: Vec<Prompt> = shown.iter().map(|s| s.prompt.clone()).collect();
+    let stop = || context.cancel.is_requested();
+    let of = |stage: &str| -> Result<Vec<Answer>, Error> {
         let mut model = open(&context.run.path(stage))?;
         let mut engine = Engine::new(&mut model, BATCH);
-        at.push(prompts::answer(&mut engine, tokenizer, &shown, EXAM_TOKENS * 2, &stop)?.0);
-    }
-    let texts: Vec<&str> = last.iter().map(|a| a.text.as_str()).collect();
+        Ok(prompts::answer(&mut engine, tokenizer, &asked, SHOWN_TOKENS, &stop)?.0)
+    };
+    let answers = [of(BASE)?, of(SFT)?, of(FINAL)?];
+    context.cancel.check()?;
+    Ok(answers)
+}
+
+/// What the model said to its prompts while it learned.
+fn completions(train: &Value) -> Vec<String> {
+    let samples = train["samples"].as_array().into_iter().flatten();
+    samples.map(|s| s["text"].as_str().unwrap_or_default().to_owned()).collect()
+}
+
+/// Every shown sample with its longest span that stands verbatim in the training text.
+fn copied(
+    tokens: &Tokens,
+    shown: &[Shown],
+    answers: &[Vec<Answer>; 3],
+    completions: &[String],
+    found: &mut Map<String, Value>,
+) {
+    let answered = answers.iter().flatten().map(|a| a.text.as_str());
+    let texts: Vec<&str> = answered.chain(completions.iter().map(String::as_str)).collect();
     let spans = verbatim::longest_spans(&texts, verbatim::training_texts(tokens));
-    let row = |i: usize| {
-        let asked = shown[i].messages.last().map_or("", |m| m.content.as_str());
+    let count = shown.len();
+    let row = |(i, one): (usize, &Shown)| {
+        let asked = one.prompt.messages.last().map_or("", |m| m.content.as_str());
+        let said = |stage: usize| {
+            let answer = &answers[stage][i];
+            let right = (!one.accept.is_empty()).then(|| exam::is_right(&answer.text, &one.accept));
+            json!({
+                "text": answer.text, "ended": answer.ended, "right": right,
+                "verbatim": spans[stage * count + i],
+            })
+        };
         json!({
-            "prompt": asked, "base": at[0][i].text, "sft": at[1][i].text, "final": texts[i],
-            "reference": shown[i].reference, "ended": last[i].ended, "verbatim": spans[i],
+            "prompt": asked, "class": one.class, "reference": one.prompt.reference,
+            "base": said(0), "sft": said(1), "final": said(2),
         })
     };
-    found.insert("answers".into(), (0..shown.len()).map(row).collect());
-    Ok(shown)
+    found.insert("answers".into(), shown.iter().enumerate().map(row).collect());
+    found.insert("completions_verbatim".into(), json!(spans[3 * count..]));
 }
 
 /// Three turns with the final model.
-fn conversation(
-    context: &Context,
-    tokenizer: &Tokenizer,
-    prompts: &[Prompt],
-) -> Result<Value, Error> {
+fn conversation(context: &Context, tokenizer: &Tokenizer, shown: &[Shown]) -> Result<Value, Error> {
     let mut model = open(&context.run.path(FINAL))?;
     let mut engine = Engine::new(&mut model, 1);
-    let settings = Settings { max_new: EXAM_TOKENS * 2, sampling: Sampling::greedy() };
+    // Three answers and their questions fit into the context.
+    let max_new = SHOWN_TOKENS.min(context.recipe.model.positions / 6);
+    let settings = Settings { max_new, sampling: Sampling::greedy() };
     let mut turns: Vec<Message> = Vec::new();
-    for prompt in prompts.iter().filter(|p| p.messages.len() == 1).take(3) {
+    let first = shown.iter().filter(|s| s.class.is_empty()).map(|s| &s.prompt);
+    for prompt in first.filter(|p| p.messages.len() == 1).take(3) {
         turns.extend(prompt.messages.iter().cloned());
         let room = quipu_tokens::Chat::new(tokenizer)?.prompt(&turns)?.len();
         if room + settings.max_new > context.recipe.model.positions {
@@ -230,67 +315,7 @@ fn conversation(
 }
 
 /// Validation bits per byte of the model over those of the 5-gram model.
-fn against_five_gram(context: &Context, five_gram: f64) -> Result<Option<f64>, Error> {
-    let bits = facts(context, "train")?["validation"]["bits_per_byte"].as_f64();
-    Ok(bits.map(|bits| bits / five_gram))
-}
-
-fn percent(value: &Value) -> String {
-    format!("{:.0} %", 100.0 * value.as_f64().unwrap_or(0.0))
-}
-
-fn verdict(ratio: Option<f64>, exam: &Value) -> String {
-    let mut out = match ratio {
-        Some(r) if r < 1.0 => {
-            format!(
-                "It predicts unseen text {:.0} % better than a 5-gram model.",
-                100.0 * (1.0 - r)
-            )
-        }
-        Some(r) => {
-            format!("It predicts unseen text {:.0} % worse than a 5-gram model.", 100.0 * (r - 1.0))
-        }
-        None => "Its loss on unseen text was not measured.".into(),
-    };
-    let classes = exam["classes"].as_array().cloned().unwrap_or_default();
-    for c in classes.iter().filter(|c| c["statements"].is_number()) {
-        out += &format!(
-            " Of facts stated {} ({:.0} times each) it knows {} (95 %: {} to {}; the best \
-             constant answer {}).",
-            c["class"].as_str().unwrap_or_default(),
-            c["statements"].as_f64().unwrap_or(0.0),
-            percent(&c["accuracy"]),
-            percent(&c["low"]),
-            percent(&c["high"]),
-            percent(&c["constant"])
-        );
-    }
-    out
-}
-
-fn honesty(context: &Context) -> String {
-    let kept = facts(context, "corpus").ok().and_then(|f| f["kept"].as_u64()).unwrap_or(0);
-    let of = if context.inputs.is_empty() { "of a made-up world" } else { "of your input" };
-    format!(
-        "This model has read {} pages {of} and nothing else: what they state often it may know, \
-         everything else it makes up in the same tone.",
-        thousands(kept)
-    )
-}
-
-fn line(ratio: Option<f64>, exam: &Value, found: &Map<String, Value>) -> String {
-    let mut parts = Vec::new();
-    if let Some(ratio) = ratio {
-        parts.push(format!("bits a byte {:.0} % of a 5-gram model's", 100.0 * ratio));
-    }
-    for c in exam["classes"].as_array().into_iter().flatten() {
-        let class = c["class"].as_str().unwrap_or_default();
-        parts.push(format!("{class} {}", percent(&c["accuracy"])));
-    }
-    if let Some(endings) = found.get("endings") {
-        let mean = endings["mean_tokens"].as_f64().unwrap_or(0.0);
-        let ended = percent(&endings["ended"]["value"]);
-        parts.push(format!("{ended} of answers end by themselves, {mean:.0} tokens on average"));
-    }
-    parts.join(" · ")
+fn against_five_gram(train: &Value) -> Option<f64> {
+    let own = train["validation"]["bits_per_byte"].as_f64()?;
+    Some(own / train["baselines"]["five_gram"]["bits_per_byte"].as_f64()?)
 }

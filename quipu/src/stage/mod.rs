@@ -6,7 +6,8 @@ mod corpus;
 pub mod device;
 mod eval;
 pub mod report;
-mod screen;
+pub mod screen;
+mod sentences;
 mod tokens;
 mod train;
 mod tune;
@@ -38,8 +39,6 @@ pub struct Context {
     pub cancel: Cancel,
     /// where results go
     pub terminal: Terminal,
-    /// the command line, for the report
-    pub command: String,
 }
 
 /// What a stage leaves.
@@ -68,11 +67,13 @@ pub fn run(context: &Context, last: Option<&str>) -> Result<(), Error> {
     for (name, stage) in STAGES {
         let done = context.run.stages().facts(name);
         match done {
-            Some(facts) => say(context, name, &facts, " (done before)"),
+            Some(facts) => {
+                context.terminal.comment(&format!("{} (done before)", line(name, &facts)));
+            }
             None => {
                 context.cancel.check()?;
                 let facts = run_one(context, name, *stage)?;
-                say(context, name, &facts, "");
+                context.terminal.comment(&line(name, &facts));
             }
         }
         if last == Some(*name) {
@@ -102,11 +103,11 @@ fn run_one(
     Ok(facts)
 }
 
-fn say(context: &Context, name: &str, facts: &Value, after: &str) {
+/// What a stage left, in a line.
+pub fn line(name: &str, facts: &Value) -> String {
     let line = facts["line"].as_str().unwrap_or_default();
-    let seconds = facts["seconds"].as_f64().unwrap_or(0.0);
-    let time = quipu_store::progress::duration(seconds);
-    context.terminal.say(&format!("{name:7} {line} · {time}{after}"));
+    let time = quipu_store::progress::duration(facts["seconds"].as_f64().unwrap_or(0.0));
+    format!("{name:7} {line} · {time}")
 }
 
 /// The facts of a stage that must have run before.

@@ -2,6 +2,8 @@
 //! changes nothing; its samples depend on the weights alone.
 
 use super::Context;
+use crate::terminal::{one_line, thousands};
+use quipu_eval::ngram::Baselines;
 use quipu_infer::{Engine, Sampling, Settings};
 use quipu_model::Model;
 use quipu_store::Progress;
@@ -17,20 +19,26 @@ pub struct Screen {
     progress: Arc<dyn Progress>,
     prompts: Vec<String>,
     tokenizer: Arc<Tokenizer>,
+    /// What a loss is worth shows against these.
+    beside: Option<Baselines>,
     state: Mutex<State>,
 }
 
+/// What is known of the model, and the last loss on held-out text.
 #[derive(Default)]
 struct State {
     parameters: usize,
-    steps: u64,
-    tokens: u64,
-    seconds: f64,
-    last_tokens: u64,
+    flop_per_token: f64,
+    validation: Option<f64>,
 }
 
 /// Tokens of a completion.
 const SAMPLE_TOKENS: usize = 48;
+
+/// A completion in a line: how much of the training was behind it, prompt and text.
+pub fn completion(share: f64, prompt: &str, text: &str) -> String {
+    format!("{:5.0} %  {}", share * 100.0, one_line(&format!("{prompt}{text}"), 90))
+}
 
 impl Screen {
     /// A watcher that shows `label`, and how the model completes `prompts` as it learns.
@@ -45,8 +53,14 @@ impl Screen {
             progress: context.progress.clone(),
             prompts,
             tokenizer,
+            beside: None,
             state: Mutex::default(),
         }
+    }
+
+    /// The same, with the loss of n-gram models beside the model's.
+    pub fn beside(self, baselines: Baselines) -> Self {
+        Self { beside: Some(baselines), ..self }
     }
 
     /// Parameters of the model.
@@ -54,10 +68,9 @@ impl Screen {
         self.state().parameters
     }
 
-    /// Tokens a second over the steps of this process; none when it ran no step.
-    pub fn rate(&self) -> Option<f64> {
-        let state = self.state();
-        (state.seconds > 0.0).then(|| state.tokens as f64 / state.seconds)
+    /// Floating-point operations of a trained token.
+    pub fn flop_per_token(&self) -> f64 {
+        self.state().flop_per_token
     }
 
     /// The most likely continuation of a prompt.
@@ -87,31 +100,32 @@ impl Watch for Screen {
     fn started(&self, started: &Started) {
         let mut state = self.state();
         state.parameters = started.parameters;
-        state.steps = started.steps;
+        state.flop_per_token = started.flop_per_token;
         self.progress.begin(self.label, started.steps);
-        self.progress.advance(started.step);
         if started.step > 0 {
+            self.progress.resume(started.step);
             self.progress.note(&format!("{} goes on after step {}", self.label, started.step));
         }
     }
 
     fn step(&self, record: &Record) {
-        let mut state = self.state();
-        let seen = record.tokens.saturating_sub(state.last_tokens);
-        // After a resume the first record counts what earlier processes did, so it is left out.
-        if state.last_tokens > 0 || record.step == 1 {
-            state.tokens += seen;
-            state.seconds += record.machine.seconds;
-        }
-        state.last_tokens = record.tokens;
         self.progress.advance(1);
-        let mut line = format!(
-            "{} step {}/{} loss {:.3} · {:.0} tokens/s",
-            self.label, record.step, state.steps, record.loss, record.machine.tokens_per_s
-        );
-        if let Some(v) = &record.validation {
-            line += &format!(" · validation {:.3}", v.loss);
+        let mut line = format!("loss {:.3}", record.loss);
+        let mut state = self.state();
+        if let Some(validation) = &record.validation {
+            state.validation = Some(validation.loss);
+            line += &format!(" · validation {:.3}", validation.loss);
+        } else if let Some(loss) = state.validation {
+            line += &format!(" · last validation {loss:.3}");
         }
+        if let Some(Baselines { unigram, five_gram }) = &self.beside {
+            let (five, one) = (five_gram.loss(), unigram.loss());
+            line += &format!(" · 5-gram {five:.3} · unigram {one:.3}");
+        }
+        if let Some(share) = record.more.get("accuracy") {
+            line += &format!(" · chosen preferred {:.0} %", 100.0 * share);
+        }
+        line += &format!(" · {} tokens/s", thousands(record.machine.tokens_per_s as u64));
         self.progress.step(&line);
     }
 
@@ -119,7 +133,7 @@ impl Watch for Screen {
         let mut samples = Vec::new();
         for prompt in &self.prompts {
             let text = self.complete(model, prompt)?;
-            self.progress.note(&format!("{:3.0} %  {prompt}{text}", share * 100.0));
+            self.progress.note(&completion(share, prompt, &text));
             samples.push(json!({"share": share, "step": step, "prompt": prompt, "text": text}));
         }
         Ok((!samples.is_empty()).then(|| json!(samples)))

@@ -7,6 +7,7 @@ use super::{Context, Outcome};
 use crate::error::Error;
 use crate::recipe::Recipe;
 use crate::terminal::thousands;
+use quipu_eval::ngram::{self, Baselines};
 use quipu_model::{Config, Sizes};
 use quipu_store::atomic;
 use quipu_tokens::loader::{Mix, Stage};
@@ -19,10 +20,14 @@ use std::path::Path;
 /// The folder of the base model, in Hugging Face's form.
 pub const BASE: &str = "models/base";
 
+/// The n-gram models' scores on the validation tokens.
+const BASELINES: &str = "baselines.json";
+
 /// Trains the base model, or goes on with it.
 pub fn run(context: &Context) -> Result<Outcome, Error> {
     let recipe = &context.recipe;
     let tokens = Tokens::open(&context.run.path("tokens"))?;
+    let beside = baselines(context, &tokens)?;
     let tokenizer = &*tokens.tokenizer;
     let all = [Stage { from: 0, mix: Mix::Natural }];
     let length = recipe.train.sequence_length;
@@ -40,7 +45,7 @@ pub fn run(context: &Context) -> Result<Outcome, Error> {
         pretraining.sample_prompts.extend(first_words(&tokens));
     }
     let prompts = pretraining.sample_prompts.clone();
-    let screen = Screen::new(context, "train", prompts, tokens.tokenizer.clone());
+    let screen = Screen::new(context, "train", prompts, tokens.tokenizer.clone()).beside(beside);
     let job = Job {
         dir: context.run.dir(),
         recipe: &pretraining,
@@ -52,7 +57,9 @@ pub fn run(context: &Context) -> Result<Outcome, Error> {
         watch: &screen,
         cancel: &context.cancel,
     };
+    let before = device::ceiling();
     let report = quipu_train::run(&job)?;
+    let ceiling = before.max(device::ceiling());
     if !report.finished {
         context.cancel.check()?;
     }
@@ -62,7 +69,8 @@ pub fn run(context: &Context) -> Result<Outcome, Error> {
     }
     export::of_checkpoint(&report.checkpoint, &base, whole, tokenizer, false)?;
     context.progress.finish("");
-    let facts = facts(&job.metrics(), &screen)?;
+    let mut facts = facts(&job.metrics(), &screen, ceiling)?;
+    facts["baselines"] = levels(&beside);
     Ok(Outcome { line: line(&facts), facts })
 }
 
@@ -81,6 +89,34 @@ fn first_words(tokens: &Tokens) -> Option<String> {
     let text = tokens.tokenizer.decode(&ids);
     let words: Vec<&str> = text.split_whitespace().take(PROMPT_WORDS).collect();
     (!words.is_empty()).then(|| words.join(" "))
+}
+
+/// What n-gram models of the training tokens need for the validation tokens: counted once a run,
+/// before training, so that every loss can be held against them.
+fn baselines(context: &Context, tokens: &Tokens) -> Result<Baselines, Error> {
+    let path = context.run.path(BASELINES);
+    if path.is_file() {
+        let damaged = |e| Error::data(format!("{} is damaged: {e}; delete it", path.display()));
+        return serde_json::from_slice(&std::fs::read(&path)?).map_err(damaged);
+    }
+    context.progress.begin("n-grams", 0);
+    let found = ngram::baselines(tokens, &context.cancel)?;
+    let text = format!("{:#}\n", json!(found));
+    atomic::write_bytes(&path, text.as_bytes())?;
+    context.progress.finish("");
+    let (five, one) = (found.five_gram, found.unigram);
+    context.progress.note(&format!(
+        "baselines of the same tokens, nats a token: 5-gram {:.3} · unigram {:.3}",
+        five.loss(),
+        one.loss()
+    ));
+    Ok(found)
+}
+
+fn levels(baselines: &Baselines) -> Value {
+    let level =
+        |s: &ngram::Score| json!({"bits_per_byte": s.bits_per_byte(), "nats_per_token": s.loss()});
+    json!({"unigram": level(&baselines.unigram), "five_gram": level(&baselines.five_gram)})
 }
 
 /// The model of a recipe with a vocabulary of that size.
@@ -105,9 +141,14 @@ pub fn token_bytes(tokenizer: &Tokenizer) -> Vec<u32> {
     (0..tokenizer.vocabulary() as u32).map(|id| tokenizer.bytes(id).len() as u32).collect()
 }
 
-/// What the report needs, from `metrics.jsonl`: the curve in at most some hundred points.
-pub fn facts(path: &Path, screen: &Screen) -> Result<Value, Error> {
+/// What the report needs, from `metrics.jsonl`: the curve in at most some hundred points; speed
+/// over all steps, those of earlier processes too, and its share of `ceiling` (FLOP/s).
+pub fn facts(path: &Path, screen: &Screen, ceiling: f64) -> Result<Value, Error> {
     let records = metrics::read(path)?;
+    let seconds: f64 = records.iter().map(|r| r.machine.seconds).sum();
+    let processed: f64 = records.iter().map(|r| r.machine.seconds * r.machine.tokens_per_s).sum();
+    let rate = processed / seconds.max(1e-9);
+    let flops = rate * screen.flop_per_token();
     let every = records.len().div_ceil(200).max(1);
     let mut curve = Vec::new();
     let mut samples = Vec::new();
@@ -130,25 +171,40 @@ pub fn facts(path: &Path, screen: &Screen) -> Result<Value, Error> {
         "curve": curve,
         "samples": samples,
         "parameters": screen.parameters(),
-        "tokens_per_s": screen.rate(),
-        "share_of_ceiling": Value::Null,
+        "step_seconds": seconds,
+        "tokens_per_s": rate,
+        "flop_per_s": flops,
+        "ceiling_flop_per_s": ceiling,
+        "share_of_ceiling": flops / ceiling,
     }))
 }
 
 fn line(facts: &Value) -> String {
     let count = |key: &str| thousands(facts[key].as_u64().unwrap_or(0));
     let mut line = format!(
-        "{} parameters, {} steps, {} tokens · loss {:.3}",
+        "{} parameters, {} steps, {} tokens",
         count("parameters"),
         count("steps"),
-        count("tokens"),
-        facts["loss"].as_f64().unwrap_or(f64::NAN)
+        count("tokens")
     );
-    if let Some(loss) = facts["validation"]["loss"].as_f64() {
-        line += &format!(" · validation {loss:.3}");
+    let (own, beside) = (&facts["validation"], &facts["baselines"]);
+    if let Some(loss) = own["loss"].as_f64() {
+        let of = |name: &str| beside[name]["nats_per_token"].as_f64().unwrap_or(f64::NAN);
+        let (five, one) = (of("five_gram"), of("unigram"));
+        line += &format!(" · validation loss {loss:.3} (5-gram {five:.3}, unigram {one:.3})");
     }
-    if let Some(bits) = facts["validation"]["bits_per_byte"].as_f64() {
-        line += &format!(" ({bits:.3} bits a byte)");
+    if let Some(bits) = own["bits_per_byte"].as_f64() {
+        let five = beside["five_gram"]["bits_per_byte"].as_f64().unwrap_or(f64::NAN);
+        line += &format!(" · {bits:.3} bits a byte (5-gram {five:.3})");
     }
-    line
+    line + " · " + &speed(facts)
+}
+
+/// `8,123 tokens/s, 71 % of the f32 ceiling`.
+pub fn speed(facts: &Value) -> String {
+    format!(
+        "{} tokens/s, {:.0} % of the f32 ceiling",
+        thousands(facts["tokens_per_s"].as_f64().unwrap_or(0.0) as u64),
+        100.0 * facts["share_of_ceiling"].as_f64().unwrap_or(0.0)
+    )
 }

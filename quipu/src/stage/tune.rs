@@ -2,7 +2,7 @@
 //! other input than the world, dialogues come from a file or are made of the kept documents.
 
 use super::screen::Screen;
-use super::train::{BASE, facts};
+use super::train::{BASE, facts, speed};
 use super::{Context, Outcome, device};
 use crate::error::Error;
 use crate::terminal::thousands;
@@ -37,15 +37,31 @@ pub fn run(context: &Context) -> Result<Outcome, Error> {
     let sft = fine_tune(context, tokenizer, &lessons)?;
     let dpo = prefer(context, tokenizer, &lessons)?;
     context.progress.finish("");
+    let (share, rate) = whole(&sft, &dpo);
+    let facts = json!({
+        "dialogues": lessons.origin, "sft": sft, "dpo": dpo,
+        "share_of_ceiling": share, "tokens_per_s": rate,
+    });
     let line = format!(
-        "{} dialogues ({}) · loss {:.3} · {} pairs · chosen preferred in {:.0} % of them",
+        "{} dialogues ({}) · loss {:.3} · {} pairs · chosen preferred in {:.0} % of them · {}",
         thousands(lessons.dialogues.len() as u64),
         lessons.origin,
-        sft["loss"].as_f64().unwrap_or(f64::NAN),
+        facts["sft"]["loss"].as_f64().unwrap_or(f64::NAN),
         thousands(lessons.preferences.len() as u64),
-        100.0 * dpo["accuracy"].as_f64().unwrap_or(f64::NAN),
+        100.0 * facts["dpo"]["accuracy"].as_f64().unwrap_or(f64::NAN),
+        speed(&facts)
     );
-    Ok(Outcome { line, facts: json!({"dialogues": lessons.origin, "sft": sft, "dpo": dpo}) })
+    Ok(Outcome { line, facts })
+}
+
+/// Share of the ceiling and tokens a second over the steps of both parts.
+fn whole(sft: &Value, dpo: &Value) -> (f64, f64) {
+    let sum = |key: &str| -> f64 {
+        [sft, dpo].iter().filter_map(|f| Some(f["step_seconds"].as_f64()? * f[key].as_f64()?)).sum()
+    };
+    let seconds: f64 = [sft, dpo].iter().filter_map(|f| f["step_seconds"].as_f64()).sum();
+    let seconds = seconds.max(1e-9);
+    (sum("share_of_ceiling") / seconds, sum("tokens_per_s") / seconds)
 }
 
 fn lessons(context: &Context) -> Result<Lessons, Error> {
@@ -96,6 +112,7 @@ fn stage(
     }
     let axes = device::axes(&context.recipe)?;
     let screen = Screen::new(context, label, Vec::new(), tokenizer.clone());
+    let before = device::ceiling();
     let tuned = run(&Stage {
         dir: &dir,
         base: &base,
@@ -110,7 +127,8 @@ fn stage(
     if !tuned.report.finished {
         context.cancel.check()?;
     }
-    let mut facts = facts(&dir.join("metrics.jsonl"), &screen)?;
+    let ceiling = before.max(device::ceiling());
+    let mut facts = facts(&dir.join("metrics.jsonl"), &screen, ceiling)?;
     facts["used"] = json!(tuned.used);
     facts["too_long"] = json!(tuned.too_long);
     facts["same"] = json!(tuned.same);

@@ -44,16 +44,15 @@ fn write(
     cancel: &Cancel,
 ) -> Result<Summary, Error> {
     atomic::create_dir(dir)?;
-    let summary = quipu_world::write(dir, &size, seed, progress, cancel)?;
-    progress.finish("");
-    Ok(summary)
+    Ok(quipu_world::write(dir, &size, seed, progress, cancel)?)
 }
 
 fn line(summary: &Summary) -> String {
     let n = |count: usize| thousands(count as u64);
     format!(
-        "{} pages, {} facts, {} questions, {} dialogues, {} preference pairs",
+        "{} pages ({} of them good), {} facts, {} questions, {} dialogues, {} preference pairs",
         n(summary.pages),
+        n(summary.kept),
         n(summary.facts),
         n(summary.questions),
         n(summary.dialogues),
