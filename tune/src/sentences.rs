@@ -120,7 +120,7 @@ mod tests {
             &["Mr. A. Vale came, e.g. by sea.", "He left."],
         );
         check("Version 1.5 is out. Yes.", &["Version 1.5 is out.", "Yes."]);
-        check("\"Is it?\" she asked. No.", &["\"Is it?\" she asked.", "No."]);
+        check("\"Is it?\" she asked. Yes.", &["\"Is it?\" she asked.", "Yes."]);
         check("今日は晴れ。明日も。", &["今日は晴れ。", "明日も。"]);
         check("no end", &["no end"]);
         check("... !", &[]);
