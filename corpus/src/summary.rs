@@ -1,6 +1,7 @@
 //! What a run did, in figures and samples: the funnel of the report.
 //!
-//! Everything here is computed from documents and fates; it stands in the manifest beside them. Not here: how it is shown.
+//! Everything here is computed from documents and fates; it stands in the manifest beside them. Not
+//! here: how it is shown.
 
 use quipu_store::progress::thousands;
 use serde::{Deserialize, Serialize};
