@@ -19,7 +19,7 @@
 //! part with blank lines between them, items and rows on lines of their own. `boilerplate` is a
 //! line that the site repeats in the main part of each page (for deduplication of lines).
 //!
-//! **Facts.** Classes and their statements a fact are in [`Class`]. A class has 250 facts at
+//! **Facts.** Classes and their statements a fact are in [`Class`]. A class has 200 facts at
 //! size 1, two or three for a subject, over eleven relations; values are dealt evenly, so that the
 //! best constant answer stays below 6 %. Careless authors misstate some (the truth says which).
 //!
