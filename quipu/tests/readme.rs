@@ -52,3 +52,17 @@ fn every_command_in_the_readme_works() {
         assert_eq!(code, Some(0), "{command}\n{out}\n{errors}");
     }
 }
+
+/// `cargo run` has one program to run only where the workspace names it.
+#[test]
+fn cargo_runs_the_program_without_being_told_which() {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let what = ["metadata", "--no-deps", "--offline", "--format-version", "1"];
+    let out = std::process::Command::new(cargo).args(what).current_dir(root()).output().unwrap();
+    let said: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    let members = said["workspace_default_members"].as_array().unwrap();
+    assert_eq!(members.len(), 1, "{members:?}");
+    let id = &members[0];
+    let package = said["packages"].as_array().unwrap().iter().find(|p| p["id"] == *id).unwrap();
+    assert_eq!(package["name"], "quipu");
+}
