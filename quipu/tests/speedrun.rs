@@ -97,6 +97,19 @@ fn quiet_says_where_the_report_is_and_json_is_one_object() {
 }
 
 #[test]
+fn a_run_that_stopped_before_its_examination_has_a_report() {
+    let dir = tempfile::tempdir().unwrap();
+    let tiny = tiny();
+    let train = ["train", "--recipe", &tiny, "--run-dir", "runs/one", "--quiet"];
+    assert_eq!(run(dir.path(), &train).0, Some(0));
+    let (code, _, errors) = run(dir.path(), &["report", "runs/one"]);
+    assert_eq!(code, Some(0), "{errors}");
+    let report = report(dir.path());
+    let samples = report["train"]["samples"].as_array().unwrap();
+    assert!(samples.iter().all(|s| s["text"].is_string() && s["verbatim"].is_null()), "{report}");
+}
+
+#[test]
 fn the_report_has_what_it_promises_and_its_command_repeats_the_run() {
     let dir = tempfile::tempdir().unwrap();
     speedrun(dir.path(), &["--quiet", "--set", "train.steps=21"]);

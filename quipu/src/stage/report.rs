@@ -67,7 +67,8 @@ fn build(context: &Context) -> Result<Value, Error> {
 fn train(mut train: Value, eval: &mut Value) -> Value {
     let mut spans = eval["completions_verbatim"].take();
     for (i, sample) in train["samples"].as_array_mut().into_iter().flatten().enumerate() {
-        sample["verbatim"] = spans[i].take();
+        // A run that stopped before `eval` has completions but no spans.
+        sample["verbatim"] = spans.get_mut(i).map_or(Value::Null, Value::take);
     }
     train
 }
