@@ -43,7 +43,7 @@ pub struct Recipe {
     pub keep_checkpoints: usize,
     /// Steps between validations; the last step always has one. 0: only the last.
     pub evaluate_every: u64,
-    /// Samples of a validation, at most.
+    /// Samples of a validation, at most; the last one uses all.
     pub validation_samples: u64,
     /// Prompts that are completed while the model learns.
     pub sample_prompts: Vec<String>,

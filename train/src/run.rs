@@ -220,9 +220,13 @@ impl<'a> Trainer<'a> {
     fn extend(&mut self, record: &mut Record) -> Result<(), Error> {
         let (recipe, step) = (self.job.recipe, record.step);
         let due = recipe.evaluate_every > 0 && step.is_multiple_of(recipe.evaluate_every);
-        if due || step == recipe.steps {
-            record.validation =
-                self.job.objective.validate(&mut self.learner.model, &self.mesh, recipe)?;
+        let last = step == recipe.steps;
+        if due || last {
+            // What is said of the model rests on its last validation, so that leaves nothing out.
+            let most = if last { u64::MAX } else { recipe.validation_samples };
+            let recipe = Recipe { validation_samples: most, ..recipe.clone() };
+            let model = &mut self.learner.model;
+            record.validation = self.job.objective.validate(model, &self.mesh, &recipe)?;
         }
         let due = recipe.sample_steps().into_iter().filter(|(_, at)| *at == step);
         for (share, _) in due {

@@ -119,7 +119,7 @@ fn recipe(steps: u64) -> Recipe {
         warm_up: 4,
         checkpoint_every: steps / 4,
         evaluate_every: steps / 5,
-        validation_samples: 6,
+        validation_samples: 3,
         ..Recipe::default()
     }
 }
@@ -190,6 +190,9 @@ fn a_stopped_and_resumed_run_has_the_same_bits() {
     let sampled: Vec<u64> =
         records.iter().filter(|r| r.samples.is_some()).map(|r| r.step).collect();
     assert_eq!(sampled, [1, 10, 100]);
+    // The last one has all five samples, not only three.
+    let measured = records[79].validation.as_ref().unwrap().tokens;
+    assert_eq!(measured, 3 * (LENGTH as u64 - 1));
     let Validation { loss, bits_per_byte, tokens } = records[99].validation.clone().unwrap();
     let bits = loss / std::f64::consts::LN_2 / 2.0;
     assert!((bits_per_byte.unwrap() - bits).abs() < 1e-12 && tokens == 5 * (LENGTH as u64 - 1));
