@@ -1,8 +1,8 @@
 //! Examinations: questions through the chat format, generated answers, right where an accepted value
 //! stands in the answer as whole words, and for tool questions where the answer is the accepted
 //! call. Accuracy by class with intervals, held-out
-//! question forms apart, beside chance: the constant answer that is right most often. Not here:
-//! where questions come from; programs, which would have to be run.
+//! question forms apart, beside chance: the constant answer that is right most often; and how often
+//! the answer is that the model does not know. Not here: where questions come from; programs, which would have to be run.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -56,6 +56,12 @@ impl Question {
         self.kind == "tool"
     }
 
+    /// Whether it can be asked here: right is what text says, not what a program does.
+    #[must_use]
+    pub fn can_be_asked(&self) -> bool {
+        self.tests.is_empty() && !self.accept.is_empty()
+    }
+
     /// Whether an answer is right.
     #[must_use]
     pub fn is_right(&self, answer: &str) -> bool {
@@ -67,13 +73,12 @@ impl Question {
     }
 }
 
-/// Reads `exam.jsonl`, leaving out questions that need a program to be run.
+/// Reads `exam.jsonl`, with the questions that cannot be asked here.
 ///
 /// # Errors
 /// [`Error::Read`], or [`Error::Line`] with the line that is no question.
 pub fn read(path: &Path) -> Result<Vec<Question>, Error> {
-    let questions: Vec<Question> = lines::read(path)?;
-    Ok(questions.into_iter().filter(|q| q.tests.is_empty() && !q.accept.is_empty()).collect())
+    lines::read(path)
 }
 
 /// A question with the answer that was given.
@@ -134,6 +139,8 @@ pub struct ClassResult {
     pub accuracy: Share,
     /// Questions in wordings that occur in no dialogue.
     pub held_out_forms: Share,
+    /// Answers that say themselves that they are not known.
+    pub declined: Share,
     /// The constant answer that is right most often.
     pub constant: String,
     /// How often it is right.
@@ -153,11 +160,13 @@ pub fn results(graded: &[Graded]) -> Vec<ClassResult> {
         let all: Vec<&Graded> = graded.iter().filter(|g| g.class == class).collect();
         let held: Vec<&Graded> = all.iter().copied().filter(|g| g.held_out_form).collect();
         let right = |of: &[&Graded]| Share::new(of.iter().filter(|g| g.right).count(), of.len());
+        let declined = all.iter().filter(|g| declines(&g.answer)).count();
         let (constant, count) = best_constant(&all);
         ClassResult {
             class: class.to_owned(),
             accuracy: right(&all),
             held_out_forms: right(&held),
+            declined: Share::new(declined, all.len()),
             constant,
             chance: Share::new(count, all.len()),
         }
@@ -181,6 +190,12 @@ fn best_constant(graded: &[&Graded]) -> (String, usize) {
         }
     }
     best
+}
+
+/// Whether the answer begins as the world's dialogues answer what they cannot know.
+#[must_use]
+pub fn declines(answer: &str) -> bool {
+    answer.trim_start().starts_with("I do not know")
 }
 
 /// Whether any accepted value stands in the answer as whole words, in any case and punctuation.
@@ -274,14 +289,18 @@ mod tests {
 
     #[test]
     fn results_by_class_with_chance() {
-        let all = [
+        let mut all = [
             graded("often", false, "red", true),
             graded("often", true, "Red", false),
             graded("never", false, "blue", false),
             graded("often", false, "green", true),
         ];
+        all[2].answer = "I do not know. I have read nothing about that name.".to_owned();
+        all[3].answer = "Green, I do not know why.".to_owned();
         let results = results(&all);
         assert_eq!(results.len(), 2);
+        let declined = |i: usize| (results[i].declined.count, results[i].declined.of);
+        assert_eq!((declined(0), declined(1)), ((0, 3), (1, 1)));
         assert_eq!((results[0].accuracy.count, results[0].accuracy.of), (2, 3));
         assert_eq!((results[0].held_out_forms.count, results[0].held_out_forms.of), (0, 1));
         assert_eq!(
@@ -300,7 +319,8 @@ mod tests {
         let program = r#"{"id":"p","class":"program","question":"W","accept":["x"],"tests":["t"]}"#;
         std::fs::write(&path, format!("{line}\n\n{program}\n")).unwrap();
         let questions = read(&path).unwrap();
-        assert_eq!(questions.len(), 1);
+        let asked: Vec<bool> = questions.iter().map(Question::can_be_asked).collect();
+        assert_eq!(asked, [true, false]);
         assert_eq!(questions[0].dialogue()[0].content, "Who?");
         std::fs::write(&path, format!("{line}\n{{\"id\":3}}\n")).unwrap();
         let error = read(&path).unwrap_err().to_string();

@@ -56,7 +56,9 @@ fn it_shows_its_stages_and_every_step_and_what_to_do_next() {
     }
     assert!(line("train").contains("(5-gram ") && line("train").contains("% of the f32 ceiling"));
     assert_eq!(out.lines().filter(|l| l.starts_with("chat    > ")).count(), 3, "{out}");
-    assert!(out.contains("and nothing else: asked for a fact"), "{out}");
+    assert!(out.contains(" dialogues from the world: asked for a fact"), "{out}");
+    assert!(out.contains("; asked for what they never state it says in "), "{out}");
+    assert!(line("eval").contains("not asked: ") && line("eval").contains(" program"), "{out}");
     let steps = errors.lines().filter(|l| l.starts_with("train ") && l.contains("/20 · loss "));
     let steps: Vec<&str> = steps.collect();
     assert_eq!(steps.len(), 20, "{errors}");

@@ -49,6 +49,7 @@ pub fn run(context: &Context) -> Result<Outcome, Error> {
     let mut found = Map::new();
     let questions = questions(context, tokenizer)?;
     let exam = examination(context, tokenizer, &questions)?;
+    let questions = questions.asked;
     let prompts = prompts(context)?;
     held_out(context, tokenizer, &prompts, &mut found)?;
     let shown = shown(prompts, &questions);
@@ -82,22 +83,41 @@ fn untrained(context: &Context, vocabulary: usize) -> Result<Model, Error> {
     Ok(model)
 }
 
+/// An examination as it can be held.
+#[derive(Default)]
+struct Questions {
+    asked: Vec<Question>,
+    /// all classes, in the order in which they first occur
+    classes: Vec<Class>,
+}
+
+/// A class of questions with the numbers of those that are not asked.
+#[derive(Default)]
+struct Class {
+    name: String,
+    /// their prompt leaves no room for an answer in the model's context
+    too_long: usize,
+    /// right would be a program, which is not run
+    programs: usize,
+}
+
 /// The world's examination; none for other input.
-fn questions(context: &Context, tokenizer: &Tokenizer) -> Result<Vec<Question>, Error> {
+fn questions(context: &Context, tokenizer: &Tokenizer) -> Result<Questions, Error> {
     let path = context.run.path("world").join("exam.jsonl");
     if !context.inputs.is_empty() || !path.is_file() {
-        return Ok(Vec::new());
+        return Ok(Questions::default());
     }
-    fitting(exam::read(&path)?, tokenizer, context.recipe.model.positions)
+    sorted_out(exam::read(&path)?, tokenizer, context.recipe.model.positions)
 }
 
 /// Accuracy by class of the final and of an untrained model, with some answers.
 fn examination(
     context: &Context,
     tokenizer: &Tokenizer,
-    questions: &[Question],
+    questions: &Questions,
 ) -> Result<Value, Error> {
-    if questions.is_empty() {
+    let Questions { asked: questions, classes } = questions;
+    if classes.is_empty() {
         return Ok(json!({"classes": [], "examples": []}));
     }
     let graded = examine(context, open(&context.run.path(FINAL))?, tokenizer, questions)?;
@@ -107,31 +127,48 @@ fn examination(
     let results = exam::results(&graded);
     let class = |(r, blank): (&ClassResult, &ClassResult)| {
         json!({
-            "class": r.class, "questions": r.accuracy.of, "right": r.accuracy.count,
+            "questions": r.accuracy.of, "right": r.accuracy.count,
             "accuracy": r.accuracy.value, "low": r.accuracy.low, "high": r.accuracy.high,
-            "held_out_forms": r.held_out_forms, "constant_answer": r.constant,
+            "held_out_forms": r.held_out_forms, "declined": r.declined, "constant_answer": r.constant,
             "constant": r.chance.value, "untrained": blank.accuracy.value,
             "statements": stated.get(&r.class),
         })
     };
-    let classes: Vec<Value> = results.iter().zip(&chance).map(class).collect();
+    let row = |of: &Class| {
+        let measured = results.iter().zip(&chance).find(|(r, _)| r.class == of.name);
+        let mut row = measured.map_or_else(|| json!({"questions": 0}), class);
+        row["class"] = json!(of.name);
+        row["too_long"] = json!(of.too_long);
+        row["programs"] = json!(of.programs);
+        row
+    };
+    let classes: Vec<Value> = classes.iter().map(row).collect();
     Ok(json!({"classes": classes, "examples": examples(&graded)}))
 }
 
-/// Questions whose prompt leaves room for an answer in the model's context.
-fn fitting(
+/// What can be asked of a model with so many positions, and what cannot, counted.
+fn sorted_out(
     questions: Vec<Question>,
     tokenizer: &Tokenizer,
     positions: usize,
-) -> Result<Vec<Question>, Error> {
+) -> Result<Questions, Error> {
     let chat = quipu_tokens::Chat::new(tokenizer)?;
-    let mut kept = Vec::new();
+    let mut out = Questions::default();
     for question in questions {
-        if chat.prompt(&question.dialogue())?.len() + answer_tokens(&question) <= positions {
-            kept.push(question);
+        let known = out.classes.iter().position(|c| c.name == question.class);
+        let at = known.unwrap_or(out.classes.len());
+        if known.is_none() {
+            out.classes.push(Class { name: question.class.clone(), ..Class::default() });
+        }
+        if !question.can_be_asked() {
+            out.classes[at].programs += 1;
+        } else if chat.prompt(&question.dialogue())?.len() + answer_tokens(&question) > positions {
+            out.classes[at].too_long += 1;
+        } else {
+            out.asked.push(question);
         }
     }
-    Ok(kept)
+    Ok(out)
 }
 
 /// Most tokens of an answer.

@@ -64,7 +64,18 @@ pub fn verdict(ratio: Option<f64>, exam: &Value) -> String {
 pub fn honesty(context: &Context, exam: &Value) -> String {
     let kept = facts(context, "corpus").ok().and_then(|f| f["kept"].as_u64()).unwrap_or(0);
     let of = if context.inputs.is_empty() { "of a made-up world" } else { "of your input" };
-    let mut out = format!("This model has read {} pages {of} and nothing else", thousands(kept));
+    let mut out = format!("This model has read {} pages {of}", thousands(kept));
+    if let Ok(tune) = facts(context, "tune") {
+        let (used, origin) = (tune["sft"]["used"].as_u64().unwrap_or(0), &tune["dialogues"]);
+        let origin = origin.as_str().unwrap_or_default();
+        out += &format!(" and was tuned on {} dialogues {origin}", thousands(used));
+    }
+    out + &known(exam)
+}
+
+/// What it knows by how often that is stated, and what it says where it cannot know.
+fn known(exam: &Value) -> String {
+    let mut out = String::new();
     let classes = stated(exam);
     if let (Some(most), Some(least)) = (classes.first(), classes.last()) {
         out += &format!(
@@ -80,7 +91,25 @@ pub fn honesty(context: &Context, exam: &Value) -> String {
             percent(&least["accuracy"]),
         );
     }
-    out + "; what it does not know it makes up in the same tone."
+    match classes.iter().find(|c| times(c) == "0" && c["declined"]["value"].is_number()) {
+        Some(never) => {
+            let share = percent(&never["declined"]["value"]);
+            out + &format!(
+                "; asked for what they never state it says in {share} of cases that it does not \
+                 know, and else makes something up."
+            )
+        }
+        None => out + "; what it does not know it may make up.",
+    }
+}
+
+/// `often 57 %`; with how many were asked where others did not fit the context.
+fn right(class: &Value) -> String {
+    let right = format!("{} {}", name(class), percent(&class["accuracy"]));
+    match class["too_long"].as_u64() {
+        Some(long) if long > 0 => format!("{right} of {} ({long} too long)", class["questions"]),
+        _ => right,
+    }
 }
 
 /// The stage's line.
@@ -89,14 +118,17 @@ pub fn line(ratio: Option<f64>, exam: &Value, found: &Map<String, Value>) -> Str
     if let Some(ratio) = ratio {
         parts.push(format!("bits a byte {:.0} % of a 5-gram model's", 100.0 * ratio));
     }
-    let classes: Vec<String> = exam["classes"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(|c| format!("{} {}", name(c), percent(&c["accuracy"])))
-        .collect();
-    if !classes.is_empty() {
-        parts.push(format!("right answers: {}", classes.join(", ")));
+    let all = exam["classes"].as_array().into_iter().flatten();
+    let (asked, others): (Vec<&Value>, Vec<&Value>) = all.partition(|c| c["questions"] != 0);
+    if !asked.is_empty() {
+        let right: Vec<String> = asked.into_iter().map(right).collect();
+        parts.push(format!("right answers: {}", right.join(", ")));
+    }
+    if !others.is_empty() {
+        let number = |c: &Value, key: &str| c[key].as_u64().unwrap_or(0);
+        let left = |c: &Value| number(c, "too_long") + number(c, "programs");
+        let names: Vec<_> = others.iter().map(|c| format!("{} {}", left(c), name(c))).collect();
+        parts.push(format!("not asked: {}", names.join(", ")));
     }
     if let Some(endings) = found.get("endings") {
         let mean = endings["mean_tokens"].as_f64().unwrap_or(0.0);
@@ -135,6 +167,29 @@ mod tests {
         assert!(said.ends_with(facts), "{said}");
         assert!(verdict(Some(1.5), &json!({})).contains("50.0 % more bits"));
         assert!(verdict(None, &json!({})).contains("not measured"));
+    }
+
+    #[test]
+    fn what_is_said_of_the_unknown_was_counted() {
+        let never = json!({"class": "never", "statements": 0.0, "accuracy": 0.01,
+            "declined": {"value": 0.78}});
+        let mut exam = exam();
+        assert!(known(&exam).ends_with("; what it does not know it may make up."));
+        exam["classes"].as_array_mut().unwrap().push(never);
+        let said = known(&exam);
+        let counted = ", for one that they never state in 1 %; asked for what they never state it \
+            says in 78 % of cases that it does not know, and else makes something up.";
+        assert!(said.ends_with(counted), "{said}");
+    }
+
+    #[test]
+    fn the_line_says_what_was_not_asked() {
+        let exam = json!({"classes": [
+            {"class": "needle", "questions": 20, "accuracy": 0.5, "too_long": 20, "programs": 0},
+            {"class": "program", "questions": 0, "too_long": 0, "programs": 60},
+        ]});
+        let expected = "right answers: needle 50 % of 20 (20 too long) · not asked: 60 program";
+        assert_eq!(line(None, &exam, &Map::new()), expected);
     }
 
     #[test]
