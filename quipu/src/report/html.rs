@@ -344,7 +344,10 @@ mod tests {
                 "baselines": {"unigram": {"nats_per_token": 3.0}},
                 "samples": [{"share": 0.01, "prompt": "p", "text": "<u>", "verbatim": span}]},
             "eval": {"classes": [{"class": "often", "questions": 200, "accuracy": 0.5,
-                "low": 0.4, "high": 0.6, "constant": 0.1, "untrained": 0.0, "statements": 60.2}]},
+                "low": 0.4, "high": 0.6, "constant": 0.1, "untrained": 0.0, "statements": 60.2,
+                "declined": {"value": 0.125}},
+                {"class": "needle", "questions": 20, "accuracy": 0.25, "too_long": 21},
+                {"class": "program", "questions": 0, "programs": 60}]},
             "answers": [{"prompt": "p", "class": "often", "reference": "Ryme",
                 "base": {"text": "", "right": false, "verbatim": span},
                 "sft": {"text": "s", "right": true, "verbatim": span},
@@ -361,6 +364,11 @@ mod tests {
             ["a &amp; b", "3,000 pages", "60 statements", "unigram 3.000", "miss", "2 of 5 words"]
         {
             assert!(html.contains(inside), "{inside}");
+        }
+        let (facts, others) = html.split_once("Other questions").unwrap();
+        assert!(facts.contains("none of these facts") && facts.contains("12.5\u{a0}%"), "{facts}");
+        for inside in ["21 too long", "60 programs"] {
+            assert!(others.contains(inside) && !facts.contains(inside), "{inside}");
         }
     }
 

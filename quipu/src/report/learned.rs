@@ -72,13 +72,10 @@ pub fn examination(out: &mut String, eval: &Value) {
     if classes.is_empty() {
         return;
     }
-    out.push_str(
-        "<h2>Closed-book examination</h2><p>Questions on facts that the pages state often, \
-         sometimes, rarely and never; the model generates its answers, and none of these facts \
-         occurs in a dialogue that it was tuned on.</p>",
-    );
+    out.push_str("<h2>Examination</h2><p>The model generates its answers.</p>");
     let n = |v: &Value| v.as_f64().unwrap_or(0.0);
-    let mut stated: Vec<&Value> = classes.iter().filter(|c| c["statements"].is_number()).collect();
+    let (mut stated, others): (Vec<&Value>, Vec<&Value>) =
+        classes.iter().partition(|c| c["statements"].is_number());
     stated.sort_by(|a, b| n(&a["statements"]).total_cmp(&n(&b["statements"])));
     let column = |c: &&Value| Interval {
         name: [text(&c["class"]), format!("{:.0} statements", n(&c["statements"]))],
@@ -86,11 +83,28 @@ pub fn examination(out: &mut String, eval: &Value) {
         mark: n(&c["constant"]),
     };
     if !stated.is_empty() {
+        out.push_str(
+            "<h3>Closed-book</h3><p>Questions on facts that the pages state often, sometimes, \
+             rarely and never; none of these facts occurs in a dialogue that it was tuned on.</p>",
+        );
         let columns: Vec<_> = stated.iter().map(column).collect();
         out.push_str(&chart::intervals("answered right", "best constant answer", &columns));
+        classes_table(out, &stated);
     }
+    if !others.is_empty() {
+        out.push_str(
+            "<h3>Other questions</h3><p>On what follows from facts, on sums, on a text or tools \
+             that stand in the question; dialogues teach how such questions are answered.</p>",
+        );
+        classes_table(out, &others);
+    }
+    examples(out, &eval["examples"]);
+}
+
+/// Results by class, with what of each was not asked.
+fn classes_table(out: &mut String, classes: &[&Value]) {
     let fine = |v: &Value| shown(v, |v| format!("{:.1} %", 100.0 * v));
-    let row = |c: &Value| {
+    let row = |c: &&Value| {
         let held = &c["held_out_forms"];
         let forms = match held["of"].as_u64() {
             Some(of) if of > 0 => format!("{} of {of}", percent(&held["value"])),
@@ -105,6 +119,8 @@ pub fn examination(out: &mut String, eval: &Value) {
             forms,
             fine(&c["constant"]),
             fine(&c["untrained"]),
+            fine(&c["declined"]["value"]),
+            not_asked(c),
         ]
     };
     let names = [
@@ -116,9 +132,21 @@ pub fn examination(out: &mut String, eval: &Value) {
         "#in unseen wording",
         "#best constant",
         "#untrained model",
+        "#says it does not know",
+        "#not asked",
     ];
     table(out, &names, &classes.iter().map(row).collect::<Vec<_>>());
-    examples(out, &eval["examples"]);
+}
+
+/// How many questions of a class were left out, and why.
+fn not_asked(class: &Value) -> String {
+    let reasons = [("too_long", "too long"), ("programs", "programs, which are not run")];
+    let reason = |(key, why): (&str, &str)| match class[key].as_u64() {
+        None | Some(0) => None,
+        Some(n) => Some(format!("{n} {why}")),
+    };
+    let found: Vec<String> = reasons.into_iter().filter_map(reason).collect();
+    if found.is_empty() { "–".into() } else { found.join(", ") }
 }
 
 fn examples(out: &mut String, examples: &Value) {
