@@ -128,6 +128,7 @@ fn the_report_has_what_it_promises_and_its_command_repeats_the_run() {
     assert!(first["corpus"]["steps"][0]["samples"][0]["text"].is_string());
     assert!(first["corpus"]["samples"][0]["text"].is_string());
     let losses = &first["train"]["baselines"];
+    assert_eq!(first["train"]["validation"]["tokens"], losses["five_gram"]["targets"]);
     for name in ["unigram", "five_gram"] {
         assert!(losses[name]["bits_per_byte"].as_f64().unwrap() > 0.0, "{losses}");
     }

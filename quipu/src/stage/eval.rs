@@ -351,8 +351,29 @@ fn conversation(context: &Context, tokenizer: &Tokenizer, shown: &[Shown]) -> Re
     Ok(json!(turns))
 }
 
-/// Validation bits per byte of the model over those of the 5-gram model.
+/// Validation bits per byte of the model over those of the 5-gram model; none where the two were
+/// not measured on equally many targets, that is, on other text.
 fn against_five_gram(train: &Value) -> Option<f64> {
-    let own = train["validation"]["bits_per_byte"].as_f64()?;
-    Some(own / train["baselines"]["five_gram"]["bits_per_byte"].as_f64()?)
+    let (own, five) = (&train["validation"], &train["baselines"]["five_gram"]);
+    let same = own["tokens"].as_u64()? == five["targets"].as_u64()?;
+    let ratio = own["bits_per_byte"].as_f64()? / five["bits_per_byte"].as_f64()?;
+    same.then_some(ratio)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bits_of_other_text_are_not_compared() {
+        let train = |tokens: u64| {
+            json!({
+                "validation": {"bits_per_byte": 1.5, "tokens": tokens},
+                "baselines": {"five_gram": {"bits_per_byte": 2.0, "targets": 90}},
+            })
+        };
+        assert_eq!(against_five_gram(&train(90)), Some(0.75));
+        assert_eq!(against_five_gram(&train(89)), None);
+        assert_eq!(against_five_gram(&json!({})), None);
+    }
 }

@@ -38,7 +38,7 @@ pub fn verdict(ratio: Option<f64>, exam: &Value) -> String {
                 100.0 * share
             )
         }
-        None => "Its loss on unseen text was not measured.".into(),
+        None => "Its loss was not measured on the unseen text that a 5-gram model was.".into(),
     };
     let stated = stated(exam);
     for (i, c) in stated.iter().enumerate() {

@@ -114,8 +114,10 @@ fn baselines(context: &Context, tokens: &Tokens) -> Result<Baselines, Error> {
 }
 
 fn levels(baselines: &Baselines) -> Value {
-    let level =
-        |s: &ngram::Score| json!({"bits_per_byte": s.bits_per_byte(), "nats_per_token": s.loss()});
+    let level = |s: &ngram::Score| {
+        let (bits, nats) = (s.bits_per_byte(), s.loss());
+        json!({"bits_per_byte": bits, "nats_per_token": nats, "targets": s.targets})
+    };
     json!({"unigram": level(&baselines.unigram), "five_gram": level(&baselines.five_gram)})
 }
 
