@@ -47,7 +47,7 @@ fn it_shows_its_stages_and_every_step_and_what_to_do_next() {
         ("corpus", "kept (language"),
         ("tokens", "vocabulary 768"),
         ("train", "validation loss"),
-        ("tune", "chosen preferred"),
+        ("tune", "dialogues (from the world) · held-out loss "),
         ("eval", "right answers: often"),
         ("wrong", "(it is: "),
         ("report", "report.html"),

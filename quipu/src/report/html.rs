@@ -24,6 +24,7 @@ pub fn page(report: &Value) -> String {
     stages(&mut out, report);
     funnel(&mut out, &report["corpus"]);
     learned::training(&mut out, &report["train"]);
+    learned::tuning(&mut out, &report["tune"], &report["dialogues"]);
     learned::examination(&mut out, &report["eval"]);
     learned::answers(&mut out, &report["answers"]);
     learned::conversation(&mut out, &report["chat"]);
@@ -343,6 +344,10 @@ mod tests {
             "train": {"curve": [{"tokens": 1, "loss": 2.0}, {"tokens": 2, "loss": 1.0}],
                 "baselines": {"unigram": {"nats_per_token": 3.0}},
                 "samples": [{"share": 0.01, "prompt": "p", "text": "<u>", "verbatim": span}]},
+            "dialogues": "from talk.jsonl",
+            "tune": {"pairs": "made of the kept documents",
+                "sft": {"used": 2374, "loss": 0.679, "validation": {"loss": 1.126}},
+                "dpo": {"used": 542, "last_batches": {"batches": 5, "preferred": 0.88}}},
             "eval": {"classes": [{"class": "often", "questions": 200, "accuracy": 0.5,
                 "low": 0.4, "high": 0.6, "constant": 0.1, "untrained": 0.0, "statements": 60.2,
                 "declined": {"value": 0.125}},
@@ -363,6 +368,9 @@ mod tests {
         for inside in
             ["a &amp; b", "3,000 pages", "60 statements", "unigram 3.000", "miss", "2 of 5 words"]
         {
+            assert!(html.contains(inside), "{inside}");
+        }
+        for inside in ["from talk.jsonl; pairs", "made of the kept documents", "1.126", "542"] {
             assert!(html.contains(inside), "{inside}");
         }
         let (facts, others) = html.split_once("Other questions").unwrap();

@@ -54,6 +54,47 @@ pub fn training(out: &mut String, train: &Value) {
     }
 }
 
+/// What it was tuned on, with both losses of each step.
+pub fn tuning(out: &mut String, tune: &Value, dialogues: &Value) {
+    if tune["sft"].is_null() {
+        return;
+    }
+    let _ = write!(
+        out,
+        "<h2>Tuning</h2><p>Dialogues {}; pairs of a better and a worse answer {}. After the last \
+         step the better answer of a pair was preferred in {} of the pairs of the last {} \
+         batches, which it learned from.</p>",
+        escape(&text(dialogues)),
+        escape(&text(&tune["pairs"])),
+        percent(&tune["dpo"]["last_batches"]["preferred"]),
+        count(&tune["dpo"]["last_batches"]["batches"])
+    );
+    let loss = |v: &Value| shown(v, |v| format!("{v:.3}"));
+    let row = |(name, key): (&str, &str)| {
+        let step = &tune[key];
+        vec![
+            name.into(),
+            count(&step["used"]),
+            count(&step["too_long"]),
+            count(&step["same"]),
+            count(&step["steps"]),
+            loss(&step["loss"]),
+            loss(&step["validation"]["loss"]),
+        ]
+    };
+    let rows = [("on dialogues", "sft"), ("on pairs", "dpo")].map(row);
+    let names = [
+        "step",
+        "#learned from",
+        "#too long",
+        "#both alike",
+        "#steps",
+        "#loss of the last batch",
+        "#held-out loss",
+    ];
+    table(out, &names, &rows);
+}
+
 /// How much of a sample stands in the training text.
 fn copied(span: &Value) -> String {
     let (Some(words), Some(of)) = (span["words"].as_u64(), span["of"].as_u64()) else {
@@ -93,8 +134,8 @@ pub fn examination(out: &mut String, eval: &Value) {
     }
     if !others.is_empty() {
         out.push_str(
-            "<h3>Other questions</h3><p>On what follows from facts, on sums, on a text or tools \
-             that stand in the question; dialogues teach how such questions are answered.</p>",
+            "<h3>Other questions</h3><p>On what follows from two facts, on sums, on texts and \
+             tools that are given with the question.</p>",
         );
         classes_table(out, &others);
     }

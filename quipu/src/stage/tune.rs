@@ -20,13 +20,17 @@ pub const SFT: &str = "models/sft";
 pub const FINAL: &str = "models/final";
 /// Share of dialogues and pairs that only measure.
 const HELD_OUT: f64 = 0.05;
+/// Batches of the preference step over which its figure is a mean: one batch has few pairs.
+const LAST: usize = 5;
 
 /// What the model is tuned on.
 struct Lessons {
     dialogues: Vec<Dialogue>,
     preferences: Vec<Preference>,
-    /// where they come from, for the report
+    /// where the dialogues come from, for the report
     origin: String,
+    /// where the pairs come from
+    pairs: &'static str,
 }
 
 /// Tunes the base model in both steps.
@@ -39,19 +43,35 @@ pub fn run(context: &Context) -> Result<Outcome, Error> {
     context.progress.finish("");
     let (share, rate) = whole(&sft, &dpo);
     let facts = json!({
-        "dialogues": lessons.origin, "sft": sft, "dpo": dpo,
+        "dialogues": lessons.origin, "pairs": lessons.pairs, "sft": sft, "dpo": dpo,
         "share_of_ceiling": share, "tokens_per_s": rate,
     });
-    let line = format!(
-        "{} dialogues ({}) · loss {:.3} · {} pairs · chosen preferred in {:.0} % of them · {}",
-        thousands(lessons.dialogues.len() as u64),
-        lessons.origin,
-        facts["sft"]["loss"].as_f64().unwrap_or(f64::NAN),
-        thousands(lessons.preferences.len() as u64),
-        100.0 * facts["dpo"]["accuracy"].as_f64().unwrap_or(f64::NAN),
-        speed(&facts)
-    );
+    let line = format!("{} · {}", learned(&facts), speed(&facts));
     Ok(Outcome { line, facts })
+}
+
+/// What was learned from, and how well: on what is held out, where something is.
+fn learned(facts: &Value) -> String {
+    let used = |part: &Value| thousands(part["used"].as_u64().unwrap_or(0));
+    let loss = |part: &Value| match part["validation"]["loss"].as_f64() {
+        Some(held) => format!("held-out loss {held:.3}"),
+        None => format!("loss of the last batch {:.3}", part["loss"].as_f64().unwrap_or(f64::NAN)),
+    };
+    let (sft, dpo) = (&facts["sft"], &facts["dpo"]);
+    let (origin, pairs) = (&facts["dialogues"], &facts["pairs"]);
+    let (origin, pairs) = (origin.as_str().unwrap_or(""), pairs.as_str().unwrap_or(""));
+    let pairs = if pairs == origin { String::new() } else { format!(" ({pairs})") };
+    let last = &dpo["last_batches"];
+    format!(
+        "{} dialogues ({origin}) · {} · {} pairs{pairs} · {} · chosen preferred in {:.0} % of the \
+         last {} training batches",
+        used(sft),
+        loss(sft),
+        used(dpo),
+        loss(dpo),
+        100.0 * last["preferred"].as_f64().unwrap_or(f64::NAN),
+        last["batches"]
+    )
 }
 
 /// Share of the ceiling and tokens a second over the steps of both parts.
@@ -65,23 +85,25 @@ fn whole(sft: &Value, dpo: &Value) -> (f64, f64) {
 }
 
 fn lessons(context: &Context) -> Result<Lessons, Error> {
+    const MADE: &str = "made of the kept documents";
     let world = context.run.path("world");
     if let Some(path) = &context.dialogues {
         let dialogues = read_dialogues(path)?;
         let made = made(context)?;
         let origin = format!("from {}", path.display());
-        return Ok(Lessons { dialogues, preferences: made.preferences, origin });
+        return Ok(Lessons { dialogues, preferences: made.preferences, origin, pairs: MADE });
     }
     if context.inputs.is_empty() {
         return Ok(Lessons {
             dialogues: read_dialogues(&world.join("dialogues.jsonl"))?,
             preferences: quipu_tune::read_preferences(&world.join("preferences.jsonl"))?,
             origin: "from the world".into(),
+            pairs: "from the world",
         });
     }
     let made = made(context)?;
-    let origin = "made of the kept documents".into();
-    Ok(Lessons { dialogues: made.dialogues, preferences: made.preferences, origin })
+    let (dialogues, preferences) = (made.dialogues, made.preferences);
+    Ok(Lessons { dialogues, preferences, origin: MADE.into(), pairs: MADE })
 }
 
 /// Dialogues made of the kept documents; written beside the run so that they can be read.
@@ -155,9 +177,30 @@ fn prefer(
     let run = |stage: &Stage| dpo(stage, recipe, weights, &lessons.preferences);
     let mut facts = stage(context, tokenizer, place, run)?;
     let records = quipu_train::metrics::read(&context.run.path("dpo").join("metrics.jsonl"))?;
-    let tail = &records[records.len() - records.len().min(5)..];
+    let tail = &records[records.len().saturating_sub(LAST)..];
     let sum: f64 = tail.iter().filter_map(|r| r.more.get("accuracy")).sum();
-    facts["accuracy"] = json!(sum / tail.len().max(1) as f64);
-    facts["pairs"] = facts["used"].clone();
+    let preferred = sum / tail.len().max(1) as f64;
+    facts["last_batches"] = json!({"batches": tail.len(), "preferred": preferred});
     Ok(facts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_has_what_is_held_out_and_what_was_used() {
+        let facts = json!({
+            "dialogues": "from talk.jsonl", "pairs": "made of the kept documents",
+            "sft": {"used": 2374, "loss": 0.679, "validation": {"loss": 1.126}},
+            "dpo": {"used": 542, "loss": 0.5, "validation": null,
+                "last_batches": {"batches": 5, "preferred": 0.88}},
+        });
+        assert_eq!(
+            learned(&facts),
+            "2,374 dialogues (from talk.jsonl) · held-out loss 1.126 · 542 pairs (made of the kept \
+             documents) · loss of the last batch 0.500 · chosen preferred in 88 % of the last 5 \
+             training batches"
+        );
+    }
 }
