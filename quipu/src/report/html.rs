@@ -159,7 +159,7 @@ fn stages(out: &mut String, report: &Value) {
         vec![
             escape(&text(&stage["name"])),
             escape(&text(&stage["line"])),
-            shown(&stage["seconds"], duration),
+            shown(&stage["seconds"], |_| crate::stage::time(stage)),
             memory(&stage["peak_mib"]),
             count(&stage["tokens_per_s"]),
             percent(&stage["share_of_ceiling"]),
@@ -169,7 +169,8 @@ fn stages(out: &mut String, report: &Value) {
     let names = ["stage", "result", "#time", "#peak memory", "#tokens/s", "#of the ceiling"];
     table(out, &names, &rows);
     out.push_str(
-        "<p class=\"soft small\">Peak memory is the process's highest so far. The ceiling is what \
+        "<p class=\"soft small\">Times are over all processes that worked on a stage; one that \
+         was killed left none. Peak memory is the process's highest so far. The ceiling is what \
          this machine's processors can do in f32 (multiply-adds on registers), measured around \
          each stage that trains; the share counts what training needs, padding included.</p>",
     );

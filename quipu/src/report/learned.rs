@@ -61,9 +61,8 @@ pub fn tuning(out: &mut String, tune: &Value, dialogues: &Value) {
     }
     let _ = write!(
         out,
-        "<h2>Tuning</h2><p>Dialogues {}; pairs of a better and a worse answer {}. After the last \
-         step the better answer of a pair was preferred in {} of the pairs of the last {} \
-         batches, which it learned from.</p>",
+        "<h2>Tuning</h2><p>Dialogues {}; pairs of a better and a worse answer {}. In {} of the \
+         pairs of the last {} training batches the better one was preferred.</p>",
         escape(&text(dialogues)),
         escape(&text(&tune["pairs"])),
         percent(&tune["dpo"]["last_batches"]["preferred"]),

@@ -8,6 +8,7 @@ mod eval;
 pub mod report;
 pub mod screen;
 mod sentences;
+mod spent;
 mod tokens;
 mod train;
 mod tune;
@@ -21,7 +22,6 @@ use quipu_store::{Cancel, Progress};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
 
 /// What every stage is given.
 pub struct Context {
@@ -88,14 +88,17 @@ fn run_one(
     name: &str,
     stage: fn(&Context) -> Result<Outcome, Error>,
 ) -> Result<Value, Error> {
-    let start = Instant::now();
+    let spent = spent::Spent::begin(context.run.dir(), name)?;
     let outcome = stage(context).map_err(|error| {
         context.progress.finish("");
+        // What the stage failed with is what matters, not that its time is lost.
+        let _ = spent.stopped();
         error.context(name)
     })?;
     let facts = json!({
         "line": outcome.line,
-        "seconds": start.elapsed().as_secs_f64(),
+        "seconds": spent.seconds(),
+        "killed": spent.killed(),
         "peak_mib": peak_memory_mib(),
         "facts": outcome.facts,
     });
@@ -106,8 +109,14 @@ fn run_one(
 /// What a stage left, in a line.
 pub fn line(name: &str, facts: &Value) -> String {
     let line = facts["line"].as_str().unwrap_or_default();
-    let time = quipu_store::progress::duration(facts["seconds"].as_f64().unwrap_or(0.0));
-    format!("{name:7} {line} · {time}")
+    format!("{name:7} {line} · {}", time(facts))
+}
+
+/// How long a stage took: at least, where a killed process left no time.
+pub fn time(stage: &Value) -> String {
+    let time = quipu_store::progress::duration(stage["seconds"].as_f64().unwrap_or(0.0));
+    let killed = stage["killed"].as_u64().is_some_and(|n| n > 0);
+    if killed { format!("at least {time}") } else { time }
 }
 
 /// The facts of a stage that must have run before.

@@ -29,7 +29,7 @@ fn build(context: &Context) -> Result<Value, Error> {
         let Some(mut stage) = units.facts(name) else { continue };
         stages.push(json!({
             "name": name, "line": stage["line"], "seconds": stage["seconds"],
-            "peak_mib": stage["peak_mib"],
+            "killed": stage["killed"], "peak_mib": stage["peak_mib"],
             "share_of_ceiling": stage["facts"]["share_of_ceiling"].take(),
             "tokens_per_s": stage["facts"]["tokens_per_s"].take(),
         }));
