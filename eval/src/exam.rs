@@ -1,8 +1,8 @@
 //! Examinations: questions through the chat format, generated answers, right where an accepted value
 //! stands in the answer as whole words, and for tool questions where the answer is the accepted
-//! call. Accuracy by class with intervals, held-out
-//! question forms apart, beside chance: the constant answer that is right most often; and how often
-//! the answer is that the model does not know. Not here: where questions come from; programs, which would have to be run.
+//! call. Accuracy by class with intervals, held-out question forms apart, beside chance: the
+//! constant answer that is right most often; and how often the answer is that the model does not
+//! know. Not here: where questions come from; programs, which would have to be run.
 
 use std::collections::BTreeMap;
 use std::path::Path;

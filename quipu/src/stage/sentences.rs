@@ -79,8 +79,8 @@ fn known(exam: &Value) -> String {
     let classes = stated(exam);
     if let (Some(most), Some(least)) = (classes.first(), classes.last()) {
         out += &format!(
-            ": asked for a fact that they state {} times it is right in {} of cases, for one that \
-             they {} in {}",
+            ": asked for a fact that the pages state {} times it is right in {} of cases, for \
+             one that they {} in {}",
             times(most),
             percent(&most["accuracy"]),
             if times(least) == "0" {
