@@ -104,7 +104,8 @@ pub fn describe(dir: &Path) -> Result<Checkpoint, Error> {
     found.unsupported = unsupported(config, &names, &found.types);
     let there = TOKENIZERS.iter().filter(|name| dir.join(name).is_file());
     found.tokenizer = there.map(|name| (*name).to_owned()).collect();
-    found.run_bytes = found.parameters.saturating_mul(RUN_BYTES).saturating_add(cache_bytes(config));
+    found.run_bytes =
+        found.parameters.saturating_mul(RUN_BYTES).saturating_add(cache_bytes(config));
     found.train_bytes = found.parameters.saturating_mul(TRAINED_BYTES);
     Ok(found)
 }
