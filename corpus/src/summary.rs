@@ -43,7 +43,14 @@ pub struct Summary {
     pub samples: Vec<Excerpt>,
     /// Precision and recall by rule, where a truth was given.
     pub scores: Vec<RuleScore>,
+    /// Pages of that truth that are neither documents nor among the fates, besides damaged ones:
+    /// lost without a word. Not said of a sample, which leaves pages out.
+    pub unseen: Option<u64>,
 }
+
+/// The rule of pieces of a crawl that could not be read: no pages, so that they are counted beside
+/// the pages and not among their removals.
+pub(crate) const DAMAGED: &str = "damaged-record";
 
 /// One input.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -128,16 +135,31 @@ impl RuleScore {
 }
 
 impl Summary {
-    /// The funnel in one line: `6,200 pages → 3,410 kept (url-duplicate 1,120 · menu-only 840)`.
+    /// The funnel in one line: `6,200 pages → 3,410 kept (url-duplicate 1,120 · menu-only 840)`;
+    /// kept and removed add up to the pages.
     pub fn line(&self) -> String {
-        let mut removed: Vec<&Step> = self.steps.iter().filter(|s| s.documents > 0).collect();
+        let of_pages = |s: &&Step| s.documents > 0 && s.rule != DAMAGED;
+        let mut removed: Vec<&Step> = self.steps.iter().filter(of_pages).collect();
         removed.sort_by(|a, b| b.documents.cmp(&a.documents).then(a.rule.cmp(&b.rule)));
         let reasons: Vec<String> =
             removed.iter().map(|s| format!("{} {}", s.rule, thousands(s.documents))).collect();
         let reasons =
             if reasons.is_empty() { String::new() } else { format!(" ({})", reasons.join(" · ")) };
         let (pages, kept) = (thousands(self.pages), thousands(self.kept));
-        format!("{pages} pages → {kept} kept{reasons}{}", self.spoken())
+        format!("{pages} pages → {kept} kept{reasons}{}{}", self.spoken(), self.beside())
+    }
+
+    /// What is no part of the sum: damaged records, and pages lost without a word.
+    fn beside(&self) -> String {
+        let damaged: u64 =
+            self.steps.iter().filter(|s| s.rule == DAMAGED).map(|s| s.documents).sum();
+        let unseen = self.unseen.unwrap_or(0);
+        let parts = [
+            (damaged, "damaged records beside them"),
+            (unseen, "pages of the truth neither kept nor removed"),
+        ];
+        let said = parts.iter().filter(|(n, _)| *n > 0);
+        said.map(|(n, what)| format!(" · {} {what}", thousands(*n))).collect()
     }
 
     /// The languages of what was kept, most first, where there is more than one.
@@ -169,6 +191,11 @@ mod tests {
         let steps = vec![step("a", 1), step("b", 1120), step("c", 0)];
         let summary = Summary { pages: 1_234_567, kept: 999, steps, ..Summary::default() };
         assert_eq!(summary.line(), "1,234,567 pages → 999 kept (b 1,120 · a 1)");
+        let steps = vec![step("a", 1), step(DAMAGED, 24)];
+        let beside = Summary { pages: 2, kept: 1, steps, unseen: Some(3), ..Summary::default() };
+        let said = "2 pages → 1 kept (a 1) · 24 damaged records beside them · 3 pages of the truth \
+                    neither kept nor removed";
+        assert_eq!(beside.line(), said);
         let languages =
             [("de", 9), ("en", 980), ("fr", 4), ("is", 1), ("it", 3), ("no", 1), ("other", 1)];
         let languages = languages.map(|(name, n)| (name.to_owned(), n)).into();

@@ -36,6 +36,7 @@ fn plain(url: &str) -> String {
 fn each_rule_drops_its_pages_and_keeps_what_looks_like_them() {
     let dir = tempfile::tempdir().unwrap();
     let summary = curate(dir.path(), "run", &["--set", "world.size=0.5"]);
+    assert_eq!(summary["unseen"], 0, "every page of the truth is kept or has a fate");
     let mut scored = BTreeMap::new();
     for s in summary["scores"].as_array().unwrap() {
         let n = |key: &str| s[key].as_f64().unwrap();

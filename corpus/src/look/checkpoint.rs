@@ -18,6 +18,8 @@ use std::path::{Path, PathBuf};
 const MAX_HEADER: u64 = 100_000_000;
 /// Bytes a parameter in training: f32 master weight, gradient and two moments, and a working copy.
 const TRAINED_BYTES: u64 = 4 + 4 + 8 + 4;
+/// Bytes of a number in running: weights and cache are f32, whatever the file holds.
+const RUN_BYTES: u64 = 4;
 /// Keys that must have one of these values, or be absent.
 const EXPECTED: [(&str, &[&str]); 9] = [
     ("model_type", &["\"llama\""]),
@@ -102,7 +104,8 @@ pub fn describe(dir: &Path) -> Result<Checkpoint, Error> {
     found.unsupported = unsupported(config, &names, &found.types);
     let there = TOKENIZERS.iter().filter(|name| dir.join(name).is_file());
     found.tokenizer = there.map(|name| (*name).to_owned()).collect();
-    found.run_bytes = found.parameters.saturating_mul(2).saturating_add(cache_bytes(config));
+    found.run_bytes =
+        found.parameters.saturating_mul(RUN_BYTES).saturating_add(cache_bytes(config));
     found.train_bytes = found.parameters.saturating_mul(TRAINED_BYTES);
     Ok(found)
 }
@@ -154,14 +157,14 @@ fn shape(config: &Map<String, Value>) -> String {
     parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
-/// Bytes of keys and values of the whole context in two bytes each.
+/// Bytes of keys and values of the whole context, each as it is computed.
 fn cache_bytes(config: &Map<String, Value>) -> u64 {
     let of = |key: &str| number(config, key);
     let heads = of("num_attention_heads").unwrap_or(1).max(1);
     let width = of("head_dim").unwrap_or(of("hidden_size").unwrap_or(0) / heads);
     let kept = of("num_key_value_heads").unwrap_or(heads);
     let factors = [of("num_hidden_layers"), of("max_position_embeddings"), Some(kept), Some(width)];
-    factors.into_iter().map(|f| f.unwrap_or(0)).fold(4, u64::saturating_mul)
+    factors.into_iter().map(|f| f.unwrap_or(0)).fold(2 * RUN_BYTES, u64::saturating_mul)
 }
 
 fn unsupported(
@@ -214,7 +217,7 @@ impl fmt::Display for Checkpoint {
         }
         writeln!(
             f,
-            "  memory: {} to run in bf16 with a cache of its whole context, {} to train in f32 \
+            "  memory: {} to run in f32 with a cache of its whole context, {} to train in f32 \
              without activations",
             spoken_bytes(self.run_bytes),
             spoken_bytes(self.train_bytes)
@@ -246,8 +249,9 @@ mod tests {
         assert!(is_checkpoint(dir.path()));
         let found = describe(dir.path()).unwrap();
         assert_eq!((found.parameters, found.unsupported.len()), (256, 0));
-        assert_eq!(found.run_bytes, 512 + 4 * 2 * 16 * 4);
+        assert_eq!(found.run_bytes, 4 * 256 + 2 * 4 * 2 * 16 * 4);
         assert!(found.to_string().contains("tokenizer: none"));
+        assert!(found.to_string().contains("to run in f32"), "{found}");
     }
 
     #[test]

@@ -7,6 +7,7 @@
 use super::Job;
 use crate::input::{Found, Input, Page};
 use crate::page::{self, Candidate, Outcome};
+use crate::summary::DAMAGED;
 use crate::{Error, rows};
 use quipu_documents::{Fate, Id, write_fates, write_file};
 use rayon::prelude::*;
@@ -160,7 +161,7 @@ impl Batch {
                 if self.facts.damage.len() < 4 {
                     self.facts.damage.push(format!("{place}: {reason}"));
                 }
-                let (stage, rule) = ("read".to_owned(), "damaged-record".to_owned());
+                let (stage, rule) = ("read".to_owned(), DAMAGED.to_owned());
                 let id = Id::of(&place, None, "");
                 let fate = Fate { id, url: place, stage, rule, detail: reason, ..Fate::default() };
                 self.fates.push(fate);

@@ -75,7 +75,9 @@ pub fn run(
         return Err(Error::NothingLeft { inputs: names, pages, funnel });
     }
     if let Some(path) = &recipe.truth {
-        summary.scores = truth::score(path, &recipe.languages, out, files.len())?;
+        let (scores, unseen) = truth::score(path, &recipe.languages, out, files.len())?;
+        summary.scores = scores;
+        summary.unseen = (summary.not_sampled == 0).then_some(unseen);
     }
     let facts = serde_json::json!({ "stage": stage, "summary": summary });
     writer.finish(files.len(), facts)?;

@@ -280,12 +280,17 @@ fn precision_and_recall_against_a_truth() {
         line("urn:uuid:2", "http://a.example/2", "\"expect\":\"drop\",\"rule\":\"gibberish\""),
         line("urn:s", "http://a.example/s", "\"expect\":\"drop\",\"rule\":\"too-short\""),
     ];
+    let lost = line("urn:l", "http://a.example/l", "\"expect\":\"keep\"");
+    let recipe = Recipe { truth: Some(truth.clone()), ..Recipe::default() };
+    std::fs::write(&truth, lines.concat() + &lost).unwrap();
+    assert_eq!(place.run("crawl.warc.gz", &recipe).unwrap().unseen, Some(1));
+    std::fs::remove_dir_all(place.dir.path().join("out")).unwrap();
     std::fs::write(&truth, lines.concat()).unwrap();
-    let recipe = Recipe { truth: Some(truth), ..Recipe::default() };
     let summary = place.run("crawl.warc.gz", &recipe).unwrap();
     let of = |rule: &str| summary.scores.iter().find(|s| s.rule == rule).unwrap();
     assert_eq!((of("too-short").precision(), of("too-short").recall()), (1.0, 1.0));
     assert_eq!((of("gibberish").recall(), of("gibberish").wrongly_kept), (0.0, 1));
+    assert_eq!(summary.unseen, Some(0));
 }
 
 /// The 379 real pages, whatever their encodings.

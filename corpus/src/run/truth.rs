@@ -7,6 +7,7 @@
 
 use crate::language::OTHER;
 use crate::page::id_of;
+use crate::summary::DAMAGED;
 use crate::{Error, Languages, RuleScore};
 use quipu_documents::{Id, Reader, parse_date, read_fates};
 use serde::Deserialize;
@@ -61,13 +62,14 @@ fn read(path: &Path, languages: &Languages) -> Result<HashMap<Id, Truth>, Error>
     Ok(truths)
 }
 
-/// Scores the output in `out` of `files` files.
+/// Scores the output in `out` of `files` files, and the number of pages that are not in it at all.
+/// A damaged record is not one of them: it has no identity that could be read.
 pub(super) fn score(
     path: &Path,
     languages: &Languages,
     out: &Path,
     files: usize,
-) -> Result<Vec<RuleScore>, Error> {
+) -> Result<(Vec<RuleScore>, u64), Error> {
     let truths = read(path, languages)?;
     let mut seen: HashSet<Id> = HashSet::new();
     let mut scores: BTreeMap<String, RuleScore> = BTreeMap::new();
@@ -113,15 +115,15 @@ pub(super) fn score(
             }
         }
     }
-    // A damaged record has no identity that could be read: it is right that nothing of it is there.
-    let damaged = |t: &Truth| t.rule.as_deref() == Some("damaged-record");
-    let unread = truths.iter().filter(|(id, t)| damaged(t) && !seen.contains(id)).count();
-    if unread > 0 {
-        let score = entry(&mut scores, "damaged-record");
-        score.right += unread as u64;
+    let absent = truths.iter().filter(|(id, _)| !seen.contains(id)).map(|(_, truth)| truth);
+    let (unread, unseen): (Vec<&Truth>, Vec<&Truth>) =
+        absent.partition(|t| t.rule.as_deref() == Some(DAMAGED));
+    if !unread.is_empty() {
+        let score = entry(&mut scores, DAMAGED);
+        score.right += unread.len() as u64;
         score.removed = score.removed.max(score.right);
     }
-    Ok(scores.into_values().collect())
+    Ok((scores.into_values().collect(), unseen.len() as u64))
 }
 
 fn entry<'a>(scores: &'a mut BTreeMap<String, RuleScore>, rule: &str) -> &'a mut RuleScore {

@@ -2,13 +2,23 @@
 //!
 //! A crawl is one gzip member (or zstd frame) a record, so that a damaged member costs one record:
 //! its error is returned once, then reading goes on at the next member, found by its magic number.
-//! Not here: what the bytes mean.
+//! It is looked for from the damaged member's second byte on, not from where the decoder stopped:
+//! behind a cut the decoder takes the beginning of the next member for more of its own. Memory is
+//! a window of the bytes read last. Not here: what the bytes mean.
 
 use flate2::bufread::GzDecoder;
 use std::io::{self, BufRead, Read};
 
 /// Bytes read from the file at a time.
 const BUFFER: usize = 128 << 10;
+/// Bytes kept behind the place of reading: more than a decoder takes in, behind a cut, before what
+/// it reads makes no sense to it (a stored block of gzip or a block of zstd at the most).
+const BACK: usize = 256 << 10;
+/// Bytes that may be gone back over, besides [`SHARE`]: a file made of false beginnings costs a
+/// few readings of it, not one a beginning.
+const FREE: u64 = 4 << 20;
+/// Bytes that may be gone back over for each byte of the file so far.
+const SHARE: u64 = 4;
 /// First bytes of a gzip member with the only method there is.
 const GZIP: [u8; 3] = [0x1f, 0x8b, 8];
 /// First bytes of a zstd frame.
@@ -25,14 +35,29 @@ struct Raw<R> {
     buffer: Vec<u8>,
     from: usize,
     offset: u64,
+    /// Bytes gone back over so far.
+    again: u64,
 }
 
 impl<R: Read> Raw<R> {
+    /// Goes back to `offset` or the oldest byte that is kept, within what may be read again.
+    fn go_back(&mut self, offset: u64) {
+        let step = self.offset.saturating_sub(offset).min(self.from as u64);
+        if self.again + step <= FREE + SHARE * self.offset {
+            self.again += step;
+            self.from -= step as usize;
+            self.offset -= step;
+        }
+    }
+
     /// At least `wanted` bytes, unless the file ends before.
     fn peek(&mut self, wanted: usize) -> io::Result<&[u8]> {
         while self.buffer.len() - self.from < wanted {
-            self.buffer.drain(..self.from);
-            self.from = 0;
+            // Not at every reading: what is kept is moved by it.
+            if self.from >= BACK + BUFFER {
+                self.buffer.drain(..self.from - BACK);
+                self.from = BACK;
+            }
             let have = self.buffer.len();
             self.buffer.resize(have + BUFFER, 0);
             let got = loop {
@@ -86,6 +111,8 @@ pub struct Inflated<R: Read> {
     state: State<R>,
     member: u64,
     packed: bool,
+    /// Where the last damage was found: bytes before it belong to a member that is counted.
+    counted: u64,
 }
 
 /// Whether an error of [`Inflated`] is damage in the data, behind which reading can go on.
@@ -98,8 +125,8 @@ pub fn is_damage(error: &io::Error) -> bool {
 impl<R: Read> Inflated<R> {
     /// Wraps a reader; what it is compressed with is read from its first bytes.
     pub fn new(inner: R) -> Inflated<R> {
-        let raw = Raw { inner, buffer: Vec::new(), from: 0, offset: 0 };
-        Inflated { state: State::Between(raw), member: 0, packed: false }
+        let raw = Raw { inner, buffer: Vec::new(), from: 0, offset: 0, again: 0 };
+        Inflated { state: State::Between(raw), member: 0, packed: false, counted: 0 }
     }
 
     /// Offset in the file of the member that is being read (0 in a file that is not compressed).
@@ -127,14 +154,22 @@ impl<R: Read> Inflated<R> {
         } else if !self.packed {
             self.state = State::Plain(raw);
         } else {
+            let counted = raw.offset < self.counted;
             self.state = State::Lost(raw);
             // Padding of zeros between or behind members is harmless; anything else is damage.
-            if !padding {
+            if !padding && !counted {
                 let reason = "bytes between members that are neither gzip nor zstd";
                 return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
             }
         }
         Ok(())
+    }
+
+    /// Leaves a member whose decoder failed.
+    fn lose(&mut self, mut raw: Raw<R>) {
+        self.counted = self.counted.max(raw.offset);
+        raw.go_back(self.member + 1);
+        self.state = State::Lost(raw);
     }
 }
 
@@ -191,7 +226,7 @@ impl<R: Read> Read for Inflated<R> {
                         return Ok(n);
                     }
                     Err(e) => {
-                        self.state = State::Lost(decoder.into_inner());
+                        self.lose(decoder.into_inner());
                         return Err(e);
                     }
                 },
@@ -202,7 +237,7 @@ impl<R: Read> Read for Inflated<R> {
                         return Ok(n);
                     }
                     Err(e) => {
-                        self.state = State::Lost(decoder.finish());
+                        self.lose(decoder.finish());
                         return Err(e);
                     }
                 },
@@ -255,6 +290,24 @@ mod tests {
         bad[10] = 0xff; // an impossible block type
         check(&[gzip("one "), bad, gzip("two")].concat(), "one two", 1);
         check(&[gzip("one "), b"garbage".to_vec(), gzip("two")].concat(), "one two", 1);
+    }
+
+    #[test]
+    fn a_file_of_false_beginnings_is_read_a_few_times() {
+        // Each beginning opens a stored block that takes in the rest and more of them.
+        let one = [&GZIP[..], &[0; 7], &[0, 0x00, 0x80, 0xff, 0x7f]].concat();
+        let bytes = one.repeat((2 << 20) / one.len());
+        let mut inflated = Inflated::new(&bytes[..]);
+        let (mut part, mut given) = (vec![0; 4000], 0);
+        loop {
+            match inflated.read(&mut part) {
+                Ok(0) => break,
+                Ok(n) => given += n,
+                Err(_) => {}
+            }
+        }
+        let most = (SHARE as usize + 1) * bytes.len() + FREE as usize;
+        assert!(given <= most, "{given} bytes of {}", bytes.len());
     }
 
     #[test]

@@ -69,6 +69,53 @@ fn a_cut_file_loses_its_last_record_alone() {
 }
 
 #[test]
+fn a_record_cut_in_the_middle_of_a_file_is_lost_alone() {
+    let long =
+        |n: usize| -> String { (0..4000).map(|i| format!("{} ", i * i % (97 + n))).collect() };
+    let all: Vec<Vec<u8>> = (0..5).map(|n| gzip(&record(n, &long(n)))).collect();
+    let ids = |members: &[Vec<u8>]| -> Vec<String> {
+        let bytes = members.concat();
+        let items = Records::new(&bytes[..]).map(Result::unwrap);
+        items
+            .map(|item| match item {
+                Item::Record(record) => record.id.replace("urn:uuid:", ""),
+                Item::Damage(_) => "damage".into(),
+            })
+            .collect()
+    };
+    for eighths in 2..7 {
+        let cut = |n: usize| all[n][..all[n].len() * eighths / 8].to_vec();
+        let found = ids(&[all[0].clone(), cut(1), all[2].clone(), all[3].clone()]);
+        assert_eq!(found, ["0", "damage", "2", "3"]);
+        let found = ids(&[all[0].clone(), cut(1), cut(2), all[3].clone(), all[4].clone()]);
+        assert_eq!(found, ["0", "damage", "damage", "3", "4"]);
+        let mut block = all[2].clone();
+        block[10] = 0xff; // an impossible block type
+        let found = ids(&[all[0].clone(), cut(1), block, all[3].clone()]);
+        assert_eq!(found, ["0", "damage", "damage", "3"]);
+    }
+}
+
+#[test]
+fn a_false_beginning_in_a_damaged_member_gives_no_record() {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::none());
+    let inner =
+        ["x".repeat(500).as_bytes(), &gzip(b"a packed page\n"), b"\x1f\x8b\x08\0x"].concat();
+    encoder.write_all(&record(1, "")).unwrap();
+    encoder.write_all(&inner.repeat(40)).unwrap();
+    let outer = encoder.finish().unwrap();
+    let parts = [gzip(&record(0, "one")), outer[..outer.len() - 30].to_vec(), gzip(&record(2, ""))];
+    let bytes = parts.concat();
+    let items: Vec<Item> = Records::new(&bytes[..]).map(Result::unwrap).collect();
+    let ids = items.iter().filter_map(|item| match item {
+        Item::Record(record) => Some(record.id.as_str()),
+        Item::Damage(_) => None,
+    });
+    assert_eq!(ids.last(), Some("urn:uuid:2"));
+    assert!(items.iter().all(|i| !matches!(i, Item::Record(r) if !r.id.starts_with("urn:uuid:"))));
+}
+
+#[test]
 fn claims_of_the_file_are_not_believed() {
     let huge = b"WARC/1.0\r\nContent-Length: 18446744073709551615\r\n\r\nabc".to_vec();
     check(&[huge], 0, 1);

@@ -194,6 +194,10 @@ fn funnel(out: &mut String, corpus: &Value) {
         let _ = write!(out, "<p>{} more pages are not in the sample.</p>", thousands(left));
     }
     let steps = list(&corpus["steps"]);
+    if let Some(damaged) = steps.iter().find(|s| s["rule"] == "damaged-record") {
+        let n = count(&damaged["documents"]);
+        let _ = write!(out, "<p>{n} damaged records are no pages and stand beside them.</p>");
+    }
     let most = steps.iter().filter_map(|s| s["documents"].as_f64()).fold(1.0, f64::max);
     let row = |step: &Value| {
         vec![
@@ -201,12 +205,16 @@ fn funnel(out: &mut String, corpus: &Value) {
             escape(&text(&step["stage"])),
             count(&step["documents"]),
             bar(step["documents"].as_f64().unwrap_or(0.0) / most),
-            excerpts("removed", &step["samples"]),
+            excerpts("samples", &step["samples"]),
         ]
     };
     let mut rows: Vec<_> = steps.iter().map(row).collect();
     for (rule, n) in corpus["lines"].as_object().into_iter().flatten() {
-        let samples = excerpts("removed", &corpus["line_samples"]);
+        // They are not told apart by rule.
+        let samples = match corpus["lines"].as_object().map(|lines| lines.len()) {
+            Some(1) => excerpts("samples", &corpus["line_samples"]),
+            _ => String::new(),
+        };
         let removed = format!("{} lines", count(n));
         rows.push(vec![escape(rule), "lines".into(), removed, String::new(), samples]);
     }
@@ -225,7 +233,7 @@ fn funnel(out: &mut String, corpus: &Value) {
         shares("routes")
     );
     out.push_str(&excerpts("kept documents as they read, chosen by hash", &corpus["samples"]));
-    scores(out, &corpus["scores"]);
+    scores(out, &corpus["scores"], &corpus["unseen"]);
 }
 
 fn excerpts(name: &str, samples: &Value) -> String {
@@ -245,7 +253,7 @@ fn excerpts(name: &str, samples: &Value) -> String {
     out + "</details>"
 }
 
-fn scores(out: &mut String, scores: &Value) {
+fn scores(out: &mut String, scores: &Value, unseen: &Value) {
     if list(scores).is_empty() {
         return;
     }
@@ -277,6 +285,10 @@ fn scores(out: &mut String, scores: &Value) {
         "#bad pages kept",
     ];
     table(out, &names, &list(scores).iter().map(row).collect::<Vec<_>>());
+    if unseen.is_u64() {
+        let n = count(unseen);
+        let _ = write!(out, "<p>{n} pages of the truth were neither kept nor removed.</p>");
+    }
     out.push_str("</details>");
 }
 
@@ -340,8 +352,9 @@ mod tests {
             "stages": [{"name": "world", "line": "a & b", "seconds": 1.0, "peak_mib": 9.0}],
             "corpus": {"pages": 3000, "kept": 1, "lines": {"line-duplicate": 71}, "steps": [
                 {"stage": "x", "rule": "y", "documents": 2,
-                    "samples": [{"url": "u", "text": "<b>"}]}
-            ]},
+                    "samples": [{"url": "u", "text": "<b>"}]},
+                {"stage": "read", "rule": "damaged-record", "documents": 24}
+            ], "unseen": 7, "scores": [{"rule": "y"}]},
             "train": {"curve": [{"tokens": 1, "loss": 2.0}, {"tokens": 2, "loss": 1.0}],
                 "baselines": {"unigram": {"nats_per_token": 3.0}},
                 "samples": [{"share": 0.01, "prompt": "p", "text": "<u>", "verbatim": span}]},
@@ -378,6 +391,9 @@ mod tests {
         assert!(facts.contains("none of these facts") && facts.contains("12.5\u{a0}%"), "{facts}");
         for inside in ["21 too long", "60 programs"] {
             assert!(others.contains(inside) && !facts.contains(inside), "{inside}");
+        }
+        for inside in ["1 samples", "24 damaged records", "7 pages of the truth"] {
+            assert!(html.contains(inside), "{inside}");
         }
     }
 
