@@ -10,8 +10,9 @@ use quipu_store::atomic;
 use quipu_tokens::{Tokenizer, Tokens};
 use quipu_tune::from_documents::{Limits, make};
 use quipu_tune::stage::{Stage, Tuned, dpo, sft};
-use quipu_tune::{Dialogue, Preference, dialogue, read_dialogues};
+use quipu_tune::{Dialogue, Pairs, Preference, dialogue, read_dialogues};
 use serde_json::{Value, json};
+use std::fs;
 use std::sync::Arc;
 
 /// The folder of the fine-tuned model.
@@ -42,13 +43,19 @@ pub fn run(context: &Context) -> Result<Outcome, Error> {
         "dialogues": lessons.origin, "sft": sft, "dpo": dpo,
         "share_of_ceiling": share, "tokens_per_s": rate,
     });
+    let preferred = match facts["dpo"]["accuracy"].as_f64() {
+        Some(share) => format!(
+            "{} pairs · chosen preferred in {:.0} % of them",
+            thousands(lessons.preferences.len() as u64),
+            100.0 * share
+        ),
+        None => "no preference training".into(),
+    };
     let line = format!(
-        "{} dialogues ({}) · loss {:.3} · {} pairs · chosen preferred in {:.0} % of them · {}",
+        "{} dialogues ({}) · loss {:.3} · {preferred} · {}",
         thousands(lessons.dialogues.len() as u64),
         lessons.origin,
         facts["sft"]["loss"].as_f64().unwrap_or(f64::NAN),
-        thousands(lessons.preferences.len() as u64),
-        100.0 * facts["dpo"]["accuracy"].as_f64().unwrap_or(f64::NAN),
         speed(&facts)
     );
     Ok(Outcome { line, facts })
@@ -145,12 +152,21 @@ fn fine_tune(
     stage(context, tokenizer, place, |stage| sft(stage, recipe, &lessons.dialogues))
 }
 
+/// One round of preference training; without a pair to learn from, the final model is the
+/// fine-tuned one, which the run may well have wanted.
 fn prefer(
     context: &Context,
     tokenizer: &Arc<Tokenizer>,
     lessons: &Lessons,
 ) -> Result<Value, Error> {
     let (recipe, weights) = (&context.recipe.dpo, context.recipe.preference);
+    let pairs = Pairs::new(tokenizer, &lessons.preferences, recipe.sequence_length);
+    if let Err(quipu_tune::Error::Nothing { found, change }) = pairs {
+        let skipped = format!("no preference training: {found}; {change}");
+        context.progress.note(&format!("{skipped} (the final model is the fine-tuned one)"));
+        keep_fine_tuned(context)?;
+        return Ok(json!({"pairs": 0, "skipped": skipped}));
+    }
     let place = ("dpo", SFT, FINAL);
     let run = |stage: &Stage| dpo(stage, recipe, weights, &lessons.preferences);
     let mut facts = stage(context, tokenizer, place, run)?;
@@ -160,4 +176,19 @@ fn prefer(
     facts["accuracy"] = json!(sum / tail.len().max(1) as f64);
     facts["pairs"] = facts["used"].clone();
     Ok(facts)
+}
+
+/// The fine-tuned model as the final one: the whole folder or nothing.
+fn keep_fine_tuned(context: &Context) -> Result<(), Error> {
+    let (from, to) = (context.run.path(SFT), context.run.path(FINAL));
+    let temporary = to.with_file_name(".unfinished-final");
+    for old in [&temporary, &to].into_iter().filter(|path| path.exists()) {
+        fs::remove_dir_all(old)?;
+    }
+    atomic::create_dir(&temporary)?;
+    for entry in fs::read_dir(&from)? {
+        let entry = entry?;
+        atomic::write_bytes(&temporary.join(entry.file_name()), &fs::read(entry.path())?)?;
+    }
+    Ok(fs::rename(&temporary, &to)?)
 }
