@@ -213,8 +213,8 @@ pub fn is_result(answer: &str, question: &str, accept: &[String]) -> bool {
             result
         }
     };
-    let numbers = words(result).into_iter().filter(|word| word.parse::<f64>().is_ok());
-    numbers.last().is_some_and(|last| accept.iter().any(|value| words(value) == [last.as_str()]))
+    let last = words(result).into_iter().rfind(|word| word.parse::<f64>().is_ok());
+    last.is_some_and(|last| accept.iter().any(|value| words(value) == [last.as_str()]))
 }
 
 /// Whether the answer, without blanks around it, is one of these calls as JSON: the same name and
