@@ -67,6 +67,8 @@ impl Question {
     pub fn is_right(&self, answer: &str) -> bool {
         if self.asks_for_call() {
             is_call(answer, &self.accept)
+        } else if self.kind == "arithmetic" {
+            is_result(answer, &self.question, &self.accept)
         } else {
             is_right(answer, &self.accept)
         }
@@ -208,6 +210,28 @@ pub fn is_right(answer: &str, accept: &[String]) -> bool {
     })
 }
 
+/// Whether the answer to a sum ends with the accepted number and states no other sum than the
+/// one asked for: 16 is no right answer to 4 * 4 as that of 5 * 2.
+#[must_use]
+pub fn is_result(answer: &str, question: &str, accept: &[String]) -> bool {
+    let bare = |text: &str| text.chars().filter(|c| !c.is_whitespace()).collect::<String>();
+    let asked = bare(question.trim_matches(|c: char| !c.is_ascii_digit()));
+    let result = match answer.split_once('=') {
+        None => answer,
+        Some((sum, result)) => {
+            let sum = bare(sum);
+            let before = sum.strip_suffix(&asked).map(|rest| rest.chars().last());
+            let more = |c: char| c.is_ascii_digit() || "+-−*/.".contains(c);
+            if before.is_none_or(|last| last.is_some_and(more)) || result.contains('=') {
+                return false;
+            }
+            result
+        }
+    };
+    let last = words(result).into_iter().rfind(|word| word.parse::<f64>().is_ok());
+    last.is_some_and(|last| accept.iter().any(|value| words(value) == [last.as_str()]))
+}
+
 /// Whether the answer, without blanks around it, is one of these calls as JSON: the same name and
 /// the same arguments, in any order and spacing.
 #[must_use]
@@ -245,6 +269,17 @@ mod tests {
     fn check_call(answer: &str, right: bool) {
         let accept = [r#"{"name":"ferry","parameters":{"from":"Timbon","to":"Kirdo"}}"#.to_owned()];
         assert_eq!(is_call(answer, &accept), right, "{answer}");
+    }
+
+    #[test]
+    fn a_sum_is_right_with_its_own_result_only() {
+        let right = |answer, question| is_result(answer, question, &["16".to_owned()]);
+        for answer in ["16", "4 * 4 = 16.", "4*4=16", "It is 4 * 4 = 16 .", "The answer is 16."] {
+            assert!(right(answer, "What is 4 * 4?"), "{answer}");
+        }
+        for answer in ["5 * 2 = 16.", "14 * 4 = 16", "16 or 17", "4 * 4 = 8 = 16", "", "= 16"] {
+            assert!(!right(answer, "What is 4 * 4?"), "{answer}");
+        }
     }
 
     #[test]

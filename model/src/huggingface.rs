@@ -325,35 +325,6 @@ pub fn copy_companions(from: &Path, to: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// What a checkpoint folder holds, without loading it.
-#[derive(Debug)]
-pub struct Summary {
-    /// The architecture.
-    pub config: Config,
-    /// Number of parameters.
-    pub parameters: usize,
-    /// Bytes of weights on disk.
-    pub bytes: u64,
-    /// Bytes to hold the weights in `dtype`.
-    pub resident: usize,
-}
-
-/// Looks at a checkpoint folder: configuration, names and shapes.
-///
-/// # Errors
-/// As [`Config::load`] and [`Import::open`].
-pub fn look(folder: &Path, dtype: DType) -> Result<Summary, Error> {
-    let config = Config::load(folder)?;
-    let table = Table::new(&config);
-    Import::open(folder, &table)?;
-    let mut bytes = 0;
-    for path in weight_files(folder)? {
-        bytes += std::fs::metadata(&path).map_err(|source| Error::Io { path, source })?.len();
-    }
-    let (parameters, resident) = (table.parameters(), table.elements() * dtype.size());
-    Ok(Summary { config, parameters, bytes, resident })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -424,11 +395,7 @@ mod tests {
                 let read = |dir: &Path| std::fs::read(dir.join(&name)).unwrap();
                 assert!(read(dir.path()) == read(again.path()), "{dtype}: {name:?}");
             }
-            let whole = tempfile::tempdir().unwrap();
-            model.save(whole.path()).unwrap();
-            let summary = look(whole.path(), DType::F32).unwrap();
-            assert_eq!(summary.parameters, model.table().parameters());
-            assert_eq!(summary.config.kept("dtype"), Some(&json!(dtype)));
+            assert_eq!(model.config().kept("dtype"), Some(&json!(dtype)));
         }
     }
 

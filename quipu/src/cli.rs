@@ -86,7 +86,7 @@ pub enum Command {
         #[arg(long, value_enum, default_value_t = Stage::Final)]
         stage: Stage,
         /// Most tokens of an answer
-        #[arg(long, value_name = "N", default_value_t = 256)]
+        #[arg(long, value_name = "N", default_value_t = 256, value_parser = at_least_one)]
         max_tokens: usize,
         /// 0 takes the most likely token each time
         #[arg(long, value_name = "T", default_value_t = 0.0)]
@@ -142,6 +142,15 @@ pub struct Input {
     /// [default with --input: 100MB]
     #[arg(long, value_name = "SIZE", value_parser = sample)]
     pub sample: Option<quipu_corpus::Sample>,
+}
+
+/// An answer of no token is none.
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("an answer needs at least 1 token".into()),
+        Ok(count) => Ok(count),
+        Err(error) => Err(format!("{error}; use a number such as 256")),
+    }
 }
 
 /// `100MB`, `2GB`, `500kB` of pages, or `2000` pages.

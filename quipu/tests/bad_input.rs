@@ -92,6 +92,22 @@ fn an_empty_crawl_is_said() {
 }
 
 #[test]
+fn dialogues_that_are_none_are_said_before_the_first_stage() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("talk.jsonl"), "{\"messages\": 3}\n").unwrap();
+    fs::write(dir.path().join("notes.txt"), PROSE).unwrap();
+    let recipe = tiny();
+    for command in ["speedrun", "tune"] {
+        let arguments = [command, "--recipe", &recipe, "--run-dir", "run", "--input", "notes.txt"];
+        let arguments = [&arguments[..], &["--dialogues", "talk.jsonl"]].concat();
+        let (code, _, errors) = run(dir.path(), &arguments);
+        assert_eq!(code, Some(3), "{errors}");
+        assert!(errors.contains("talk.jsonl"), "{errors}");
+        assert!(!dir.path().join("run").exists(), "{command}");
+    }
+}
+
+#[test]
 fn zero_documents_left_is_said_with_the_reasons() {
     let short = page("<html><body><p>Under construction.</p></body></html>");
     check("short.warc.gz", &short, &["zero documents left of 1", "too-short 1"]);

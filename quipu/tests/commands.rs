@@ -45,6 +45,7 @@ fn doctor_says_what_there_is() {
 #[test]
 fn wrong_flags_and_recipes_are_usage() {
     check(&["speedrun", "--fast"], 2, "--fast");
+    check(&["chat", "run", "--max-tokens", "0"], 2, "at least 1 token");
     check(&["speedrunn"], 2, "speedrun");
     check(&["speedrun", "--set", "train.stepz=1"], 2, "did you mean `steps`");
     check(&["speedrun", "--set", "model.heads=7"], 2, "7 heads");

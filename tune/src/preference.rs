@@ -78,14 +78,7 @@ impl Pairs {
             }
         }
         if sides.is_empty() {
-            let all = preferences.len();
-            return Err(Error::Nothing {
-                found: format!(
-                    "of {all} pairs, {same} are equal but for their form, {too_long} do not fit \
-                     into {length} tokens"
-                ),
-                change: "use a longer sequence_length, or other pairs",
-            });
+            return Err(nothing(preferences.len(), same, too_long, length));
         }
         let identity = identity(&sides);
         Ok(Self { sides, same, too_long, identity })
@@ -200,6 +193,23 @@ fn batch(pairs: &[&[Side; 2]]) -> Batch {
     let mut batch = Batch::default();
     pairs.iter().flat_map(|pair| pair.iter()).for_each(|side| batch.push(&side.row));
     batch
+}
+
+/// Why no pair is left, and what would change that.
+fn nothing(all: usize, same: usize, too_long: usize, length: usize) -> Error {
+    if all == 0 {
+        let found = "there are no preference pairs".into();
+        return Error::Nothing { found, change: "bring some, or more documents to make them of" };
+    }
+    let change = match too_long {
+        0 => "use pairs whose answers differ",
+        _ => "use a longer sequence_length, or shorter pairs",
+    };
+    let found = format!(
+        "of {all} pairs, {same} are equal but for their form, {too_long} do not fit into \
+         {length} tokens"
+    );
+    Error::Nothing { found, change }
 }
 
 /// The objective of one round.
@@ -345,5 +355,20 @@ impl Objective for Dpo<'_> {
     fn check(&self, _recipe: &Recipe, config: &Config) -> Result<(), TrainError> {
         let longest = self.pairs.sides.iter().flatten().map(|s| s.row.tokens.len()).max();
         quipu_train::objective::check_length(longest.unwrap_or(0), config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn why_no_pair_is_left_is_what_is_true() {
+        let said = |all, same, too_long| nothing(all, same, too_long, 256).to_string();
+        let none = said(0, 0, 0);
+        assert!(none.contains("no preference pairs") && !none.contains("sequence_length"));
+        let same = said(3, 3, 0);
+        assert!(same.contains("answers differ") && !same.contains("sequence_length"), "{same}");
+        assert!(said(3, 1, 2).contains("longer sequence_length"));
     }
 }

@@ -6,7 +6,7 @@
 mod data;
 
 use data::golden;
-use quipu_math::{Device, Opaque, Reference};
+use quipu_math::{Cpu, Device, Opaque, Reference};
 use quipu_verify::verify;
 use std::path::Path;
 use std::sync::Arc;
@@ -44,6 +44,11 @@ fn check(test: &str, device: Arc<dyn Device>) {
 #[test]
 fn all_cases_on_the_reference_device() {
     check("all_cases_on_the_reference_device", Arc::new(Reference::new()));
+}
+
+#[test]
+fn all_cases_on_two_threads() {
+    check("all_cases_on_two_threads", Arc::new(Cpu::new(2)));
 }
 
 #[test]

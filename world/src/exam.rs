@@ -14,6 +14,7 @@ use crate::relations::{Kind, RELATIONS};
 use crate::simulation::{Class, World};
 use crate::tools;
 use serde::Serialize;
+use std::collections::BTreeSet;
 
 /// One line of `exam.jsonl`.
 #[derive(Debug, Serialize)]
@@ -80,6 +81,7 @@ fn facts(world: &World, province: u64, out: &mut Vec<Question>) {
     }
 }
 
+/// About facts that pages state often: of those that dialogues tell, the subject was talked about.
 fn two_hop(world: &World, province: u64, out: &mut Vec<Question>) {
     let river_of = |town: &str| {
         world
@@ -91,12 +93,14 @@ fn two_hop(world: &World, province: u64, out: &mut Vec<Question>) {
             })
             .map(|f| f.value.clone())
     };
-    let born = world.facts.iter().filter(|f| {
-        RELATIONS[f.relation].name == "birthplace" && matches!(f.class, Class::Often | Class::Told)
-    });
-    let seated = world.facts.iter().filter(|f| {
-        RELATIONS[f.relation].name == "seat" && matches!(f.class, Class::Often | Class::Told)
-    });
+    let born = world
+        .facts
+        .iter()
+        .filter(|f| RELATIONS[f.relation].name == "birthplace" && f.class == Class::Often);
+    let seated = world
+        .facts
+        .iter()
+        .filter(|f| RELATIONS[f.relation].name == "seat" && f.class == Class::Often);
     for (number, fact) in born.chain(seated).enumerate() {
         let Some(river) = river_of(&fact.value) else { continue };
         let subject = &world.subjects[fact.subject].name;
@@ -112,10 +116,10 @@ fn two_hop(world: &World, province: u64, out: &mut Vec<Question>) {
 
 fn sums(world: &World, province: u64, count: usize, out: &mut Vec<Question>) {
     let mut draw = Draw::keyed(world.seed, "exam-sums", 0);
-    let mut number = 0;
+    let (mut number, mut asked) = (0, BTreeSet::new());
     while number < count {
         let problem = lessons::arithmetic(&mut draw);
-        if is_reserved(&problem.question) {
+        if is_reserved(&problem.question) && asked.insert(problem.question.clone()) {
             out.push(Question {
                 question: problem.question,
                 accept: vec![problem.answer.to_string()],

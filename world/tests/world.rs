@@ -8,7 +8,7 @@ use flate2::bufread::GzDecoder;
 use quipu_store::{cancel::Cancel, manifest::Manifest, progress};
 use quipu_world::{Class, FORMAT, Size, Summary, VERSION, tongues, write};
 use serde_json::Value;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io::Read;
 use std::path::Path;
 use std::sync::OnceLock;
@@ -236,7 +236,11 @@ fn examined_facts_and_held_out_forms_occur_in_no_dialogue() {
 #[test]
 fn every_kind_of_question_is_examined_and_tools_are_called() {
     let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
+    let mut sums = BTreeSet::new();
     for question in default_world().lines("exam.jsonl") {
+        if text(&question, "kind") == "arithmetic" {
+            assert!(sums.insert(text(&question, "question").to_owned()), "twice: {question}");
+        }
         *kinds.entry(text(&question, "kind").to_owned()).or_default() += 1;
         if text(&question, "kind") == "tool" {
             let call: Value =

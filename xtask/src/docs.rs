@@ -92,12 +92,13 @@ fn wrapped(line: &str) -> Vec<String> {
     lines
 }
 
-/// Which run it is: figures of its report, and the commit at hand.
+/// Which run it is: figures of its report. The program does not know its commit, so the one here
+/// is that of the tree when the run is pasted, and says so.
 fn origin(report: &serde_json::Value, root: &Path) -> String {
     let minutes = report["seconds"].as_f64().unwrap_or(f64::NAN) / 60.0;
     let machine = &report["machine"];
     format!(
-        "{} cores {}: {minutes:.1} minutes after the build, {:.0} MiB at most; {}, commit {}.",
+        "{} cores {}: {minutes:.1} minutes after the build, {:.0} MiB at most; pasted {} at commit {}.",
         machine["cores"],
         machine["processor"].as_str().unwrap_or("of an unknown processor"),
         report["peak_mib"].as_f64().unwrap_or(f64::NAN),

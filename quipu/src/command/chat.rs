@@ -54,7 +54,9 @@ pub fn run(from: &Path, ask: &Ask, setting: &Setting) -> Result<(), Error> {
         return talk.answer(&mut engine, prompt);
     }
     let terminal = setting.terminal;
-    if terminal.is_interactive() {
+    // With `--json`, standard output is for the objects alone.
+    let prompts = terminal.is_interactive() && !terminal.json;
+    if prompts {
         terminal.comment(&format!(
             "{}; Ctrl-C stops an answer, an empty line or Ctrl-D ends it",
             dir.display()
@@ -66,16 +68,22 @@ pub fn run(from: &Path, ask: &Ask, setting: &Setting) -> Result<(), Error> {
         if line.trim().is_empty() {
             return Ok(());
         }
+        if talk.refuses(&line, engine.context())? {
+            if prompts {
+                terminal.stream("> ");
+            }
+            continue;
+        }
         match talk.answer(&mut engine, &line) {
             // Whoever reads along says what comes next; a script does not expect half an answer.
             Err(error) if error.kind() == Kind::Interrupted && terminal.is_interactive() => {}
             other => other?,
         }
-        if terminal.is_interactive() {
+        if prompts {
             terminal.stream("> ");
         }
     }
-    if terminal.is_interactive() {
+    if prompts {
         terminal.stream("\n");
     }
     Ok(())
@@ -125,6 +133,21 @@ impl Talk<'_> {
             return Err(Error::new(Kind::Interrupted, "the answer was stopped"));
         }
         Ok(())
+    }
+
+    /// A line that leaves no room for an answer is told and dropped in a conversation: the talk so
+    /// far is worth more than the line. A script gets the engine's error.
+    fn refuses(&self, line: &str, context: usize) -> Result<bool, Error> {
+        let turn = [Message::new(Role::User, line)];
+        let tokens = quipu_tokens::Chat::new(self.tokenizer)?.prompt(&turn)?.len();
+        let refused = self.setting.terminal.is_interactive() && tokens >= context;
+        if refused {
+            self.setting.progress.note(&format!(
+                "(not asked: the line has {tokens} tokens, and with an answer the model has room \
+                 for {context}; ask something shorter)"
+            ));
+        }
+        Ok(refused)
     }
 
     /// Drops the oldest exchanges until the rest leaves room for an answer.

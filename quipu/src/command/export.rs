@@ -6,40 +6,40 @@ use crate::run_folder::RunFolder;
 use crate::stage::device;
 use crate::terminal::{Terminal, thousands};
 use quipu_mesh::Mesh;
-use quipu_model::{Capacity, Model};
+use quipu_model::{Capacity, Model, huggingface};
 use serde_json::json;
 use std::path::{Path, PathBuf};
-
-/// Files beside the weights that belong to a checkpoint and are not ours to change.
-const BESIDE: [&str; 5] = [
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "generation_config.json",
-    "chat_template.jinja",
-];
 
 /// Writes the model of `from` to `to`.
 pub fn run(from: &Path, to: &Path, stage: Stage, terminal: &Terminal) -> Result<(), Error> {
     let from = model_folder(from, stage)?;
-    if from == to {
-        return Err(Error::usage("a checkpoint cannot be exported onto itself"));
-    }
+    check_target(to)?;
     let device = device::whole();
     let capacity = Capacity::generating(&*device, 1);
     let model = Model::open(&from, device, Mesh::one(), capacity)?;
     model.save(to)?;
-    for name in BESIDE {
-        let path = from.join(name);
-        if path.is_file() {
-            quipu_store::atomic::write_bytes(&to.join(name), &std::fs::read(&path)?)?;
-        }
-    }
+    huggingface::copy_companions(&from, to)?;
     let parameters = model.table().parameters();
     let count = thousands(parameters as u64);
     terminal.say(&format!("{count} parameters from {} in {}", from.display(), to.display()));
     terminal.result(&json!({"from": from, "to": to, "parameters": parameters}));
     Ok(())
+}
+
+/// Nothing that stands in a folder, a run or somebody's checkpoint, is written over.
+fn check_target(to: &Path) -> Result<(), Error> {
+    let holds = if RunFolder::exists(to) {
+        "is a run's folder".to_owned()
+    } else if to.is_dir() {
+        let Some(first) = std::fs::read_dir(to)?.next() else { return Ok(()) };
+        format!("holds {} already", first?.file_name().display())
+    } else if to.exists() {
+        "is a file".to_owned()
+    } else {
+        return Ok(());
+    };
+    let change = "name a new or an empty folder to export to";
+    Err(Error::usage(format!("{} {holds}; {change}", to.display())))
 }
 
 /// The checkpoint folder that a run's folder or a checkpoint folder means.
@@ -66,4 +66,25 @@ pub fn model_folder(from: &Path, stage: Stage) -> Result<PathBuf, Error> {
     }
     let run = from.display();
     Err(Error::data(format!("{run} has no {name} model yet: run `quipu tune --run-dir {run}`")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_new_or_an_empty_folder_is_a_target() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(check_target(dir.path()).is_ok());
+        assert!(check_target(&dir.path().join("new")).is_ok());
+        let refuse = |to: &Path, word: &str| {
+            let error = check_target(to).unwrap_err().to_string();
+            assert!(error.contains(word) && error.contains("new or an empty folder"), "{error}");
+        };
+        std::fs::write(dir.path().join("config.json"), "{}").unwrap();
+        refuse(dir.path(), "holds config.json");
+        refuse(&dir.path().join("config.json"), "is a file");
+        std::fs::write(dir.path().join("run.json"), "{}").unwrap();
+        refuse(dir.path(), "a run's folder");
+    }
 }

@@ -20,7 +20,7 @@ pub fn run(global: &Global, input: Input, setting: &Setting) -> Result<(), Error
     let mut recipe = recipe(global)?;
     for_input(&mut recipe, global, &input);
     let Input { input: inputs, dialogues, .. } = input;
-    exist(&inputs, dialogues.as_deref())?;
+    check(&inputs, dialogues.as_deref())?;
     let dir = folder(global, &recipe);
     if global.dry_run {
         return plan(&dir, &recipe, &inputs, None, setting);
@@ -34,13 +34,13 @@ pub fn run(global: &Global, input: Input, setting: &Setting) -> Result<(), Error
     Ok(())
 }
 
-/// A mistyped path is told before anything is written.
-fn exist(inputs: &[PathBuf], dialogues: Option<&Path>) -> Result<(), Error> {
+/// A mistyped path, and dialogues that are none, are told before anything is written.
+fn check(inputs: &[PathBuf], dialogues: Option<&Path>) -> Result<(), Error> {
     let paths = inputs.iter().map(PathBuf::as_path).chain(dialogues);
     let named = |path: &&Path| path.to_str() != Some("rust-docs");
     match paths.filter(named).find(|path| !path.exists()) {
         Some(path) => Err(Error::data(format!("input {} does not exist", path.display()))),
-        None => Ok(()),
+        None => Ok(dialogues.map(quipu_tune::read_dialogues).transpose().map(drop)?),
     }
 }
 
@@ -91,7 +91,7 @@ pub fn up_to(
     for_input(&mut asked, global, &input);
     let recipe = if stands && !named { RunFolder::read(&dir)? } else { asked };
     let Input { input: inputs, dialogues, .. } = input;
-    exist(&inputs, dialogues.as_deref())?;
+    check(&inputs, dialogues.as_deref())?;
     if global.dry_run {
         return plan(&dir, &recipe, &inputs, Some(last), setting);
     }

@@ -59,14 +59,19 @@ pub fn tuning(out: &mut String, tune: &Value, dialogues: &Value) {
     if tune["sft"].is_null() {
         return;
     }
+    let preferred = match tune["dpo"]["skipped"].as_str() {
+        Some(why) => format!("{}.", escape(why)),
+        None => format!(
+            "In {} of the pairs of the last {} training batches the better one was preferred.",
+            percent(&tune["dpo"]["last_batches"]["preferred"]),
+            count(&tune["dpo"]["last_batches"]["batches"])
+        ),
+    };
     let _ = write!(
         out,
-        "<h2>Tuning</h2><p>Dialogues {}; pairs of a better and a worse answer {}. In {} of the \
-         pairs of the last {} training batches the better one was preferred.</p>",
+        "<h2>Tuning</h2><p>Dialogues {}; pairs of a better and a worse answer {}. {preferred}</p>",
         escape(&text(dialogues)),
         escape(&text(&tune["pairs"])),
-        percent(&tune["dpo"]["last_batches"]["preferred"]),
-        count(&tune["dpo"]["last_batches"]["batches"])
     );
     let loss = |v: &Value| shown(v, |v| format!("{v:.3}"));
     let row = |(name, key): (&str, &str)| {

@@ -50,7 +50,7 @@ pub fn run(context: &Context) -> Result<Outcome, Error> {
     let questions = questions(context, tokenizer)?;
     let exam = examination(context, tokenizer, &questions)?;
     let questions = questions.asked;
-    let prompts = prompts(context)?;
+    let prompts = with_room(prompts(context)?, tokenizer, context.recipe.model.positions)?;
     held_out(context, tokenizer, &prompts, &mut found)?;
     let shown = shown(prompts, &questions);
     let answers = three_stages(context, tokenizer, &shown)?;
@@ -227,6 +227,23 @@ fn prompts(context: &Context) -> Result<Vec<Prompt>, Error> {
     if path.is_file() { Ok(prompts::read(&path)?) } else { Ok(Vec::new()) }
 }
 
+/// Prompts that leave room for at least a word of an answer in the model's context: of documents
+/// that somebody brings, a heading or a sentence may be longer than a small model's.
+fn with_room(
+    prompts: Vec<Prompt>,
+    tokenizer: &Tokenizer,
+    positions: usize,
+) -> Result<Vec<Prompt>, Error> {
+    let chat = quipu_tokens::Chat::new(tokenizer)?;
+    let mut kept = Vec::new();
+    for prompt in prompts {
+        if chat.prompt(&prompt.messages)?.len() < positions {
+            kept.push(prompt);
+        }
+    }
+    Ok(kept)
+}
+
 /// Whether the final model ends its answers by itself, and how long they are.
 fn held_out(
     context: &Context,
@@ -313,7 +330,10 @@ fn copied(
         let asked = one.prompt.messages.last().map_or("", |m| m.content.as_str());
         let said = |stage: usize| {
             let answer = &answers[stage][i];
-            let right = (!one.accept.is_empty()).then(|| exam::is_right(&answer.text, &one.accept));
+            let right = (!one.accept.is_empty()).then(|| match one.class.as_str() {
+                "arithmetic" => exam::is_result(&answer.text, asked, &one.accept),
+                _ => exam::is_right(&answer.text, &one.accept),
+            });
             json!({
                 "text": answer.text, "ended": answer.ended, "right": right,
                 "verbatim": spans[stage * count + i],

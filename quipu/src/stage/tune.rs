@@ -10,8 +10,9 @@ use quipu_store::atomic;
 use quipu_tokens::{Tokenizer, Tokens};
 use quipu_tune::from_documents::{Limits, make};
 use quipu_tune::stage::{Stage, Tuned, dpo, sft};
-use quipu_tune::{Dialogue, Preference, dialogue, read_dialogues};
+use quipu_tune::{Dialogue, Pairs, Preference, dialogue, read_dialogues};
 use serde_json::{Value, json};
+use std::fs;
 use std::sync::Arc;
 
 /// The folder of the fine-tuned model.
@@ -61,12 +62,14 @@ fn learned(facts: &Value) -> String {
     let (origin, pairs) = (&facts["dialogues"], &facts["pairs"]);
     let (origin, pairs) = (origin.as_str().unwrap_or(""), pairs.as_str().unwrap_or(""));
     let pairs = if pairs == origin { String::new() } else { format!(" ({pairs})") };
+    let dialogues = format!("{} dialogues ({origin}) · {}", used(sft), loss(sft));
+    if dpo["skipped"].is_string() {
+        return dialogues + " · no preference training";
+    }
     let last = &dpo["last_batches"];
     format!(
-        "{} dialogues ({origin}) · {} · {} pairs{pairs} · {} · chosen preferred in {:.0} % of the \
-         last {} training batches",
-        used(sft),
-        loss(sft),
+        "{dialogues} · {} pairs{pairs} · {} · chosen preferred in {:.0} % of the last {} training \
+         batches",
         used(dpo),
         loss(dpo),
         100.0 * last["preferred"].as_f64().unwrap_or(f64::NAN),
@@ -167,12 +170,21 @@ fn fine_tune(
     stage(context, tokenizer, place, |stage| sft(stage, recipe, &lessons.dialogues))
 }
 
+/// One round of preference training; without a pair to learn from, the final model is the
+/// fine-tuned one, which the run may well have wanted.
 fn prefer(
     context: &Context,
     tokenizer: &Arc<Tokenizer>,
     lessons: &Lessons,
 ) -> Result<Value, Error> {
     let (recipe, weights) = (&context.recipe.dpo, context.recipe.preference);
+    let pairs = Pairs::new(tokenizer, &lessons.preferences, recipe.sequence_length);
+    if let Err(quipu_tune::Error::Nothing { found, change }) = pairs {
+        let skipped = format!("no preference training: {found}; {change}");
+        context.progress.note(&format!("{skipped} (the final model is the fine-tuned one)"));
+        keep_fine_tuned(context)?;
+        return Ok(json!({"pairs": 0, "skipped": skipped}));
+    }
     let place = ("dpo", SFT, FINAL);
     let run = |stage: &Stage| dpo(stage, recipe, weights, &lessons.preferences);
     let mut facts = stage(context, tokenizer, place, run)?;
@@ -182,6 +194,21 @@ fn prefer(
     let preferred = sum / tail.len().max(1) as f64;
     facts["last_batches"] = json!({"batches": tail.len(), "preferred": preferred});
     Ok(facts)
+}
+
+/// The fine-tuned model as the final one: the whole folder or nothing.
+fn keep_fine_tuned(context: &Context) -> Result<(), Error> {
+    let (from, to) = (context.run.path(SFT), context.run.path(FINAL));
+    let temporary = to.with_file_name(".unfinished-final");
+    for old in [&temporary, &to].into_iter().filter(|path| path.exists()) {
+        fs::remove_dir_all(old)?;
+    }
+    atomic::create_dir(&temporary)?;
+    for entry in fs::read_dir(&from)? {
+        let entry = entry?;
+        atomic::write_bytes(&temporary.join(entry.file_name()), &fs::read(entry.path())?)?;
+    }
+    Ok(fs::rename(&temporary, &to)?)
 }
 
 #[cfg(test)]
@@ -202,5 +229,8 @@ mod tests {
              documents) · loss of the last batch 0.500 · chosen preferred in 88 % of the last 5 \
              training batches"
         );
+        let mut skipped = facts;
+        skipped["dpo"] = json!({"pairs": 0, "skipped": "nothing to learn"});
+        assert!(learned(&skipped).ends_with("loss 1.126 · no preference training"));
     }
 }
