@@ -107,11 +107,11 @@ fn a_false_beginning_in_a_damaged_member_gives_no_record() {
     let parts = [gzip(&record(0, "one")), outer[..outer.len() - 30].to_vec(), gzip(&record(2, ""))];
     let bytes = parts.concat();
     let items: Vec<Item> = Records::new(&bytes[..]).map(Result::unwrap).collect();
-    let ids = items.iter().filter_map(|item| match item {
+    let mut ids = items.iter().filter_map(|item| match item {
         Item::Record(record) => Some(record.id.as_str()),
         Item::Damage(_) => None,
     });
-    assert_eq!(ids.last(), Some("urn:uuid:2"));
+    assert_eq!(ids.next_back(), Some("urn:uuid:2"));
     assert!(items.iter().all(|i| !matches!(i, Item::Record(r) if !r.id.starts_with("urn:uuid:"))));
 }
 
