@@ -2,7 +2,7 @@
 //! optimisation, each from the Hugging Face folder that the stage before it left. Both are runs of
 //! the trainer: they stop, resume and are killed like it, and end with the same bits.
 
-use crate::dialogue::{Dialogue, Preference};
+use crate::dialogue::Dialogue;
 use crate::dpo::Weights;
 use crate::preference::{Dpo, Pairs};
 use crate::rows::Rows;
@@ -72,17 +72,17 @@ pub fn sft(stage: &Stage<'_>, recipe: &Recipe, dialogues: &[Dialogue]) -> Result
     Ok(Tuned { report, used, too_long, same: 0 })
 }
 
-/// One round of preference optimisation; `stage.base` is also the frozen reference.
+/// One round of preference optimisation on pairs of the stage's tokenizer, each as long as the
+/// recipe's sequence at most; `stage.base` is also the frozen reference.
 ///
 /// # Errors
-/// [`Error::Nothing`] where no pair is left; those of the trainer.
+/// Those of the trainer.
 pub fn dpo(
     stage: &Stage<'_>,
     recipe: &Recipe,
     weights: Weights,
-    preferences: &[Preference],
+    pairs: &Pairs,
 ) -> Result<Tuned, Error> {
-    let pairs = Pairs::new(stage.tokenizer, preferences, recipe.sequence_length)?;
     let frozen = || -> Result<Model, Error> {
         let device = (stage.device)(0).map_err(quipu_train::Error::from)?;
         let capacity = Capacity::frozen(&*device, recipe.sequence_length);
@@ -93,7 +93,7 @@ pub fn dpo(
     let cache = stage.dir.join("reference.json");
     let reference = pairs.cached_reference(&cache, &fingerprint(stage.base)?, frozen)?;
     let held = (pairs.len() as f64 * stage.held_out) as usize;
-    let objective = Dpo::new(&pairs, &reference, weights, held, recipe.seed)?;
+    let objective = Dpo::new(pairs, &reference, weights, held, recipe.seed)?;
     let report = stage.run(recipe, &objective)?;
     stage.finish(&report)?;
     let (too_long, same) = (pairs.too_long, pairs.same);

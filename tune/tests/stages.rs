@@ -11,7 +11,7 @@ use quipu_train::metrics::{self, Record};
 use quipu_train::{Recipe, Watch, folder};
 use quipu_tune::dialogue::{assistant, user};
 use quipu_tune::dpo::Weights;
-use quipu_tune::{Dialogue, Preference, Rows, Stage, Tuned, stage};
+use quipu_tune::{Dialogue, Pairs, Preference, Rows, Stage, Tuned, stage};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -113,7 +113,11 @@ fn run(dir: &Path, base: &Path, stops: &Stops, preference: bool) -> Tuned {
         cancel: &stops.cancel,
     };
     match preference {
-        true => stage::dpo(&stage, &recipe(true), Weights::default(), &preferences()).unwrap(),
+        true => {
+            let recipe = recipe(true);
+            let pairs = Pairs::new(&tokenizer, &preferences(), recipe.sequence_length).unwrap();
+            stage::dpo(&stage, &recipe, Weights::default(), &pairs).unwrap()
+        }
         false => stage::sft(&stage, &recipe(false), &dialogues()).unwrap(),
     }
 }

@@ -111,7 +111,7 @@ fn told(world: &World, draw: &mut Draw) -> Vec<Pair> {
             out.push(Pair {
                 kind: "fact",
                 question: relation.ask(subject, form, false),
-                answer: relation.answer(subject, &fact.value, draw),
+                answer: relation.answer(&fact.value, draw),
             });
         }
     }
@@ -219,7 +219,7 @@ fn related(draw: &mut Draw) -> (String, String, String) {
     };
     let form = draw.below(relation.questions.len());
     let statement = relation.state(&subject, &value, draw);
-    (statement, relation.ask(&subject, form, false), relation.answer(&subject, &value, draw))
+    (statement, relation.ask(&subject, form, false), relation.answer(&value, draw))
 }
 
 fn noted(draw: &mut Draw) -> (String, String, String) {
@@ -270,7 +270,7 @@ fn three_turns(world: &World, count: usize, draw: &mut Draw) -> Vec<Dialogue> {
                 continue;
             }
             messages.push(user(question));
-            messages.push(assistant(relation.answer(&subject.name, &fact.value, draw)));
+            messages.push(assistant(relation.answer(&fact.value, draw)));
         }
         let (thanks, reply) = [
             ("Thank you.", "You are welcome."),

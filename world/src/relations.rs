@@ -45,6 +45,7 @@ pub(crate) struct Relation {
     pub(crate) questions: &'static [&'static str],
     /// Forms used in the examination alone.
     pub(crate) held_out: &'static [&'static str],
+    /// Without the subject, which the question has named.
     pub(crate) answers: &'static [&'static str],
 }
 
@@ -708,9 +709,9 @@ impl Relation {
     }
 
     /// A short answer: the value in its preposition or article, with a capital and a full stop.
-    pub(crate) fn answer(&self, subject: &str, value: &str, draw: &mut Draw) -> String {
+    pub(crate) fn answer(&self, value: &str, draw: &mut Draw) -> String {
         let pattern = draw.pick(self.answers);
-        capital(&fill(pattern, self.kind, subject, value, draw))
+        capital(&fill(pattern, self.kind, "", value, draw))
     }
 }
 

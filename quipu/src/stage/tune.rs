@@ -178,15 +178,17 @@ fn prefer(
     lessons: &Lessons,
 ) -> Result<Value, Error> {
     let (recipe, weights) = (&context.recipe.dpo, context.recipe.preference);
-    let pairs = Pairs::new(tokenizer, &lessons.preferences, recipe.sequence_length);
-    if let Err(quipu_tune::Error::Nothing { found, change }) = pairs {
-        let skipped = format!("no preference training: {found}; {change}");
-        context.progress.note(&format!("{skipped} (the final model is the fine-tuned one)"));
-        keep_fine_tuned(context)?;
-        return Ok(json!({"pairs": 0, "skipped": skipped}));
-    }
+    let pairs = match Pairs::new(tokenizer, &lessons.preferences, recipe.sequence_length) {
+        Err(quipu_tune::Error::Nothing { found, change }) => {
+            let skipped = format!("no preference training: {found}; {change}");
+            context.progress.note(&format!("{skipped} (the final model is the fine-tuned one)"));
+            keep_fine_tuned(context)?;
+            return Ok(json!({"pairs": 0, "skipped": skipped}));
+        }
+        pairs => pairs?,
+    };
     let place = ("dpo", SFT, FINAL);
-    let run = |stage: &Stage| dpo(stage, recipe, weights, &lessons.preferences);
+    let run = |stage: &Stage| dpo(stage, recipe, weights, &pairs);
     let mut facts = stage(context, tokenizer, place, run)?;
     let records = quipu_train::metrics::read(&context.run.path("dpo").join("metrics.jsonl"))?;
     let tail = &records[records.len().saturating_sub(LAST)..];
