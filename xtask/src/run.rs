@@ -9,10 +9,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// What went wrong, as a sentence.
 pub type Error = Box<dyn std::error::Error>;
 
-/// The root of the workspace.
+/// The root of the workspace: as cargo says it when it runs this, since a build folder that several
+/// clones share may hold a program that another of them built.
 pub fn root() -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.parent().unwrap_or(here).to_path_buf()
+    let here = std::env::var_os("CARGO_MANIFEST_DIR");
+    let here = here.map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    here.parent().unwrap_or(&here).to_path_buf()
 }
 
 /// Data that tests may read but that is no part of the project; `None` where it is absent.
