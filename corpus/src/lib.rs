@@ -20,6 +20,7 @@ mod recipe;
 mod rows;
 pub mod rules;
 mod run;
+pub mod shuffle;
 mod summary;
 pub mod warc;
 

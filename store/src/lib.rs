@@ -8,6 +8,7 @@
 pub mod atomic;
 pub mod cancel;
 pub mod checksum;
+pub mod crew;
 mod error;
 pub mod fault;
 pub mod journal;
