@@ -5,6 +5,8 @@
 
 pub mod exact;
 pub mod lines;
+pub mod minhash;
+pub mod near;
 pub mod url;
 
 /// What deduplication knows of a page.
