@@ -4,7 +4,7 @@
 //!
 //! For measurements of this crate alone; users have `quipu curate`.
 
-use quipu_corpus::{Recipe, Sample, Summary, run};
+use quipu_corpus::{Options, Recipe, Sample, Summary, run};
 use quipu_store::{Cancel, progress};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -26,7 +26,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let start = Instant::now();
     let progress = progress::standard(true);
-    let summary = run(&inputs, &recipe, &out, progress.as_ref(), &Cancel::new())?;
+    let summary =
+        run(&inputs, &recipe, &out, &Options::default(), progress.as_ref(), &Cancel::new())?;
     let seconds = start.elapsed().as_secs_f64();
     table(&summary);
     println!(

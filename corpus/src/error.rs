@@ -62,6 +62,12 @@ pub enum Error {
         /// Removals by rule.
         funnel: String,
     },
+    /// There is no run to join.
+    #[error("{path}: no run goes on here; begin one with `quipu curate --input … --out …`")]
+    NoRun {
+        /// The work folder that was looked for.
+        path: PathBuf,
+    },
     /// The documentation that rustup installs is not there.
     #[error(
         "rust-docs: {reason}; install it with `rustup component add rust-docs`, \

@@ -3,7 +3,7 @@
 //! Everything that can be known of a page alone happens here, once; it is a pure function of the
 //! page and the recipe. Not here: what other pages say about it (deduplication).
 
-use crate::dedup::{Row, exact, lines, url};
+use crate::dedup::{Row, exact, lines, minhash, url};
 use crate::input::{Body, OWN_LINES, Page, text};
 use crate::rules::{self, RULES, View};
 use crate::{Recipe, encoding, headings, html, input::markdown, language, markup};
@@ -44,13 +44,17 @@ pub(crate) fn rule_name(rule: u8) -> &'static str {
 }
 
 /// A page that has text.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Candidate {
     pub document: Document,
     pub row: Row,
     pub verdict: Option<Verdict>,
     /// Hashes of its lines within its language, each once; none for exempt lines.
     pub lines: Vec<u64>,
+    /// Its sequences of words, sorted.
+    pub shingles: Vec<u32>,
+    /// Bands of their signature.
+    pub bands: Vec<u64>,
 }
 
 /// What became of a page.
@@ -99,6 +103,9 @@ pub(crate) fn process(page: Page, source: &str, recipe: &Recipe) -> Outcome {
     };
     let verdict = verdict(&view, route, guess.language, recipe);
     let words = view.words.len();
+    let language = lines::language_seed(guess.language);
+    let shingles = minhash::shingles(&view, language);
+    let bands = recipe.near.bands().of(&shingles, language);
     document.id = id;
     document.url = address;
     document.date = date;
@@ -122,8 +129,10 @@ pub(crate) fn process(page: Page, source: &str, recipe: &Recipe) -> Outcome {
         date: date.unwrap_or(i64::MIN),
         bytes: document.text.len() as u32,
         url_length: document.url.len().min(usize::from(u16::MAX)) as u16,
+        language,
     };
-    Outcome::Candidate(Box::new(Candidate { document, row, verdict, lines: hashes }))
+    let candidate = Candidate { document, row, verdict, lines: hashes, shingles, bands };
+    Outcome::Candidate(Box::new(candidate))
 }
 
 /// A page that cannot be read, and why.

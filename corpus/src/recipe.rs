@@ -4,6 +4,7 @@
 //! single rules, which stand in the file of the rule.
 
 use crate::Error;
+use crate::dedup::minhash::{Bands, MOST};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -17,6 +18,8 @@ pub struct Recipe {
     pub sample: Option<Sample>,
     /// Rules that are switched off, by name.
     pub without: Vec<String>,
+    /// How near copies are found, and from what similarity on one of two goes.
+    pub near: Near,
     /// A line goes where more documents of its bucket than this contain it (paper: 6).
     pub line_limit: u32,
     /// Documents of a bucket in line deduplication (paper: 30 million).
@@ -27,8 +30,8 @@ pub struct Recipe {
     pub max_bytes: usize,
     /// Plain text is split into documents of about this many bytes, at chapters or paragraphs.
     pub piece_bytes: usize,
-    /// Bytes that the tables of deduplication may use at a time.
-    pub memory: u64,
+    /// Share of a source's documents that deduplication may remove before an alarm is given.
+    pub alarm: f64,
     /// A `truth.jsonl`: precision and recall by rule are reported against it.
     pub truth: Option<PathBuf>,
 }
@@ -39,12 +42,13 @@ impl Default for Recipe {
             languages: Languages::default(),
             sample: None,
             without: Vec::new(),
+            near: Near::default(),
             line_limit: 6,
             bucket: 30_000_000,
             min_words: 25,
             max_bytes: 4 << 20,
             piece_bytes: 12_000,
-            memory: 512 << 20,
+            alarm: 0.5,
             truth: None,
         }
     }
@@ -64,9 +68,10 @@ impl Recipe {
             let found = self.piece_bytes.to_string();
             return refuse("piece_bytes", found, "1,000 bytes to `max_bytes`");
         }
-        if self.memory < 1 << 20 {
-            return refuse("memory", self.memory.to_string(), "at least 1,048,576 bytes");
+        if !(0.0..=1.0).contains(&self.alarm) {
+            return refuse("alarm", self.alarm.to_string(), "a share from 0 to 1");
         }
+        self.near.validate()?;
         if matches!(&self.languages, Languages::Only(list) if list.is_empty()) {
             return refuse(
                 "languages",
@@ -80,6 +85,47 @@ impl Recipe {
             }
             _ => Ok(()),
         }
+    }
+}
+
+/// Near copies: see [`crate::dedup::minhash`].
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Near {
+    /// Bands of a signature: more find more.
+    pub bands: usize,
+    /// Values of a band: more find less.
+    pub rows: usize,
+    /// Similarity (Jaccard, of five words in a row) from which one of two documents goes.
+    pub threshold: f64,
+}
+
+impl Default for Near {
+    /// A pair at the threshold is found 98 times of 100, one at 0.85 998 times of 1,000.
+    fn default() -> Near {
+        let Bands { bands, rows } = Bands::default();
+        Near { bands, rows, threshold: 0.8 }
+    }
+}
+
+impl Near {
+    /// Its bands.
+    pub fn bands(&self) -> Bands {
+        Bands { bands: self.bands, rows: self.rows }
+    }
+
+    fn validate(&self) -> Result<(), Error> {
+        let refuse = |key, found: String, expected| Err(Error::Recipe { key, found, expected });
+        let values = self.bands.saturating_mul(self.rows);
+        if values == 0 || values > MOST {
+            let found = format!("{} × {}", self.bands, self.rows);
+            return refuse("near.bands × near.rows", found, "1 to 512 values of a signature");
+        }
+        if !(self.threshold > 0.0 && self.threshold <= 1.0) {
+            let found = self.threshold.to_string();
+            return refuse("near.threshold", found, "a similarity above 0, at most 1");
+        }
+        Ok(())
     }
 }
 
@@ -163,7 +209,9 @@ mod tests {
         check(|r| r.line_limit = 0, Some("line_limit"));
         check(|r| r.bucket = 0, Some("bucket"));
         check(|r| r.piece_bytes = 1, Some("piece_bytes"));
-        check(|r| r.memory = 0, Some("memory"));
+        check(|r| r.alarm = 2.0, Some("alarm"));
+        check(|r| r.near.rows = 0, Some("near.bands × near.rows"));
+        check(|r| r.near.threshold = 0.0, Some("near.threshold"));
         check(|r| r.sample = Some(Sample::default()), Some("sample"));
         check(|r| r.languages = Languages::Only(Vec::new()), Some("languages"));
     }

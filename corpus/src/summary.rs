@@ -31,6 +31,12 @@ pub struct Summary {
     pub kept_bytes: u64,
     /// Words of their text.
     pub kept_words: u64,
+    /// How near copies were found.
+    pub near: crate::Near,
+    /// What deduplication of documents did to each source.
+    pub sources: BTreeMap<String, Source>,
+    /// Sources that lost more to it than the recipe's `alarm`.
+    pub alarms: Vec<String>,
     /// Lines removed from documents, by rule.
     pub lines: BTreeMap<String, u64>,
     /// Some of these lines.
@@ -66,6 +72,16 @@ pub struct InputCount {
     pub skipped: BTreeMap<String, u64>,
     /// Members that could not be read.
     pub damaged: u64,
+}
+
+/// A source as deduplication saw it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Source {
+    /// Documents that came to it.
+    pub documents: u64,
+    /// Documents that it removed as copies.
+    pub removed: u64,
 }
 
 /// One rule's part in the funnel.

@@ -33,6 +33,11 @@ impl Writer {
         Ok(Writer { dir: dir.to_owned() })
     }
 
+    /// A writer into a folder that [`Writer::new`] prepared, maybe in another process.
+    pub fn resumed(dir: &Path) -> Writer {
+        Writer { dir: dir.to_owned() }
+    }
+
     /// Writes file number `unit`: documents and the fates of the same pages.
     pub fn write(&self, unit: usize, rows: &[Document], fates: &[Fate]) -> Result<(), Error> {
         write_file(&self.dir.join(format!("documents-{unit:05}.parquet")), rows)?;

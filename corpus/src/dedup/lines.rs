@@ -14,7 +14,6 @@
 //! are both called Bell); and texts that are no web pages (plain text, Markdown), whose lines are
 //! their writers' own. Not here: reading the text.
 
-use std::collections::HashSet;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// Hash of a line in a bucket's language; `None` for an exempt line.
@@ -84,35 +83,6 @@ pub fn in_bucket(hash: u64, bucket: u64) -> u64 {
     hash ^ bucket.wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
-/// The hashes that more than `limit` documents have. `each` is called once a pass and hands over
-/// the hashes, each document's once; as many passes are made as `memory` bytes ask for, given
-/// `total` hashes.
-pub fn frequent<E>(
-    total: u64,
-    memory: u64,
-    limit: u32,
-    mut each: impl FnMut(&mut dyn FnMut(u64)) -> Result<(), E>,
-) -> Result<HashSet<u64>, E> {
-    let passes = (total * 8).div_ceil(memory.max(8)).max(1);
-    let mut found = HashSet::new();
-    for pass in 0..passes {
-        let mut hashes: Vec<u64> = Vec::new();
-        each(&mut |hash| {
-            // The high bits are spread evenly by the hash.
-            if ((u128::from(hash) * u128::from(passes)) >> 64) as u64 == pass {
-                hashes.push(hash);
-            }
-        })?;
-        hashes.sort_unstable();
-        for group in hashes.chunk_by(|a, b| a == b) {
-            if group.len() as u64 > u64::from(limit) {
-                found.insert(group[0]);
-            }
-        }
-    }
-    Ok(found)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -143,29 +113,6 @@ mod tests {
         }
         assert_eq!(line_hash("let x = 1;", 1, true), None);
         assert_ne!(line_hash("a", 1, false), line_hash("a", 2, false), "another language");
-    }
-
-    fn count(copies: u64, memory: u64) -> bool {
-        let hash = line_hash("Home | About", 1, false).unwrap();
-        let rows: Vec<u64> = (0..1000u64)
-            .map(|n| xxh3_64_with_seed(&n.to_le_bytes(), 0))
-            .chain((0..copies).map(|_| hash))
-            .collect();
-        let each = |take: &mut dyn FnMut(u64)| {
-            rows.iter().for_each(|h| take(*h));
-            Ok::<(), ()>(())
-        };
-        let found = frequent(rows.len() as u64, memory, 6, each).unwrap();
-        assert_eq!(found.len(), usize::from(copies > 6));
-        found.contains(&hash)
-    }
-
-    #[test]
-    fn in_six_documents_it_stays_and_in_seven_it_goes() {
-        for memory in [1 << 30, 800, 64] {
-            assert!(!count(6, memory));
-            assert!(count(7, memory));
-        }
     }
 
     #[test]

@@ -10,7 +10,6 @@
 //! ([`Bands::curve`]): more bands find more, more rows find less.
 
 use crate::rules::View;
-use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// Words of a shingle.
@@ -21,8 +20,7 @@ const LANES: usize = 16;
 pub const MOST: usize = 512;
 
 /// How signatures are cut into bands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bands {
     /// Bands: more find more.
     pub bands: usize,

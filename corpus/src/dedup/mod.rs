@@ -1,7 +1,8 @@
 //! The three levels of deduplication, in the paper's order (§3.1.1): URL, document, line.
 //!
-//! Each works on rows of fixed size, never on text: [`url`] and [`exact`] say which row of a group
-//! stays, [`lines`] which line hashes are too frequent. Not here: near-duplicates.
+//! Each works on rows of fixed size, never on text. [`url`] says what one address is, [`minhash`]
+//! and [`near`] what a near copy is, [`exact`] when two texts are the same, [`lines`] what one line
+//! is. Not here: how the rows of all documents come together ([`crate::shuffle`]).
 
 pub mod exact;
 pub mod lines;
@@ -24,29 +25,55 @@ pub struct Row {
     pub bytes: u32,
     /// Length of its URL.
     pub url_length: u16,
+    /// Seed of its language; see [`lines::language_seed`].
+    pub language: u64,
 }
 
-/// For each row the number of the row that is kept instead of it, or none for a row that stays.
-/// `key` groups rows; `better` says whether the first row is to be kept rather than the second.
-pub(crate) fn keep_one(
-    rows: &[Row],
-    alive: &[bool],
-    key: impl Fn(&Row) -> u64,
-    better: impl Fn(&Row, &Row) -> bool,
-) -> Vec<Option<u32>> {
-    let mut order: Vec<u32> = (0..rows.len() as u32).filter(|n| alive[*n as usize]).collect();
-    order.sort_unstable_by_key(|n| (key(&rows[*n as usize]), *n));
-    let mut instead = vec![None; rows.len()];
-    for group in order.chunk_by(|a, b| key(&rows[*a as usize]) == key(&rows[*b as usize])) {
-        let mut best = group[0];
-        for n in &group[1..] {
-            if better(&rows[*n as usize], &rows[best as usize]) {
-                best = *n;
-            }
-        }
-        for n in group.iter().filter(|n| **n != best) {
-            instead[*n as usize] = Some(best);
-        }
+impl Row {
+    /// The newest first: a smaller word for a later date.
+    fn newest(&self) -> u64 {
+        // The order of signed numbers as that of unsigned ones, turned around.
+        !(self.date as u64 ^ 1 << 63)
     }
-    instead
+
+    /// Which copy of a text is kept, smaller is better: the newest, then that of the shortest URL,
+    /// then of the smallest identity.
+    pub fn rank(&self) -> [u64; 2] {
+        let id = (self.id >> 80) as u64;
+        [self.newest(), u64::from(self.url_length) << 48 | id]
+    }
+
+    /// Which visit of a URL is kept, smaller is better: the newest, then the longest text, then the
+    /// smallest identity.
+    pub fn visit_rank(&self) -> [u64; 2] {
+        let id = (self.id >> 96) as u64;
+        [self.newest(), u64::from(!self.bytes) << 32 | id]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(better: Row, worse: Row, rank: fn(&Row) -> [u64; 2]) {
+        assert!(rank(&better) < rank(&worse), "{better:?} before {worse:?}");
+    }
+
+    #[test]
+    fn which_copy_is_kept() {
+        let row = |date, bytes, url_length, id: u128| Row {
+            id: id << 96,
+            date,
+            bytes,
+            url_length,
+            ..Row::default()
+        };
+        check(row(6, 10, 20, 3), row(5, 10, 9, 1), Row::rank);
+        check(row(6, 10, 10, 3), row(6, 10, 20, 1), Row::rank);
+        check(row(6, 10, 10, 1), row(6, 99, 10, 2), Row::rank);
+        check(row(-5, 0, 0, 0), row(i64::MIN, 0, 0, 0), Row::rank);
+        check(row(6, 11, 0, 3), row(6, 10, 0, 1), Row::visit_rank);
+        check(row(7, 1, 0, 3), row(6, 10, 0, 1), Row::visit_rank);
+        check(row(6, 10, 9, 1), row(6, 10, 0, 2), Row::visit_rank);
+    }
 }

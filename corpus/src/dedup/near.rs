@@ -37,7 +37,7 @@ pub struct Removal {
 /// # Errors
 /// What `shingles` brings.
 pub fn resolve<E>(
-    bands: &[Vec<u64>],
+    bands: &[&[u64]],
     threshold: f64,
     mut shingles: impl FnMut(usize) -> Result<std::rc::Rc<Vec<u32>>, E>,
 ) -> Result<Vec<Removal>, E> {
@@ -83,6 +83,7 @@ mod tests {
         let sets: Vec<Rc<Vec<u32>>> =
             texts.iter().map(|t| Rc::new(shingles(&View::of(t, "en", 0), 1))).collect();
         let bands: Vec<Vec<u64>> = sets.iter().map(|s| Bands::default().of(s, 1)).collect();
+        let bands: Vec<&[u64]> = bands.iter().map(Vec::as_slice).collect();
         resolve(&bands, threshold, |n| Ok::<_, Infallible>(sets[n].clone())).unwrap()
     }
 

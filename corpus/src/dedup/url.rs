@@ -5,7 +5,6 @@
 //! `index.html`; no slash at the end. At equal dates the longer text is kept, then the smaller
 //! identity. What is no URL (a path below a folder) stays as it is.
 
-use super::{Row, keep_one};
 use url::Url;
 
 /// Parameters that say how a visitor came, not what the page is.
@@ -78,19 +77,6 @@ pub fn url_hash(canonical: &str) -> u64 {
     xxhash_rust::xxh3::xxh3_64(canonical.as_bytes())
 }
 
-/// For each row the one that is kept instead.
-pub fn duplicates(rows: &[Row], alive: &[bool]) -> Vec<Option<u32>> {
-    keep_one(
-        rows,
-        alive,
-        |r| r.url,
-        |a, b| {
-            let key = |r: &Row| (std::cmp::Reverse(r.date), std::cmp::Reverse(r.bytes), r.id);
-            key(a) < key(b)
-        },
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,12 +103,5 @@ mod tests {
         check("http://", "http://");
         check("mailto:x@a.example", "mailto:x@a.example");
         check("https://münchen.example/ä", "https://xn--mnchen-3ya.example/%C3%A4");
-    }
-
-    #[test]
-    fn the_newest_visit_is_kept() {
-        let row = |id, url, date, bytes| Row { id, url, date, bytes, ..Row::default() };
-        let rows = [row(1, 7, 5, 10), row(2, 7, 6, 10), row(3, 7, 6, 11), row(4, 7, i64::MIN, 99)];
-        assert_eq!(duplicates(&rows, &[true; 4]), [Some(2), Some(2), None, Some(2)]);
     }
 }

@@ -9,6 +9,7 @@ use crate::warc::Inflated;
 use crate::warc::http::MAX_BODY;
 use crate::{Error, look};
 use quipu_documents::FORMAT;
+use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ use std::sync::Arc;
 const MAX_DEPTH: usize = 64;
 
 /// A recognised input.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Input {
     /// File, or the folder of a crawl of HTML files.
     pub path: PathBuf,

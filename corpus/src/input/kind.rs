@@ -12,7 +12,9 @@ use std::path::Path;
 const START: usize = 4096;
 
 /// Kinds of files that hold pages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub enum Kind {
     /// A WARC or ARC crawl.
     Warc,

@@ -9,12 +9,14 @@ mod folder;
 mod json_lines;
 pub mod kind;
 pub(crate) mod markdown;
+mod range;
 pub mod rust_docs;
 pub(crate) mod sample;
 pub mod text;
 
 pub use folder::{Input, Skipped, expand};
 pub use kind::Kind;
+pub use range::Range;
 
 use crate::Error;
 use quipu_documents::Document;
@@ -99,6 +101,18 @@ impl Input {
             Kind::Html if !self.files.is_empty() => folder::open_html(self, Some(limit)),
             _ => self.open(piece_bytes),
         }
+    }
+
+    pub(crate) fn open_range(&self, _: Range, piece: usize, limit: u64) -> Result<Stream, Error> {
+        self.open_admitted(piece, limit)
+    }
+
+    pub fn ranges(&self, _: u64) -> Result<Vec<Range>, Error> {
+        Ok(vec![Range { from: 0, to: u64::MAX }])
+    }
+
+    pub fn bytes(&self) -> Result<u64, Error> {
+        Ok(std::fs::metadata(&self.path).map_err(Error::io(&self.path))?.len())
     }
 
     /// Opens the input. `piece_bytes`: plain text is split into pieces of about this size.

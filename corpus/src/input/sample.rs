@@ -7,9 +7,10 @@
 use super::{Found, Input};
 use crate::{Error, Kind, Sample};
 use quipu_store::{Cancel, Progress};
+use serde::{Deserialize, Serialize};
 
 /// What a sample admits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Admission {
     /// Pages with a hash up to this are admitted.
     pub limit: u64,

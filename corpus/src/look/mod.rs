@@ -140,7 +140,8 @@ pub fn look(paths: &[PathBuf], recipe: &Recipe) -> Result<Look, Error> {
     let tokens = ascii as f64 / ASCII_A_TOKEN + other as f64 / OTHER_A_TOKEN;
     look.tokens = (tokens * share) as u64;
     let lines = look.text_bytes / 40 * 8;
-    look.memory = BASE_MEMORY + look.pages * PAGE_MEMORY + lines.min(recipe.memory);
+    look.memory =
+        BASE_MEMORY + look.pages * PAGE_MEMORY + lines.min(crate::Options::default().memory);
     look.documents = documents.iter().take(SHOWN).map(shown).collect();
     Ok(look)
 }

@@ -1,151 +1,300 @@
-//! Pass 2: which candidates stay, and which lines are frequent.
+//! Pass 2: which candidates stay, and which of their lines go.
 //!
-//! Order: newest visit of each URL, the verdicts of the rules, one of equal documents, then lines,
-//! which are counted over what is left; so junk does not make a line frequent. Where lines went,
-//! equal documents are looked for once more: two mirrors that differ in what their sites put
-//! around a text are one. The three levels of
-//! deduplication are in the paper's order; that the rules act between does not change what is kept,
-//! since equal texts have equal verdicts, but each removal has its true reason. Everything is held
-//! as rows; of texts only those of one unit are, of which lines went.
+//! Order: newest visit of each URL, the verdicts of the rules, one of near copies, then lines,
+//! which are counted over what is left, so that junk does not make a line frequent. Where lines
+//! went, equal documents are looked for once more: two mirrors that differ in what their sites put
+//! around a text are one. The three levels of deduplication are in the paper's order; that the
+//! rules act between does not change what is kept, since a rule judges a document by itself, but
+//! each removal has its true reason. Everything moves as rows; of texts only those of one unit are
+//! held, of which lines went.
 
 use super::Job;
-use super::extract::Facts;
-use crate::dedup::{Row, exact, lines, url};
-use crate::page::{Verdict, without_frequent};
-use crate::{Error, rows};
-use quipu_documents::Reader;
-use rayon::prelude::*;
-use std::collections::HashSet;
+use super::extract::{Facts, number, numbers, place, visits};
+use super::rows::{self, Kept, SHINGLES, SKETCHES, Sketch, Sketches};
+use crate::Error;
+use crate::dedup::{exact, lines, near};
+use crate::page::without_frequent;
+use crate::shuffle::{self, Merge, Plan, Runs, Shuffle, Sorter};
+use quipu_documents::{Id, Reader};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::PathBuf;
+use std::rc::Rc;
 
-/// What is to become of a candidate.
+/// Decisions about all candidates, as rows by number.
+#[derive(Default)]
+pub(super) struct Decisions {
+    /// `[page, newer visit]`.
+    visits: Runs,
+    /// `[page, copy kept, bits of their similarity]`.
+    near: Runs,
+    /// `[page, line]`.
+    lines: Runs,
+    /// `[page, copy kept]`, equal without their frequent lines.
+    same: Runs,
+    /// Parts of each language, by its seed.
+    buckets: HashMap<u64, u64>,
+}
+
+/// What became of a candidate.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Decision {
     /// It stays, unless its lines go.
     Stays,
-    /// Another visit of its URL is newer: that of row number …
-    OtherVisit(u32),
-    /// Another document has the same text: row number …
-    SameText(u32),
+    /// Another visit of its URL is newer: that of page number …
+    OtherVisit(u64),
     /// A rule removes it.
-    Rule(Verdict),
+    Rule(crate::page::Verdict),
+    /// A near copy is kept: page number …, of this similarity.
+    Near(u64, f64),
+    /// Another document is equal without frequent lines: page number …
+    Same(u64),
 }
 
-/// Decisions about all candidates, in order.
-pub(super) struct Decisions {
-    pub rows: Vec<Row>,
+/// The candidates of one unit with what was decided.
+pub(super) struct Decided {
+    pub rows: Vec<Kept>,
     pub decisions: Vec<Decision>,
-    /// Number of the first row of each unit, and of the end.
-    pub starts: Vec<usize>,
-    pub frequent: HashSet<u64>,
-    pub buckets: u64,
+    /// Frequent lines by place.
+    pub lines: HashMap<u64, HashSet<u64>>,
 }
 
 /// Runs the pass.
-pub(super) fn pass(job: &Job, units: &[Facts]) -> Result<Decisions, Error> {
+pub(super) fn pass(job: &Job, shuffle: &dyn Shuffle, units: &[Facts]) -> Result<Decisions, Error> {
     job.progress.begin("deduplicate", 0);
-    let (mut rows, mut verdicts, mut starts) = (Vec::new(), Vec::new(), vec![0]);
-    let mut hashes = 0u64;
-    for number in 0..units.len() {
-        job.cancel.check()?;
-        rows::read(&job.work_file(number, "rows"), |kept| {
-            hashes += kept.lines.len() as u64;
-            rows.push(kept.row);
-            verdicts.push(kept.verdict);
-        })?;
-        starts.push(rows.len());
-    }
-    let mut decisions = vec![Decision::Stays; rows.len()];
-    let mut alive = vec![true; rows.len()];
-    let visits = url::duplicates(&rows, &alive);
-    apply(&mut decisions, &mut alive, &visits, Decision::OtherVisit);
-    for (n, verdict) in verdicts.iter().enumerate() {
-        if let (true, Some(verdict)) = (alive[n], verdict) {
-            decisions[n] = Decision::Rule(*verdict);
-            alive[n] = false;
-        }
-    }
-    let same = exact::duplicates(&rows, &alive);
-    apply(&mut decisions, &mut alive, &same, Decision::SameText);
-    let left = alive.iter().filter(|a| **a).count() as u64;
-    let buckets = left.div_ceil(job.recipe.bucket).max(1);
-    let frequent = lines::frequent(hashes, job.recipe.memory, job.recipe.line_limit, |take| {
-        let mut n = 0;
-        for number in 0..units.len() {
-            job.cancel.check()?;
-            rows::read(&job.work_file(number, "rows"), |kept| {
-                if alive[n] {
-                    let bucket = lines::bucket(kept.row.id, buckets);
-                    kept.lines.iter().for_each(|h| take(lines::in_bucket(*h, bucket)));
-                }
-                n += 1;
-            })?;
-        }
-        Ok::<(), Error>(())
-    })?;
-    let mut all = Decisions { rows, decisions, starts, frequent, buckets };
-    again(job, &mut all, alive)?;
+    let buckets = buckets(units, job.plan.recipe.bucket);
+    let mut all = Decisions { buckets, ..Decisions::default() };
+    all.visits = shuffle.run("url", Plan::First, &visits(job, units))?;
+    let bands = each_unit(job, "bands", units, |unit| bands(job, unit, &all))?;
+    let edges = shuffle.run("stars", Plan::Star, &bands)?;
+    let clusters = shuffle::components(shuffle, "clusters", edges)?;
+    let near = each_unit(job, "near", units, |unit| near(job, unit, &clusters))?;
+    all.near = shuffle.run("removed", Plan::Union, &near)?;
+    let counted = each_unit(job, "lines", units, |unit| lines_of(job, unit, &all))?;
+    let limit = u64::from(job.plan.recipe.line_limit);
+    all.lines = shuffle.run("frequent", Plan::Frequent(limit), &counted)?;
+    let texts = each_unit(job, "texts", units, |unit| texts(job, unit, &all))?;
+    all.same = shuffle.run("same", Plan::First, &texts)?;
     job.progress.finish("");
     Ok(all)
 }
 
-/// One of the documents that are equal without their frequent lines.
-fn again(job: &Job, all: &mut Decisions, mut alive: Vec<bool>) -> Result<(), Error> {
-    if all.frequent.is_empty() {
-        return Ok(());
+/// In how many parts lines of each language are counted.
+fn buckets(units: &[Facts], most: u64) -> HashMap<u64, u64> {
+    let mut languages: BTreeMap<&str, u64> = BTreeMap::new();
+    for (language, count) in units.iter().flat_map(|unit| &unit.languages) {
+        *languages.entry(language).or_default() += count;
     }
-    let units = all.starts.len() - 1;
-    let changed: Vec<Vec<(usize, u64)>> = (0..units)
-        .into_par_iter()
-        .map(|unit| changed(job, unit, all, &alive))
-        .collect::<Result<_, _>>()?;
-    for (row, text) in changed.into_iter().flatten() {
-        all.rows[row].text = text;
-    }
-    let same = exact::duplicates(&all.rows, &alive);
-    apply(&mut all.decisions, &mut alive, &same, Decision::SameText);
-    Ok(())
+    let parts = |(name, count): (&str, u64)| (lines::language_seed(name), count.div_ceil(most));
+    languages.into_iter().map(parts).collect()
 }
 
-/// Rows of a unit that lose lines, with the hashes of what is left of their texts.
-fn changed(
+/// Runs that a task wrote, as names below the stage's folder.
+#[derive(Serialize, Deserialize)]
+struct Written {
+    width: usize,
+    runs: Vec<String>,
+}
+
+/// Makes rows of each unit; `task` returns the runs it wrote into the stage's folder.
+fn each_unit(
     job: &Job,
-    unit: usize,
-    all: &Decisions,
-    alive: &[bool],
-) -> Result<Vec<(usize, u64)>, Error> {
-    job.cancel.check()?;
-    let (mut out, mut loses, mut n) = (Vec::new(), Vec::new(), all.starts[unit]);
-    rows::read(&job.work_file(unit, "rows"), |kept| {
-        let bucket = lines::bucket(kept.row.id, all.buckets);
-        let hit = |h: &u64| all.frequent.contains(&lines::in_bucket(*h, bucket));
-        loses.push(alive[n] && kept.lines.iter().any(hit));
-        n += 1;
-    })?;
-    if !loses.contains(&true) {
-        return Ok(out);
-    }
-    let documents = Reader::open(&job.work_file(unit, "parquet"))?;
-    for ((number, document), loses) in documents.enumerate().zip(loses) {
-        let document = document?;
-        if loses {
-            let bucket = lines::bucket(document.id.0, all.buckets);
-            let (text, _) = without_frequent(&document, &all.frequent, bucket);
-            out.push((all.starts[unit] + number, exact::text_hash(&text)));
-        }
-    }
-    Ok(out)
+    stage: &str,
+    units: &[Facts],
+    task: impl Fn(usize) -> Result<Runs, Error> + Sync,
+) -> Result<Runs, Error> {
+    let dir = job.crew.stage(stage);
+    let named = |unit: usize| {
+        let runs = task(unit)?;
+        let name = |p: &PathBuf| Some(p.file_name()?.to_string_lossy().into_owned());
+        Ok::<_, Error>(Written {
+            width: runs.width,
+            runs: runs.paths.iter().filter_map(name).collect(),
+        })
+    };
+    let written = job.crew.run(stage, units.len(), named, |_, _| ())?;
+    let width = written.first().map_or(2, |w| w.width);
+    let paths = written.into_iter().flat_map(|w| w.runs).map(|name| dir.join(name)).collect();
+    Ok(Runs { width, paths })
 }
 
-fn apply(
-    decisions: &mut [Decision],
-    alive: &mut [bool],
-    instead: &[Option<u32>],
-    why: fn(u32) -> Decision,
-) {
-    for (n, other) in instead.iter().enumerate() {
-        if let Some(other) = other {
-            decisions[n] = why(*other);
-            alive[n] = false;
+impl Job<'_> {
+    fn sorter<const W: usize>(&self, stage: &str, unit: usize) -> Sorter<W> {
+        let memory = self.memory / self.crew.workers() as u64 / 2;
+        Sorter::new(&self.crew.stage(stage).join(format!("{unit:06}")), memory)
+    }
+}
+
+/// Bands of the candidates that neither another visit nor a rule removed.
+fn bands(job: &Job, unit: usize, all: &Decisions) -> Result<Runs, Error> {
+    let mut out = job.sorter::<2>("bands", unit);
+    let alive = all.alive(job, unit)?;
+    let sketches = job.sketches().all(&job.work_file(unit, SKETCHES))?;
+    for (place, sketch) in sketches.iter().enumerate().filter(|(place, _)| alive[*place]) {
+        for band in &sketch.bands {
+            out.push([*band, number(unit, place)])?;
         }
+    }
+    out.finish()
+}
+
+impl Job<'_> {
+    /// The identity of a numbered page.
+    pub(super) fn id(&self, number: u64) -> Result<Id, Error> {
+        let (unit, place) = place(number);
+        Ok(Id(self.sketches().one(&self.work_file(unit, SKETCHES), place)?.id))
+    }
+
+    fn sketches(&self) -> Sketches {
+        Sketches { bands: self.plan.recipe.near.bands }
+    }
+}
+
+/// The clusters whose root is a page of this unit.
+fn near(job: &Job, unit: usize, clusters: &Runs) -> Result<Runs, Error> {
+    let mut out = job.sorter::<3>("near", unit);
+    let (from, to) = numbers(unit);
+    let mut members: Vec<u64> = Vec::new();
+    let mut settle = |members: &mut Vec<u64>| -> Result<(), Error> {
+        if members.len() > 1 {
+            job.cancel.check()?;
+            for row in cluster(job, std::mem::take(members))? {
+                out.push(row)?;
+            }
+        }
+        members.clear();
+        Ok(())
+    };
+    for row in Merge::<2>::between(clusters, from, to)? {
+        let [root, member] = row?;
+        // The other direction of the same edges is not for us.
+        if member < root {
+            continue;
+        }
+        if members.first() != Some(&root) {
+            settle(&mut members)?;
+            members.push(root);
+        }
+        members.push(member);
+    }
+    settle(&mut members)?;
+    out.finish()
+}
+
+/// Words of shingles of a cluster that are held at a time.
+const HELD: usize = 16 << 20;
+
+/// The removals of a cluster, as rows.
+fn cluster(job: &Job, members: Vec<u64>) -> Result<Vec<[u64; 3]>, Error> {
+    let mut ranked: Vec<(Sketch, u64)> = Vec::with_capacity(members.len());
+    for member in members {
+        let (unit, place) = place(member);
+        ranked.push((job.sketches().one(&job.work_file(unit, SKETCHES), place)?, member));
+    }
+    ranked.sort_unstable_by_key(|(sketch, member)| (sketch.rank, *member));
+    let (mut held, mut words) = (HashMap::<usize, Rc<Vec<u32>>>::new(), 0);
+    let shingles = |n: usize| -> Result<Rc<Vec<u32>>, Error> {
+        if let Some(set) = held.get(&n) {
+            return Ok(set.clone());
+        }
+        let (sketch, member) = &ranked[n];
+        let set = Rc::new(sketch.shingles(&job.work_file(place(*member).0, SHINGLES))?);
+        words += set.len();
+        if words > HELD {
+            held.clear();
+            words = set.len();
+        }
+        held.insert(n, set.clone());
+        Ok(set)
+    };
+    let bands: Vec<&[u64]> = ranked.iter().map(|(sketch, _)| sketch.bands.as_slice()).collect();
+    let removals = near::resolve(&bands, job.plan.recipe.near.threshold, shingles)?;
+    let row = |r: near::Removal| [ranked[r.member].1, ranked[r.kept].1, r.similarity.to_bits()];
+    Ok(removals.into_iter().map(row).collect())
+}
+
+/// Lines of the candidates that are left.
+fn lines_of(job: &Job, unit: usize, all: &Decisions) -> Result<Runs, Error> {
+    let mut out = job.sorter::<2>("lines", unit);
+    let decided = all.of(job, unit)?;
+    for (place, kept) in decided.staying() {
+        for hash in &kept.lines {
+            out.push([all.in_bucket(kept, *hash), number(unit, place)])?;
+        }
+    }
+    out.finish()
+}
+
+/// What is left of the texts that are left, by the hash of their normalised form.
+fn texts(job: &Job, unit: usize, all: &Decisions) -> Result<Runs, Error> {
+    let mut out = job.sorter::<4>("texts", unit);
+    let decided = all.of(job, unit)?;
+    let mut hashes: Vec<u64> = decided.rows.iter().map(|kept| kept.row.text).collect();
+    if !decided.lines.is_empty() {
+        for (place, document) in Reader::open(&job.work_file(unit, "parquet"))?.enumerate() {
+            let document = document?;
+            if let Some(lines) = decided.lines.get(&(place as u64)) {
+                let bucket = all.bucket(&decided.rows[place]);
+                let (text, _) = without_frequent(&document, lines, bucket);
+                hashes[place] = exact::text_hash(&text);
+            }
+        }
+    }
+    for (place, kept) in decided.staying() {
+        let [a, b] = kept.row.rank();
+        // Of two languages one text is two documents.
+        out.push([hashes[place] ^ kept.row.language, a, b, number(unit, place)])?;
+    }
+    out.finish()
+}
+
+impl Decisions {
+    /// Which part of its language a document belongs to.
+    pub fn bucket(&self, kept: &Kept) -> u64 {
+        let parts = self.buckets.get(&kept.row.language).copied().unwrap_or(1);
+        lines::bucket(kept.row.id, parts)
+    }
+
+    fn in_bucket(&self, kept: &Kept, hash: u64) -> u64 {
+        lines::in_bucket(hash, self.bucket(kept))
+    }
+
+    /// Whether each candidate of a unit is left after visits and rules.
+    fn alive(&self, job: &Job, unit: usize) -> Result<Vec<bool>, Error> {
+        let decided = self.of(job, unit)?;
+        Ok(decided.decisions.iter().map(|d| *d == Decision::Stays).collect())
+    }
+
+    /// What has been decided so far about the candidates of a unit.
+    pub fn of(&self, job: &Job, unit: usize) -> Result<Decided, Error> {
+        let rows = rows::read(&job.work_file(unit, rows::ROWS))?;
+        let mut decisions: Vec<Decision> =
+            rows.iter().map(|kept| kept.verdict.map_or(Decision::Stays, Decision::Rule)).collect();
+        let (from, to) = numbers(unit);
+        for row in Merge::<2>::between(&self.visits, from, to)? {
+            let [page, other] = row?;
+            decisions[place(page).1 as usize] = Decision::OtherVisit(other);
+        }
+        for row in Merge::<3>::between(&self.near, from, to)? {
+            let [page, kept, similarity] = row?;
+            decisions[place(page).1 as usize] = Decision::Near(kept, f64::from_bits(similarity));
+        }
+        for row in Merge::<2>::between(&self.same, from, to)? {
+            let [page, kept] = row?;
+            decisions[place(page).1 as usize] = Decision::Same(kept);
+        }
+        let mut lines: HashMap<u64, HashSet<u64>> = HashMap::new();
+        for row in Merge::<2>::between(&self.lines, from, to)? {
+            let [page, line] = row?;
+            lines.entry(place(page).1).or_default().insert(line);
+        }
+        Ok(Decided { rows, decisions, lines })
+    }
+}
+
+impl Decided {
+    fn staying(&self) -> impl Iterator<Item = (usize, &Kept)> {
+        let stays = |place: &usize| self.decisions[*place] == Decision::Stays;
+        (0..self.rows.len()).filter(stays).map(|place| (place, &self.rows[place]))
     }
 }

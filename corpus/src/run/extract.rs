@@ -1,201 +1,160 @@
 //! Pass 1: pages to candidates, unit by unit.
 //!
-//! One thread reads (inflating is serial in a compressed file), all threads process, one thread
-//! writes; at most two units wait between them. A unit that was committed before is read over and
-//! not processed again.
+//! A worker reads its unit's range of the input and processes page after page; what it writes is
+//! durable before the unit counts as done.
 
-use super::Job;
-use crate::input::{Found, Input, Page};
+use super::{Job, rows};
+use crate::Error;
+use crate::input::{Found, Page};
 use crate::page::{self, Candidate, Outcome};
+use crate::shuffle::{Runs, Sorter};
 use crate::summary::DAMAGED;
-use crate::{Error, rows};
 use quipu_documents::{Fate, Id, write_fates, write_file};
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::mpsc;
 
-/// Pages of a unit.
-const UNIT_PAGES: usize = 256;
-/// Bytes of pages after which a unit is full.
-const UNIT_BYTES: u64 = 16 << 20;
+/// The stage, and the folder of its work files.
+pub(super) const STAGE: &str = "extract";
+/// Bits of a document's number that are its place in its unit.
+const PLACE_BITS: u32 = 32;
 
-/// What a unit holds, committed with it.
+/// What a unit holds.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Facts {
-    /// Pages by input number.
-    pub pages: BTreeMap<usize, u64>,
+    /// Input number.
+    pub input: usize,
+    /// Pages.
+    pub pages: u64,
     /// Bytes of all pages.
     pub bytes: u64,
-    /// Records that are no pages, by input number and kind.
-    pub skipped: BTreeMap<usize, BTreeMap<String, u64>>,
-    /// Damaged pieces by input number.
-    pub damaged: BTreeMap<usize, u64>,
+    /// Bytes of the input that were read for them.
+    pub read: u64,
+    /// Records that are no pages, by kind.
+    pub skipped: BTreeMap<String, u64>,
+    /// Damaged pieces.
+    pub damaged: u64,
     /// The first damaged pieces in words.
     pub damage: Vec<String>,
     /// Pages that became candidates.
     pub candidates: u64,
     /// Bytes of their text.
     pub text_bytes: u64,
+    /// Candidates by language.
+    pub languages: BTreeMap<String, u64>,
+    /// Runs of visits that were written.
+    pub visits: usize,
 }
 
-/// A unit before it is processed.
-#[derive(Default)]
-struct Batch {
-    number: usize,
-    pages: Vec<(usize, Page)>,
-    fates: Vec<Fate>,
-    facts: Facts,
+/// The number of page `place` of a unit, by which rows name it.
+pub(super) fn number(unit: usize, place: usize) -> u64 {
+    (unit as u64) << PLACE_BITS | place as u64
 }
 
-/// A processed unit on its way to disk.
-struct Processed {
-    number: usize,
-    candidates: Vec<Candidate>,
-    fates: Vec<Fate>,
-    facts: Facts,
+/// Unit and place of a numbered page.
+pub(super) fn place(number: u64) -> (usize, u64) {
+    ((number >> PLACE_BITS) as usize, number & ((1 << PLACE_BITS) - 1))
 }
 
-/// Names of a unit and of its work files.
-pub(super) fn unit_name(number: usize) -> String {
-    format!("u{number:06}")
+/// The numbers of all pages of a unit.
+pub(super) fn numbers(unit: usize) -> (u64, u64) {
+    (number(unit, 0), number(unit, (1 << PLACE_BITS) - 1))
 }
 
 impl Job<'_> {
-    pub(super) fn work_file(&self, number: usize, end: &str) -> PathBuf {
-        self.work.join(format!("{}.{end}", unit_name(number)))
+    /// A work file of a unit.
+    pub(super) fn work_file(&self, unit: usize, end: &str) -> PathBuf {
+        self.crew.stage(STAGE).join(format!("{unit:06}.{end}"))
     }
 }
 
 /// Runs the pass; returns the facts of all units, in order.
-pub(super) fn pass(job: &Job, inputs: &[Input]) -> Result<Vec<Facts>, Error> {
-    let total = job.admission.pages - job.admission.left_out;
-    job.progress.begin("extract", total);
-    let facts = std::thread::scope(|scope| {
-        let (to_process, batches) = mpsc::sync_channel::<Result<Batch, Error>>(1);
-        let (to_write, processed) = mpsc::sync_channel::<Processed>(1);
-        scope.spawn(move || read(job, inputs, &to_process));
-        let written = scope.spawn(move || write(job, processed));
-        let mut all = Vec::new();
-        let work = || -> Result<(), Error> {
-            for batch in batches {
-                job.cancel.check()?;
-                let batch = batch?;
-                let name = unit_name(batch.number);
-                job.progress.advance(batch.facts.pages.values().sum());
-                if let Some(facts) = job.units.facts(&name)
-                    && let Ok(facts) = serde_json::from_value(facts)
-                {
-                    all.push(facts);
-                    continue;
-                }
-                let done = process(job, inputs, batch);
-                all.push(done.facts.clone());
-                if to_write.send(done).is_err() {
-                    break; // the writer failed; its error is returned below
-                }
-            }
-            Ok(())
-        };
-        let worked = work();
-        drop(to_write);
-        let wrote = written.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        worked.and(wrote).map(|()| all)
-    })?;
+pub(super) fn pass(job: &Job) -> Result<Vec<Facts>, Error> {
+    let total = job.plan.inputs.iter().map(|input| input.bytes()).sum::<Result<u64, _>>()?;
+    job.progress.begin(STAGE, total);
+    let done = |facts: &Facts, before: bool| match before {
+        true => job.progress.resume(facts.read),
+        false => job.progress.advance(facts.read),
+    };
+    let facts = job.crew.run(STAGE, job.plan.units.len(), |unit| extract(job, unit), done)?;
     job.progress.finish("");
     Ok(facts)
 }
 
-fn read(job: &Job, inputs: &[Input], out: &mpsc::SyncSender<Result<Batch, Error>>) {
-    let mut batch = Batch::default();
-    let mut number = 0;
-    for (n, input) in inputs.iter().enumerate() {
-        let stream = match input.open_admitted(job.recipe.piece_bytes, job.admission.limit) {
-            Ok(stream) => stream,
-            Err(e) => return drop(out.send(Err(e))),
-        };
-        for found in stream {
-            match found {
-                Ok(found) => batch.take(n, found, job.admission.limit),
-                Err(e) => return drop(out.send(Err(e))),
-            }
-            if batch.is_full() {
-                let full = std::mem::take(&mut batch);
-                if out.send(Ok(Batch { number, ..full })).is_err() {
-                    return;
-                }
-                number += 1;
-            }
-        }
-    }
-    if !batch.is_empty() {
-        drop(out.send(Ok(Batch { number, ..batch })));
-    }
+/// A unit in the making.
+#[derive(Default)]
+struct Made {
+    facts: Facts,
+    fates: Vec<Fate>,
+    candidates: Vec<Candidate>,
 }
 
-impl Batch {
-    fn is_full(&self) -> bool {
-        self.pages.len() >= UNIT_PAGES
-            || self.facts.bytes >= UNIT_BYTES
-            || self.fates.len() >= UNIT_PAGES
-    }
-
-    fn is_empty(&self) -> bool {
-        self.pages.is_empty() && self.fates.is_empty() && self.facts.skipped.is_empty()
-    }
-
-    fn take(&mut self, input: usize, found: Found, limit: u64) {
-        match found {
+fn extract(job: &Job, unit: usize) -> Result<Facts, Error> {
+    let plan = &job.plan;
+    let of = plan.units[unit];
+    let input = &plan.inputs[of.input];
+    let limit = plan.admission.limit;
+    let read = input.bytes()? / plan.units.iter().filter(|u| u.input == of.input).count() as u64;
+    let facts = Facts { input: of.input, read, ..Facts::default() };
+    let mut made = Made { facts, ..Made::default() };
+    for found in input.open_range(of.range, plan.recipe.piece_bytes, limit)? {
+        job.cancel.check()?;
+        match found? {
             Found::Page(page) if page.key() > limit => {}
-            Found::Page(page) => {
-                *self.facts.pages.entry(input).or_default() += 1;
-                self.facts.bytes += page.bytes();
-                self.pages.push((input, page));
-            }
-            Found::Skipped(kind) => {
-                *self.facts.skipped.entry(input).or_default().entry(kind).or_default() += 1;
-            }
-            Found::Damaged(place, reason) => {
-                *self.facts.damaged.entry(input).or_default() += 1;
-                if self.facts.damage.len() < 4 {
-                    self.facts.damage.push(format!("{place}: {reason}"));
-                }
-                let (stage, rule) = ("read".to_owned(), DAMAGED.to_owned());
-                let id = Id::of(&place, None, "");
-                let fate = Fate { id, url: place, stage, rule, detail: reason, ..Fate::default() };
-                self.fates.push(fate);
-            }
+            Found::Page(page) => made.page(page, &input.name, job),
+            Found::Skipped(kind) => *made.facts.skipped.entry(kind).or_default() += 1,
+            Found::Damaged(place, reason) => made.damaged(place, reason),
         }
+    }
+    made.write(job, unit)
+}
+
+impl Made {
+    fn page(&mut self, page: Page, source: &str, job: &Job) {
+        self.facts.pages += 1;
+        self.facts.bytes += page.bytes();
+        match page::process(page, source, &job.plan.recipe) {
+            Outcome::Candidate(candidate) => {
+                let document = &candidate.document;
+                self.facts.candidates += 1;
+                self.facts.text_bytes += document.text.len() as u64;
+                *self.facts.languages.entry(document.language.clone()).or_default() += 1;
+                self.candidates.push(*candidate);
+            }
+            Outcome::Removed(fate) => self.fates.push(*fate),
+        }
+    }
+
+    fn damaged(&mut self, place: String, reason: String) {
+        self.facts.damaged += 1;
+        if self.facts.damage.len() < 4 {
+            self.facts.damage.push(format!("{place}: {reason}"));
+        }
+        let (stage, rule) = ("read".to_owned(), DAMAGED.to_owned());
+        let id = Id::of(&place, None, "");
+        self.fates.push(Fate { id, url: place, stage, rule, detail: reason, ..Fate::default() });
+    }
+
+    fn write(mut self, job: &Job, unit: usize) -> Result<Facts, Error> {
+        let file = |end: &str| job.work_file(unit, end);
+        rows::write(file, job.plan.recipe.near.bands, &self.candidates)?;
+        write_fates(&file("fates.parquet"), &self.fates)?;
+        let mut visits = Sorter::<4>::new(&file("visits"), u64::MAX);
+        for (place, candidate) in self.candidates.iter().enumerate() {
+            let [a, b] = candidate.row.visit_rank();
+            visits.push([candidate.row.url, a, b, number(unit, place)])?;
+        }
+        self.facts.visits = visits.finish()?.paths.len();
+        let documents: Vec<_> = self.candidates.into_iter().map(|c| c.document).collect();
+        write_file(&file("parquet"), &documents)?;
+        Ok(self.facts)
     }
 }
 
-fn process(job: &Job, inputs: &[Input], batch: Batch) -> Processed {
-    let Batch { number, pages, mut fates, mut facts } = batch;
-    let outcomes: Vec<Outcome> = pages
-        .into_par_iter()
-        .map(|(input, page)| page::process(page, &inputs[input].name, job.recipe))
-        .collect();
-    let mut candidates = Vec::with_capacity(outcomes.len());
-    for outcome in outcomes {
-        match outcome {
-            Outcome::Candidate(candidate) => candidates.push(*candidate),
-            Outcome::Removed(fate) => fates.push(*fate),
-        }
-    }
-    facts.candidates = candidates.len() as u64;
-    facts.text_bytes = candidates.iter().map(|c| c.document.text.len() as u64).sum();
-    Processed { number, candidates, fates, facts }
-}
-
-fn write(job: &Job, processed: mpsc::Receiver<Processed>) -> Result<(), Error> {
-    for Processed { number, candidates, fates, facts } in processed {
-        rows::write(&job.work_file(number, "rows"), &candidates)?;
-        write_fates(&job.work_file(number, "fates.parquet"), &fates)?;
-        let documents: Vec<_> = candidates.into_iter().map(|c| c.document).collect();
-        write_file(&job.work_file(number, "parquet"), &documents)?;
-        let facts = serde_json::to_value(&facts).unwrap_or_default();
-        job.units.commit(&unit_name(number), facts)?;
-    }
-    Ok(())
+/// The visits of all pages: rows of [`Sorter`] runs `[URL, rank, rank, number]`.
+pub(super) fn visits(job: &Job, facts: &[Facts]) -> Runs {
+    let paths = facts.iter().enumerate().flat_map(|(unit, facts)| {
+        (0..facts.visits).map(move |run| job.work_file(unit, &format!("visits-{run}.run")))
+    });
+    Runs { width: 4, paths: paths.collect() }
 }

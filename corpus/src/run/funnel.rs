@@ -1,9 +1,9 @@
 //! The summary, from what units and files say of themselves.
 
 use super::extract::Facts;
+use super::plan::Plan;
 use super::write::Output;
-use crate::input::Input;
-use crate::summary::{EXCERPTS, InputCount, Step, Summary};
+use crate::summary::{EXCERPTS, InputCount, Source, Step, Summary};
 use quipu_store::progress::thousands;
 use std::collections::BTreeMap;
 
@@ -16,8 +16,9 @@ const KEPT_SAMPLES: usize = 12;
 const LISTED: usize = 64;
 
 /// What was read.
-pub(super) fn begin(inputs: &[Input], units: &[Facts], not_sampled: u64) -> Summary {
-    let mut counts: Vec<InputCount> = inputs
+pub(super) fn begin(plan: &Plan, units: &[Facts]) -> Summary {
+    let mut counts: Vec<InputCount> = plan
+        .inputs
         .iter()
         .map(|input| InputCount {
             name: input.name.clone(),
@@ -25,21 +26,19 @@ pub(super) fn begin(inputs: &[Input], units: &[Facts], not_sampled: u64) -> Summ
             ..InputCount::default()
         })
         .collect();
-    let mut summary = Summary { not_sampled, ..Summary::default() };
+    let mut summary = Summary {
+        not_sampled: plan.admission.left_out,
+        unrecognised: plan.unrecognised,
+        near: plan.recipe.near,
+        ..Summary::default()
+    };
     for unit in units {
         summary.page_bytes += unit.bytes;
-        for (input, pages) in &unit.pages {
-            counts[*input].pages += pages;
-            summary.pages += pages;
-        }
-        for (input, kinds) in &unit.skipped {
-            for (kind, count) in kinds {
-                *counts[*input].skipped.entry(kind.clone()).or_default() += count;
-            }
-        }
-        for (input, damaged) in &unit.damaged {
-            counts[*input].damaged += damaged;
-        }
+        summary.pages += unit.pages;
+        let count = &mut counts[unit.input];
+        count.pages += unit.pages;
+        add(&mut count.skipped, &unit.skipped);
+        count.damaged += unit.damaged;
         let room = 8usize.saturating_sub(summary.damage.len());
         summary.damage.extend(unit.damage.iter().take(room).cloned());
     }
@@ -65,7 +64,7 @@ fn by_kind(counts: &[InputCount]) -> Vec<InputCount> {
 }
 
 /// What became of it.
-pub(super) fn finish(summary: &mut Summary, files: &[Output]) {
+pub(super) fn finish(summary: &mut Summary, files: &[Output], alarm: f64) {
     let mut steps: BTreeMap<(usize, String), Step> = BTreeMap::new();
     for file in files {
         summary.kept += file.kept;
@@ -77,6 +76,11 @@ pub(super) fn finish(summary: &mut Summary, files: &[Output]) {
         add(&mut summary.languages, &file.languages);
         add(&mut summary.routes, &file.routes);
         summary.samples.extend(file.samples.iter().cloned());
+        for (name, source) in &file.sources {
+            let sum = summary.sources.entry(name.clone()).or_default();
+            sum.documents += source.documents;
+            sum.removed += source.removed;
+        }
         for step in &file.steps {
             let order = STAGES.iter().position(|s| *s == step.stage).unwrap_or(STAGES.len());
             let sum = steps.entry((order, step.rule.clone())).or_default();
@@ -86,6 +90,9 @@ pub(super) fn finish(summary: &mut Summary, files: &[Output]) {
             sum.samples.extend(step.samples.iter().take(room).cloned());
         }
     }
+    let alarming = |source: &Source| source.removed as f64 > alarm * source.documents as f64;
+    let alarms = summary.sources.iter().filter(|(_, source)| alarming(source));
+    summary.alarms = alarms.map(|(name, _)| name.clone()).collect();
     summary.steps = steps.into_values().collect();
     let order = |step: &Step| STAGES.iter().position(|s| *s == step.stage);
     summary.steps.sort_by_key(|s| (order(s), std::cmp::Reverse(s.documents), s.rule.clone()));

@@ -1,35 +1,52 @@
-//! The run: inputs to documents and fates, in four passes that can each be resumed.
+//! The run: inputs to documents and fates, in stages of tasks that several workers share.
 //!
-//! 1. `extract`: pages in units of a fixed size to text, verdicts and hashes (work files);
-//! 2. `decide`: URL and document deduplication over rows, the frequent lines, and documents that
-//!    are equal without them;
-//! 3. `write`: documents without those lines, and fates, in numbered files;
-//! 4. the summary, and the manifest, last.
+//! 1. `plan`: the inputs are cut into units, by what they are alone;
+//! 2. `extract`: each unit's pages to text, verdicts, sketches and hashes (work files);
+//! 3. `decide`: the three levels of deduplication, as shuffles of rows;
+//! 4. `write`: documents and fates in numbered files;
+//! 5. the summary, and the manifest, last.
 //!
-//! A unit's content depends on the inputs alone, so results do not depend on the number of threads
-//! or on where a run was killed. Memory: two units of pages, 48 bytes a page, the table of line
-//! hashes within the recipe's budget, one output file. Not here: what happens to one page.
+//! Workers are threads, and other processes that [`join`] the same folder; each does one task at a
+//! time, and a task's outputs depend on its number alone. So results do not depend on how many
+//! there are, on where the shuffles run, or on where a run was killed. Memory: a unit a worker, and
+//! what the shuffles are given. Not here: what happens to one page.
 
 mod decide;
 mod extract;
 mod funnel;
+mod plan;
+mod rows;
 mod truth;
 mod write;
 
-use crate::input::{self, Input, sample};
+use crate::shuffle::{Embedded, Shuffle};
 use crate::{Error, Recipe, Summary};
+use plan::Plan;
 use quipu_documents::{FORMAT, VERSION, Writer};
+use quipu_store::crew::Crew;
+use quipu_store::lock::RunLock;
 use quipu_store::manifest::Manifest;
-use quipu_store::units::Units;
 use quipu_store::{Cancel, Progress};
-use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-
-/// Bytes of each end of an input that tell whether it is the same.
-const END: u64 = 64 << 10;
 
 /// The folder of work files below the output.
 const WORK: &str = "work";
+
+/// How a run uses its machine; nothing of it changes a result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Tasks at a time in this process.
+    pub workers: usize,
+    /// Bytes that the shuffles may hold in memory, all workers together.
+    pub memory: u64,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        let workers = std::thread::available_parallelism().map_or(1, usize::from);
+        Options { workers, memory: 512 << 20 }
+    }
+}
 
 /// Curates `inputs` into the folder `out`, and returns what was done. A run that is finished there
 /// with the same inputs and recipe is not repeated; one that was stopped goes on.
@@ -40,89 +57,105 @@ pub fn run(
     inputs: &[PathBuf],
     recipe: &Recipe,
     out: &Path,
+    options: &Options,
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<Summary, Error> {
     recipe.validate()?;
-    let (found, skipped) = input::expand(inputs)?;
-    let names = names(inputs);
-    let stage = stage_hash(&found, recipe);
-    if let Some(summary) = finished(out, &stage) {
+    let plan = Plan::of(inputs, recipe, progress, cancel)?;
+    if let Some(summary) = finished(out, &plan.stage) {
         return Ok(summary);
     }
     let work = out.join(WORK);
     quipu_store::atomic::create_dir(&work)?;
-    let _lock = quipu_store::lock::RunLock::acquire(&work)?;
-    let units = Units::open(&work, &stage)?;
-    let admission = match recipe.sample {
-        Some(budget) => sample::admission(&found, budget, recipe.piece_bytes, progress, cancel)?,
-        None => sample::ALL,
-    };
-    let job = Job { recipe, work: &work, units: &units, progress, cancel, admission };
-    let extracted = extract::pass(&job, &found)?;
-    let mut summary = funnel::begin(&found, &extracted, admission.left_out);
-    summary.unrecognised = skipped.len() as u64;
-    if summary.pages == 0 {
-        return Err(Error::EmptyCrawl { inputs: names, reason: funnel::why_empty(&summary) });
-    }
-    let decisions = decide::pass(&job, &extracted)?;
-    let writer = Writer::new(out)?;
-    let files = write::pass(&job, &extracted, &decisions, &writer)?;
-    funnel::finish(&mut summary, &files);
-    if summary.kept == 0 {
-        remove_files(out)?;
-        let (pages, funnel) = (summary.pages, funnel::reasons(&summary));
-        return Err(Error::NothingLeft { inputs: names, pages, funnel });
-    }
-    if let Some(path) = &recipe.truth {
-        let (scores, unseen) = truth::score(path, &recipe.languages, out, files.len())?;
-        summary.scores = scores;
-        summary.unseen = (summary.not_sampled == 0).then_some(unseen);
-    }
-    let facts = serde_json::json!({ "stage": stage, "summary": summary });
-    writer.finish(files.len(), facts)?;
-    drop(_lock);
-    std::fs::remove_dir_all(&work).map_err(Error::io(&work))?;
+    let lock = RunLock::acquire(&work)?;
+    plan.install(&work)?;
+    // From now on the manifest of an earlier run does not describe what stands here.
+    Writer::new(out)?;
+    let summary = Job::of(plan, out, options, progress, cancel)?.run()?;
+    drop(lock);
+    remove_work(&work)?;
     Ok(summary)
 }
 
-/// What every pass needs.
+/// Works along on the run in the folder `out`, which another process began with [`run`] on this or
+/// another machine, until it is finished; returns what was done.
+///
+/// # Errors
+/// No run there that goes on; and as [`run`].
+pub fn join(
+    out: &Path,
+    options: &Options,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<Summary, Error> {
+    if let Ok(summary) = read_summary(out) {
+        return Ok(summary);
+    }
+    let plan = Plan::read(&out.join(WORK))?;
+    let stage = plan.stage.clone();
+    let done = Job::of(plan, out, options, progress, cancel)?.run();
+    // Whoever began the run removes the work files once the manifest is there, maybe under us.
+    match finished(out, &stage) {
+        Some(summary) => Ok(summary),
+        None => done,
+    }
+}
+
+/// What every stage needs.
 struct Job<'a> {
-    recipe: &'a Recipe,
-    work: &'a Path,
-    units: &'a Units,
+    plan: Plan,
+    out: &'a Path,
+    crew: Crew,
+    memory: u64,
     progress: &'a dyn Progress,
     cancel: &'a Cancel,
-    admission: sample::Admission,
 }
 
-fn names(inputs: &[PathBuf]) -> String {
-    let names: Vec<String> = inputs.iter().map(|p| p.display().to_string()).collect();
-    names.join(", ")
-}
-
-/// What the results depend on: recipe, inputs with sizes and both their ends, version. Not times
-/// of change: an input that is written anew with the same bytes gives the same run.
-fn stage_hash(inputs: &[Input], recipe: &Recipe) -> String {
-    let mut key = format!("{} {VERSION} ", env!("CARGO_PKG_VERSION"));
-    key += &serde_json::to_string(recipe).unwrap_or_default();
-    for input in inputs {
-        let size = std::fs::metadata(&input.path).map_or(0, |data| data.len());
-        let ends = ends(&input.path).unwrap_or_default();
-        let (path, kind, files) = (input.path.display(), input.kind, input.files.join("\n"));
-        key += &format!("\n{path} {kind} {size} {ends} {files}");
+impl<'a> Job<'a> {
+    fn of(
+        plan: Plan,
+        out: &'a Path,
+        options: &Options,
+        progress: &'a dyn Progress,
+        cancel: &'a Cancel,
+    ) -> Result<Job<'a>, Error> {
+        let crew = Crew::new(&out.join(WORK), options.workers, cancel)?;
+        Ok(Job { plan, out, crew, memory: options.memory, progress, cancel })
     }
-    quipu_store::checksum::xxh3_bytes(key.as_bytes())
-}
 
-/// Checksum of the first and the last [`END`] bytes of a file; a terabyte is not read for it.
-fn ends(path: &Path) -> std::io::Result<String> {
-    let mut file = std::fs::File::open(path)?;
-    let mut bytes = Vec::new();
-    file.by_ref().take(END).read_to_end(&mut bytes)?;
-    file.seek(SeekFrom::Start(file.metadata()?.len().saturating_sub(END)))?;
-    file.take(END).read_to_end(&mut bytes)?;
-    Ok(quipu_store::checksum::xxh3_bytes(&bytes))
+    fn run(&self) -> Result<Summary, Error> {
+        let extracted = extract::pass(self)?;
+        let mut summary = funnel::begin(&self.plan, &extracted);
+        if summary.pages == 0 {
+            let reason = funnel::why_empty(&summary);
+            return Err(Error::EmptyCrawl { inputs: self.plan.names.clone(), reason });
+        }
+        let shuffle = Embedded::new(&self.crew, self.memory);
+        let decisions = decide::pass(self, &shuffle as &dyn Shuffle, &extracted)?;
+        let files = write::pass(self, &extracted, &decisions)?;
+        funnel::finish(&mut summary, &files, self.plan.recipe.alarm);
+        if summary.kept == 0 {
+            remove_files(self.out)?;
+            let (pages, funnel) = (summary.pages, funnel::reasons(&summary));
+            return Err(Error::NothingLeft { inputs: self.plan.names.clone(), pages, funnel });
+        }
+        // One worker finishes; the others wait for it as for any task.
+        let finish = |_: usize| {
+            let mut summary = summary.clone();
+            if let Some(path) = &self.plan.recipe.truth {
+                let languages = &self.plan.recipe.languages;
+                let (scores, unseen) = truth::score(path, languages, self.out, files.len())?;
+                summary.scores = scores;
+                summary.unseen = (summary.not_sampled == 0).then_some(unseen);
+            }
+            let facts = serde_json::json!({ "stage": self.plan.stage, "summary": summary });
+            Writer::resumed(self.out).finish(files.len(), facts)?;
+            Ok::<_, Error>(summary)
+        };
+        let done = self.crew.run("finish", 1, finish, |_, _| ())?;
+        Ok(done.into_iter().next().unwrap_or(summary))
+    }
 }
 
 /// The summary of a finished run of the same inputs and recipe.
@@ -154,8 +187,19 @@ fn remove_files(out: &Path) -> Result<(), Error> {
             std::fs::remove_file(&path).map_err(Error::io(&path))?;
         }
     }
-    let work = out.join(WORK);
-    std::fs::remove_dir_all(&work).map_err(Error::io(&work))
+    remove_work(&out.join(WORK))
+}
+
+/// Removes the work files; another process that worked along may still leave one there.
+fn remove_work(work: &Path) -> Result<(), Error> {
+    for _ in 0..3 {
+        match std::fs::remove_dir_all(work) {
+            Err(e) if e.kind() == std::io::ErrorKind::DirectoryNotEmpty => {}
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            other => return other.map_err(Error::io(work)),
+        }
+    }
+    std::fs::remove_dir_all(work).map_err(Error::io(work))
 }
 
 #[cfg(test)]

@@ -67,7 +67,14 @@ impl Place {
     fn run(&self, name: &str, recipe: &Recipe) -> Result<Summary, Error> {
         let out = self.dir.path().join("out");
         let silent = progress::silent();
-        run(&[self.dir.path().join(name)], recipe, &out, silent.as_ref(), &Cancel::new())
+        let options = Options::default();
+        run(&[self.dir.path().join(name)], recipe, &out, &options, silent.as_ref(), &Cancel::new())
+    }
+
+    fn run_with(&self, name: &str, options: &Options) -> Result<Summary, Error> {
+        let (out, recipe) = (self.dir.path().join("out"), Recipe::default());
+        let silent = progress::silent();
+        run(&[self.dir.path().join(name)], &recipe, &out, options, silent.as_ref(), &Cancel::new())
     }
 
     fn documents(&self) -> Vec<quipu_documents::Document> {
@@ -147,11 +154,11 @@ fn mirrors_are_one_document_once_the_lines_of_their_sites_went() {
         4,
         "<p>The printed edition of 1899 has one more paragraph, which is this.</p>",
     ));
-    let place = check(&records, 9, &[("document-duplicate", 1)]);
+    let place = check(&records, 9, &[("near-duplicate", 1)]);
     assert!(
         place
             .fates()
-            .contains(&("document-duplicate".into(), "https://mirror.example/copy/3".into()))
+            .contains(&("near-duplicate".into(), "https://mirror.example/copy/3".into()))
     );
 }
 
@@ -170,14 +177,14 @@ fn damaged_members_cost_themselves_and_are_counted() {
 fn results_do_not_depend_on_threads_or_on_where_a_run_was_stopped() {
     let records: Vec<Vec<u8>> = (0..700).map(|n| page(n, "")).collect();
     let whole = Place::with("crawl.warc.gz", &records.concat());
-    let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
-    one.install(|| whole.run("crawl.warc.gz", &Recipe::default())).unwrap();
+    let one = Options { workers: 1, memory: 1 << 20 };
+    whole.run_with("crawl.warc.gz", &one).unwrap();
     let stopped = Place::with("crawl.warc.gz", &records.concat());
     let out = stopped.dir.path().join("out");
     let cancel = Cancel::new();
     let progress = StopAfter { cancel: cancel.clone(), pages: 300.into() };
     let input = [stopped.dir.path().join("crawl.warc.gz")];
-    let error = run(&input, &Recipe::default(), &out, &progress, &cancel).unwrap_err();
+    let error = run(&input, &Recipe::default(), &out, &one, &progress, &cancel).unwrap_err();
     assert!(matches!(error, Error::Cancelled(_)), "{error}");
     assert!(!out.join("manifest.json").exists());
     stopped.run("crawl.warc.gz", &Recipe::default()).unwrap();
@@ -305,8 +312,15 @@ fn the_real_crawl_has_379_pages() {
     let out = tempfile::tempdir().unwrap();
     let inputs = [shared.join("data/crawl.warc.gz")];
     let silent = progress::silent();
-    let summary =
-        run(&inputs, &Recipe::default(), out.path(), silent.as_ref(), &Cancel::new()).unwrap();
+    let summary = run(
+        &inputs,
+        &Recipe::default(),
+        out.path(),
+        &Options::default(),
+        silent.as_ref(),
+        &Cancel::new(),
+    )
+    .unwrap();
     assert_eq!(summary.pages, 379);
     let removed: u64 = summary.steps.iter().map(|s| s.documents).sum();
     assert_eq!(summary.kept + removed, 379, "every page is kept or has a fate");
@@ -322,6 +336,14 @@ fn lines_of_plain_texts_are_their_writers_own() {
         std::fs::write(books.join(format!("{n}.txt")), text).unwrap();
     }
     let (out, silent) = (dir.path().join("out"), progress::silent());
-    let summary = run(&[books], &Recipe::default(), &out, silent.as_ref(), &Cancel::new()).unwrap();
+    let summary = run(
+        &[books],
+        &Recipe::default(),
+        &out,
+        &Options::default(),
+        silent.as_ref(),
+        &Cancel::new(),
+    )
+    .unwrap();
     assert_eq!((summary.kept, summary.lines.len()), (8, 0));
 }

@@ -1,28 +1,29 @@
 //! Pass 3: documents without their frequent lines, and fates, in numbered files.
 //!
-//! Units share a file until it has some 64 MiB of text. A document that is too short once its
+//! Units share a file until it has some 32 MiB of text. A document that is too short once its
 //! frequent lines are gone is removed by the rule `too-short` in the stage `short`.
 
 use super::Job;
 use super::decide::{Decision, Decisions};
 use super::extract::Facts;
+use crate::Error;
 use crate::page::{EXCERPT, excerpt, rule_name, without_frequent};
 use crate::rules::{TOO_SHORT, View};
-use crate::summary::{EXCERPT_BYTES, EXCERPTS, Excerpt, Step};
-use crate::{Error, dedup::lines};
+use crate::summary::{EXCERPT_BYTES, EXCERPTS, Excerpt, Source, Step};
 use quipu_documents::{Document, Fate, Id, Reader, Writer, read_fates};
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 /// Bytes of text after which a file is full.
-const FILE_BYTES: u64 = 64 << 20;
+const FILE_BYTES: u64 = 32 << 20;
 /// Samples of kept documents a file hands to the summary.
 const KEPT_SAMPLES: usize = 8;
 
 /// What one output file holds, committed with it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Output {
+    /// Bytes of text that were read for it.
+    pub read: u64,
     pub kept: u64,
     pub kept_bytes: u64,
     pub kept_words: u64,
@@ -32,11 +33,13 @@ pub(super) struct Output {
     pub languages: BTreeMap<String, u64>,
     pub routes: BTreeMap<String, u64>,
     pub samples: Vec<Excerpt>,
+    pub sources: BTreeMap<String, Source>,
 }
 
-/// The documents and fates of one unit.
+/// Documents and fates of the units that share a file.
 #[derive(Default)]
 struct Part {
+    sources: BTreeMap<String, Source>,
     documents: Vec<Document>,
     words: u64,
     fates: Vec<(Fate, String)>,
@@ -47,31 +50,25 @@ pub(super) fn pass(
     job: &Job,
     units: &[Facts],
     decisions: &Decisions,
-    writer: &Writer,
 ) -> Result<Vec<Output>, Error> {
     let files = files(units);
-    job.progress.begin("write", units.len() as u64);
-    let mut outputs = Vec::new();
-    for (number, range) in files.into_iter().enumerate() {
-        job.cancel.check()?;
-        let name = format!("w{number:05}");
-        let done = job.units.facts(&name).and_then(|facts| serde_json::from_value(facts).ok());
-        let output = match done {
-            Some(output) => output,
-            None => {
-                let parts: Vec<Part> = range
-                    .clone()
-                    .into_par_iter()
-                    .map(|unit| part(job, unit, decisions))
-                    .collect::<Result<_, _>>()?;
-                let output = write(number, parts, writer)?;
-                job.units.commit(&name, serde_json::to_value(&output).unwrap_or_default())?;
-                output
-            }
-        };
-        job.progress.advance(range.len() as u64);
-        outputs.push(output);
-    }
+    let bytes = units.iter().map(|unit| unit.text_bytes).sum();
+    job.progress.begin("write", bytes);
+    let writer = Writer::resumed(job.out);
+    let task = |number: usize| -> Result<Output, Error> {
+        let mut whole = Part::default();
+        for unit in files[number].clone() {
+            job.cancel.check()?;
+            part(job, unit, decisions, &mut whole)?;
+        }
+        let read = units[files[number].clone()].iter().map(|unit| unit.text_bytes).sum();
+        Ok(Output { read, ..write(number, whole, &writer)? })
+    };
+    let done = |output: &Output, before: bool| match before {
+        true => job.progress.resume(output.read),
+        false => job.progress.advance(output.read),
+    };
+    let outputs = job.crew.run("write", files.len(), task, done)?;
     job.progress.finish("");
     Ok(outputs)
 }
@@ -89,29 +86,33 @@ fn files(units: &[Facts]) -> Vec<std::ops::Range<usize>> {
     out
 }
 
-fn part(job: &Job, unit: usize, all: &Decisions) -> Result<Part, Error> {
-    let mut part = Part::default();
+/// Adds what became of a unit.
+fn part(job: &Job, unit: usize, all: &Decisions, part: &mut Part) -> Result<(), Error> {
     for fate in read_fates(&job.work_file(unit, "fates.parquet"))? {
         part.fates.push((fate, String::new()));
     }
+    let decided = all.of(job, unit)?;
     let documents = Reader::open(&job.work_file(unit, "parquet"))?;
-    for (n, document) in (all.starts[unit]..all.starts[unit + 1]).zip(documents) {
+    for (place, document) in documents.enumerate() {
         let document = document?;
-        match all.decisions[n] {
-            Decision::Stays => keep(job, document, all, &mut part),
-            Decision::OtherVisit(other) => {
-                let kept = Id(all.rows[other as usize].id);
-                part.remove(document, "url", "url-duplicate", 1.0, format!("kept {kept}"));
+        part.count(&document.source, decided.decisions[place]);
+        match decided.decisions[place] {
+            Decision::Stays => {
+                let lines = decided.lines.get(&(place as u64));
+                keep(job, document, lines, all.bucket(&decided.rows[place]), part);
             }
-            Decision::SameText(other) => {
-                let kept = Id(all.rows[other as usize].id);
-                part.remove(
-                    document,
-                    "document",
-                    "document-duplicate",
-                    1.0,
-                    format!("kept {kept}"),
-                );
+            Decision::OtherVisit(other) => {
+                let kept = format!("kept {}", job.id(other)?);
+                part.remove(document, "url", "url-duplicate", 1.0, kept);
+            }
+            Decision::Near(other, similarity) => {
+                let kept = format!("kept {}", job.id(other)?);
+                let rule = if similarity == 1.0 { SAME } else { "near-duplicate" };
+                part.remove(document, "document", rule, similarity, kept);
+            }
+            Decision::Same(other) => {
+                let kept = format!("kept {}, equal without repeated lines", job.id(other)?);
+                part.remove(document, "document", SAME, 1.0, kept);
             }
             Decision::Rule(verdict) => {
                 let detail = excerpt(&document.text, EXCERPT);
@@ -120,10 +121,23 @@ fn part(job: &Job, unit: usize, all: &Decisions) -> Result<Part, Error> {
             }
         }
     }
-    Ok(part)
+    Ok(())
 }
 
+/// The rule of documents whose words are those of another.
+const SAME: &str = "document-duplicate";
+
 impl Part {
+    /// Counts what deduplication of documents saw of a source.
+    fn count(&mut self, source: &str, decision: Decision) {
+        if matches!(decision, Decision::OtherVisit(_) | Decision::Rule(_)) {
+            return;
+        }
+        let source = self.sources.entry(source.to_owned()).or_default();
+        source.documents += 1;
+        source.removed += u64::from(decision != Decision::Stays);
+    }
+
     fn remove(&mut self, document: Document, stage: &str, rule: &str, value: f64, detail: String) {
         let sample = excerpt(&document.text, EXCERPT_BYTES);
         let (id, url) = (document.id, document.url);
@@ -133,9 +147,18 @@ impl Part {
 }
 
 /// Keeps a document without its frequent lines, if enough is left.
-fn keep(job: &Job, mut document: Document, all: &Decisions, part: &mut Part) {
-    let bucket = lines::bucket(document.id.0, all.buckets);
-    let (text, lines) = without_frequent(&document, &all.frequent, bucket);
+fn keep(
+    job: &Job,
+    mut document: Document,
+    frequent: Option<&HashSet<u64>>,
+    bucket: u64,
+    part: &mut Part,
+) {
+    let min_words = job.plan.recipe.min_words;
+    let (text, lines) = match frequent {
+        Some(frequent) => without_frequent(&document, frequent, bucket),
+        None => (String::new(), Vec::new()),
+    };
     let removed = lines.len();
     for (number, line) in lines {
         let (stage, rule) = ("lines".to_owned(), "line-duplicate".to_owned());
@@ -146,7 +169,7 @@ fn keep(job: &Job, mut document: Document, all: &Decisions, part: &mut Part) {
     }
     if removed > 0 {
         let words = View::of(&text, &document.language, 0).words.len();
-        if words < job.recipe.min_words as usize {
+        if words < min_words as usize {
             let detail = format!("{removed} lines removed before");
             part.remove(document, "short", TOO_SHORT, words as f64, detail);
             return;
@@ -161,14 +184,9 @@ fn keep(job: &Job, mut document: Document, all: &Decisions, part: &mut Part) {
     part.documents.push(document);
 }
 
-fn write(number: usize, parts: Vec<Part>, writer: &Writer) -> Result<Output, Error> {
-    let mut output = Output::default();
-    let (mut documents, mut fates) = (Vec::new(), Vec::new());
-    for part in parts {
-        output.kept_words += part.words;
-        documents.extend(part.documents);
-        fates.extend(part.fates);
-    }
+fn write(number: usize, part: Part, writer: &Writer) -> Result<Output, Error> {
+    let Part { sources, documents, words, fates } = part;
+    let mut output = Output { kept_words: words, sources, ..Output::default() };
     for document in &documents {
         output.kept += 1;
         output.kept_bytes += document.text.len() as u64;

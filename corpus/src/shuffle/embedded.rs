@@ -82,6 +82,9 @@ impl Shuffle for Embedded<'_> {
                 (Plan::First, 2) => first::<2>(slice, &stem, self.memory / 2),
                 (Plan::First, 3) => first::<3>(slice, &stem, self.memory / 2),
                 (Plan::First, _) => first::<4>(slice, &stem, self.memory / 2),
+                (Plan::Union, 2) => union::<2>(slice, &stem),
+                (Plan::Union, 3) => union::<3>(slice, &stem),
+                (Plan::Union, _) => union::<4>(slice, &stem),
                 (Plan::Frequent(limit), _) => frequent(slice, limit, &stem, self.memory / 2),
                 (Plan::Star, _) => star(slice, &stem, self.memory / 2),
                 (Plan::LargeStar, _) => large_star(slice, &stem, self.memory / 2),
@@ -92,7 +95,7 @@ impl Shuffle for Embedded<'_> {
             Ok::<_, Error>(Written { runs: made.paths.iter().filter_map(name).collect() })
         };
         let written = self.crew.run(name, parts.len(), task, |_, _| ())?;
-        Ok(collected(&dir, plan.width(), written))
+        Ok(collected(&dir, plan.width(input.width), written))
     }
 }
 
@@ -152,6 +155,12 @@ fn first<const W: usize>(slice: Slice, stem: &Path, memory: u64) -> Result<Runs,
         }
     }
     out.finish()
+}
+
+fn union<const W: usize>(slice: Slice, stem: &Path) -> Result<Runs, Error> {
+    let path = stem.with_extension("run");
+    run::write(&path, slice.merge::<W>()?)?;
+    Ok(Runs { width: W, paths: vec![path] })
 }
 
 fn frequent(slice: Slice, limit: u64, stem: &Path, memory: u64) -> Result<Runs, Error> {
@@ -300,6 +309,7 @@ pub(crate) mod tests {
         check(Plan::Star, &[[3, 1], [3, 2], [3, 9]], &[[1, 2], [1, 9], [2, 1], [9, 1]]);
         check(Plan::LargeStar, &[[1, 2], [2, 1], [2, 3], [3, 2]], &[[2, 1], [3, 1]]);
         check(Plan::SmallStar, &[[3, 1], [3, 2]], &[[1, 2], [1, 3], [2, 1], [3, 1]]);
+        check(Plan::Union, &[[5, 0, 2], [5, 0, 1]], &[[5, 0, 1], [5, 0, 2]]);
         check(Plan::Sum, &[[5, 0, 2, 1], [5, 1, 2, 1], [6, 0, 1, 0]], &[[5, 4, 2], [6, 1, 0]]);
         check::<2, 2>(Plan::Star, &[], &[]);
     }

@@ -45,20 +45,26 @@ pub enum Plan {
     /// Edges `[larger, smaller]`: each `u` ties itself and its neighbours to the smallest of them;
     /// emits both directions.
     SmallStar,
+    /// Rows of any width: emits them.
+    Union,
     /// `[key, part, n, k]`: emits `[key, sum of n, sum of k]`.
     Sum,
 }
 
 impl Plan {
-    /// Words of a row that it makes.
-    pub fn width(self) -> usize {
-        if self == Plan::Sum { 3 } else { 2 }
+    /// Words of a row that it makes of rows of `width` words.
+    pub fn width(self, width: usize) -> usize {
+        match self {
+            Plan::Sum => 3,
+            Plan::Union => width,
+            _ => 2,
+        }
     }
 
     /// Whether rows of so many words can be its input.
     pub fn takes(self, width: usize) -> bool {
         match self {
-            Plan::First => (2..=4).contains(&width),
+            Plan::First | Plan::Union => (2..=4).contains(&width),
             Plan::Sum => width == 4,
             _ => width == 2,
         }

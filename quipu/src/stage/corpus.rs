@@ -14,7 +14,14 @@ pub fn run(context: &Context) -> Result<Outcome, Error> {
         recipe.truth = Some(world.join("truth.jsonl"));
     }
     let out = context.run.path("corpus");
-    let summary = quipu_corpus::run(&inputs, &recipe, &out, &*context.progress, &context.cancel)?;
+    let summary = quipu_corpus::run(
+        &inputs,
+        &recipe,
+        &out,
+        &quipu_corpus::Options::default(),
+        &*context.progress,
+        &context.cancel,
+    )?;
     context.progress.finish("");
     let mut line = summary.line();
     if summary.not_sampled > 0 {
