@@ -101,10 +101,10 @@ pub struct Near {
 }
 
 impl Default for Near {
-    /// A pair at the threshold is found 98 times of 100, one at 0.85 998 times of 1,000.
+    /// A pair at the threshold is found 98 times of 100, one at 0.85 always.
     fn default() -> Near {
         let Bands { bands, rows } = Bands::default();
-        Near { bands, rows, threshold: 0.8 }
+        Near { bands, rows, threshold: 0.7 }
     }
 }
 

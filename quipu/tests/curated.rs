@@ -42,10 +42,6 @@ fn each_rule_drops_its_pages_and_keeps_what_looks_like_them() {
         let n = |key: &str| s[key].as_f64().unwrap();
         let (rule, expected) = (s["rule"].as_str().unwrap(), n("expected"));
         scored.insert(rule.to_owned(), expected);
-        // There is no rule for near copies yet: the report says that they are kept.
-        if rule == "near-duplicate" {
-            continue;
-        }
         // A page that another rule removed first is gone all the same.
         let (kept, gone) = (n("wrongly_kept"), n("wrongly_removed"));
         assert!(expected > 0.0 && n("right") > 0.0 && kept <= 0.1 * expected, "{s}");

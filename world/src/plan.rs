@@ -231,7 +231,7 @@ impl Plan {
 
     fn near(&self, w: &World, lexicon: &Lexicon, of: usize, mut draw: Draw) -> Page {
         let mut page = self.on_mirror(w, lexicon, of, &mut draw);
-        page.drop = Some("near-duplicate");
+        page.drop = Some("document-duplicate");
         page.duplicate_of = page.duplicate_of.map(|(url, _)| (url, "near"));
         let mut since = 0;
         for block in &mut page.blocks {
@@ -257,7 +257,7 @@ fn reword(text: &mut String, since: &mut usize, draw: &mut Draw) {
         .split(' ')
         .map(|word| {
             *since += 1;
-            if *since < 28 || !word.chars().all(char::is_lowercase) {
+            if *since < 40 || !word.chars().all(char::is_lowercase) {
                 return word;
             }
             *since = 0;

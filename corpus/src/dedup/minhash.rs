@@ -29,9 +29,9 @@ pub struct Bands {
 }
 
 impl Default for Bands {
-    /// 112 values: at a similarity of 0.85 a pair is missed once in 480 times, at 0.8 once in 43.
+    /// 115 values: of pairs of similarity 0.7 98.5 % are candidates, of 0.85 all but 2 in a million.
     fn default() -> Bands {
-        Bands { bands: 16, rows: 7 }
+        Bands { bands: 23, rows: 5 }
     }
 }
 
@@ -263,8 +263,8 @@ mod tests {
 
     #[test]
     fn candidates_follow_the_curve() {
-        [0.5, 0.6, 0.7, 0.8, 0.9].into_iter().for_each(check_curve);
-        assert!(Bands::default().curve(0.85) > 0.997);
+        [0.3, 0.4, 0.5, 0.6, 0.7].into_iter().for_each(check_curve);
+        assert!(Bands::default().curve(0.7) > 0.985 && Bands::default().curve(0.85) > 0.999_99);
     }
 
     #[test]

@@ -154,11 +154,11 @@ fn mirrors_are_one_document_once_the_lines_of_their_sites_went() {
         4,
         "<p>The printed edition of 1899 has one more paragraph, which is this.</p>",
     ));
-    let place = check(&records, 9, &[("near-duplicate", 1)]);
+    let place = check(&records, 9, &[("document-duplicate", 1)]);
     assert!(
         place
             .fates()
-            .contains(&("near-duplicate".into(), "https://mirror.example/copy/3".into()))
+            .contains(&("document-duplicate".into(), "https://mirror.example/copy/3".into()))
     );
 }
 

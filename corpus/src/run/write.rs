@@ -107,12 +107,11 @@ fn part(job: &Job, unit: usize, all: &Decisions, part: &mut Part) -> Result<(), 
             }
             Decision::Near(other, similarity) => {
                 let kept = format!("kept {}", job.id(other)?);
-                let rule = if similarity == 1.0 { SAME } else { "near-duplicate" };
-                part.remove(document, "document", rule, similarity, kept);
+                part.remove(document, "document", COPY, similarity, kept);
             }
             Decision::Same(other) => {
                 let kept = format!("kept {}, equal without repeated lines", job.id(other)?);
-                part.remove(document, "document", SAME, 1.0, kept);
+                part.remove(document, "document", COPY, 1.0, kept);
             }
             Decision::Rule(verdict) => {
                 let detail = excerpt(&document.text, EXCERPT);
@@ -124,8 +123,8 @@ fn part(job: &Job, unit: usize, all: &Decisions, part: &mut Part) -> Result<(), 
     Ok(())
 }
 
-/// The rule of documents whose words are those of another.
-const SAME: &str = "document-duplicate";
+/// The rule of documents of which a copy is kept; its value is their similarity.
+const COPY: &str = "document-duplicate";
 
 impl Part {
     /// Counts what deduplication of documents saw of a source.
