@@ -1,21 +1,33 @@
 //! Curates inputs into a folder and prints the funnel:
-//! `curate OUT [--truth FILE] [--bytes N] INPUT…`. With `DUMP=FILE` documents as JSON Lines, with
+//! `curate OUT [--truth FILE] [--bytes N] [--memory N] [--workers N] [--no-rules] INPUT…`. With `DUMP=FILE` documents as JSON Lines, with
 //! `SHOW=RULE` samples of what a rule removed, with `VALUES=1` every fate.
 //!
 //! For measurements of this crate alone; users have `quipu curate`.
 
+use quipu_corpus::rules::RULES;
 use quipu_corpus::{Options, Recipe, Sample, Summary, run};
 use quipu_store::{Cancel, progress};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+fn number(argument: Option<String>) -> Result<u64, Box<dyn std::error::Error>> {
+    Ok(argument.ok_or("a number is missing")?.parse()?)
+}
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
     let out = PathBuf::from(arguments.next().ok_or("usage: curate OUT INPUT…")?);
     let mut recipe = Recipe::default();
+    let mut options = Options::default();
     let mut inputs = Vec::new();
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
+            "--memory" => options.memory = number(arguments.next())?,
+            "--workers" => options.workers = number(arguments.next())? as usize,
+            "--no-rules" => {
+                recipe.without = RULES.iter().map(|rule| rule.name.to_owned()).collect();
+                recipe.min_words = 0;
+            }
             "--truth" => recipe.truth = arguments.next().map(PathBuf::from),
             "--bytes" => {
                 let bytes = arguments.next().map(|n| n.parse()).transpose()?;
@@ -26,8 +38,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let start = Instant::now();
     let progress = progress::standard(true);
-    let summary =
-        run(&inputs, &recipe, &out, &Options::default(), progress.as_ref(), &Cancel::new())?;
+    let summary = run(&inputs, &recipe, &out, &options, progress.as_ref(), &Cancel::new())?;
     let seconds = start.elapsed().as_secs_f64();
     table(&summary);
     println!(

@@ -103,6 +103,7 @@ pub(crate) fn process(page: Page, source: &str, recipe: &Recipe) -> Outcome {
     };
     let verdict = verdict(&view, route, guess.language, recipe);
     let words = view.words.len();
+    let text = exact::text_hash(&view);
     let language = lines::language_seed(guess.language);
     let shingles = minhash::shingles(&view, language);
     let bands = recipe.near.bands().of(&shingles, language);
@@ -125,7 +126,7 @@ pub(crate) fn process(page: Page, source: &str, recipe: &Recipe) -> Outcome {
     let row = Row {
         id: id.0,
         url: url::url_hash(&document.url),
-        text: exact::text_hash(&document.text),
+        text,
         date: date.unwrap_or(i64::MIN),
         bytes: document.text.len() as u32,
         url_length: document.url.len().min(usize::from(u16::MAX)) as u16,

@@ -19,37 +19,84 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 /// Hash of a line in a bucket's language; `None` for an exempt line.
 pub fn line_hash(line: &str, language: u64, exempt: bool) -> Option<u64> {
     let line = line.trim();
-    if exempt || line.contains('\t') {
+    if exempt || line.is_empty() || line.as_bytes().contains(&b'\t') {
         return None;
     }
-    let counts = is_sentence(line);
-    let mut normal = String::with_capacity(line.len());
-    let mut wordy = false;
-    let mut space = false;
-    for c in line.chars() {
-        if c.is_numeric() {
-            normal.push(if counts { c } else { '0' });
-        } else if counts && "+-*/<>=%".contains(c) {
-            normal.push(c);
-        } else if c.is_alphabetic() {
-            wordy = true;
-            normal.extend(c.to_lowercase());
-        } else if c.is_whitespace() {
-            space = true;
-            continue;
-        } else if !is_punctuation(c) {
-            normal.push(c);
+    let keeps = is_sentence(line);
+    let mut normal = Vec::with_capacity(line.len() + 8);
+    let wordy = match line.is_ascii() {
+        true => normalise_ascii(line.as_bytes(), keeps, &mut normal),
+        false => normalise(line, keeps, &mut normal),
+    };
+    wordy.then(|| xxh3_64_with_seed(&normal, language))
+}
+
+/// What becomes of each ASCII byte: itself or its lower case, 0 for one that is dropped.
+const ASCII: [[u8; 128]; 2] = {
+    let mut table = [[0; 128]; 2];
+    let mut c = 0u8;
+    while c < 128 {
+        let sentence =
+            c.is_ascii_digit() || matches!(c, b'+' | b'-' | b'*' | b'/' | b'<'..=b'>' | b'%');
+        let other = if c.is_ascii_digit() { b'0' } else { 0 };
+        let letter = if c.is_ascii_alphabetic() { c.to_ascii_lowercase() } else { 0 };
+        table[0][c as usize] = letter | other;
+        table[1][c as usize] = if sentence { c } else { letter };
+        c += 1;
+    }
+    table
+};
+
+/// Appends the normal form of a line of ASCII; whether there is a letter in it. The same as
+/// [`normalise`], by a table.
+fn normalise_ascii(line: &[u8], keeps: bool, normal: &mut Vec<u8>) -> bool {
+    let table = &ASCII[usize::from(keeps)];
+    let (mut wordy, mut space) = (false, false);
+    for byte in line {
+        let kept = table[usize::from(byte & 0x7f)];
+        if kept != 0 {
+            if space {
+                normal.push(b' ');
+                space = false;
+            }
+            normal.push(kept);
+            wordy |= kept.is_ascii_alphabetic();
         } else {
-            continue;
-        }
-        if space {
-            let last = normal.pop();
-            normal.push(' ');
-            normal.extend(last);
-            space = false;
+            space |= is_space(*byte);
         }
     }
-    wordy.then(|| xxh3_64_with_seed(normal.as_bytes(), language))
+    wordy
+}
+
+fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | 0x09..=0x0d)
+}
+
+/// Appends the normal form of a line; whether there is a letter in it.
+fn normalise(line: &str, keeps: bool, normal: &mut Vec<u8>) -> bool {
+    let mut utf8 = [0; 4];
+    let (mut wordy, mut space) = (false, false);
+    let mut push = |c: char, space: &mut bool| {
+        if std::mem::take(space) {
+            normal.push(b' ');
+        }
+        normal.extend_from_slice(c.encode_utf8(&mut utf8).as_bytes());
+    };
+    for c in line.chars() {
+        if c.is_numeric() {
+            push(if keeps { c } else { '0' }, &mut space);
+        } else if keeps && "+-*/<>=%".contains(c) {
+            push(c, &mut space);
+        } else if c.is_alphabetic() {
+            wordy = true;
+            c.to_lowercase().for_each(|c| push(c, &mut space));
+        } else if c.is_whitespace() {
+            space = true;
+        } else if !is_punctuation(c) {
+            push(c, &mut space);
+        }
+    }
+    wordy
 }
 
 /// Ends as a sentence does and has two words of more than a letter.
@@ -104,6 +151,20 @@ mod tests {
         check("a b", "ab", false);
         check("a  b", "a b", true);
         check("Über uns »", "über uns", true);
+    }
+
+    #[test]
+    fn ascii_is_a_case_of_the_rule() {
+        let all: String = (0..128u8).map(char::from).collect();
+        let lines = ["Page 1 of 20!", "2 * 3 = 6.", " a  b\u{b}c ", &all, "(1+2)/3", "  ", "---"];
+        for line in lines {
+            for keeps in [false, true] {
+                let (mut a, mut b) = (Vec::new(), Vec::new());
+                let wordy = normalise_ascii(line.as_bytes(), keeps, &mut a);
+                assert_eq!(wordy, normalise(line, keeps, &mut b), "{line:?}");
+                assert_eq!(String::from_utf8_lossy(&a), String::from_utf8_lossy(&b), "{line:?}");
+            }
+        }
     }
 
     #[test]

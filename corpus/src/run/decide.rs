@@ -14,6 +14,7 @@ use super::rows::{self, Kept, SHINGLES, SKETCHES, Sketch, Sketches};
 use crate::Error;
 use crate::dedup::{exact, lines, near};
 use crate::page::without_frequent;
+use crate::rules::View;
 use crate::shuffle::{self, Merge, Plan, Runs, Shuffle, Sorter};
 use quipu_documents::{Id, Reader};
 use serde::{Deserialize, Serialize};
@@ -236,7 +237,7 @@ fn texts(job: &Job, unit: usize, all: &Decisions) -> Result<Runs, Error> {
             if let Some(lines) = decided.lines.get(&(place as u64)) {
                 let bucket = all.bucket(&decided.rows[place]);
                 let (text, _) = without_frequent(&document, lines, bucket);
-                hashes[place] = exact::text_hash(&text);
+                hashes[place] = exact::text_hash(&View::of(&text, &document.language, 0));
             }
         }
     }

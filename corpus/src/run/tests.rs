@@ -152,7 +152,9 @@ fn mirrors_are_one_document_once_the_lines_of_their_sites_went() {
     records.push(mirror(3, ""));
     records.push(mirror(
         4,
-        "<p>The printed edition of 1899 has one more paragraph, which is this.</p>",
+        "<p>The printed edition of 1899 has one more paragraph, which tells at length of the \
+         stones that were carried down to the shore, of the two brothers who carried them, and of \
+         what their grandchildren still say about it when the evenings get long.</p>",
     ));
     let place = check(&records, 9, &[("document-duplicate", 1)]);
     assert!(
@@ -173,38 +175,108 @@ fn damaged_members_cost_themselves_and_are_counted() {
     assert_eq!(manifest.inputs[0].damaged, 2);
 }
 
+/// Every file of a folder with its bytes, in the order of names.
+fn files(dir: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut all: Vec<_> = std::fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            (name, std::fs::read(path).unwrap())
+        })
+        .collect();
+    all.sort();
+    all
+}
+
+/// Pages with visits, copies, repeated lines and damage among them.
+fn busy_crawl() -> Vec<u8> {
+    let mut records: Vec<Vec<u8>> = (0..600).map(|n| page(n, "")).collect();
+    let line = "<p>Subscribe to our letter of the week, it costs nothing at all.</p>";
+    for n in 0..120 {
+        let (url, id) = (format!("http://mirror.example/copy/{n}"), format!("urn:m{n}"));
+        records.push(response(&url, "2023-01-01T00:00:00Z", &id, &html(n * 3, line)));
+        let (url, id) = (format!("http://a.example/{n}?utm_source=x"), format!("urn:v{n}"));
+        records.push(response(&url, "2023-06-01T00:00:00Z", &id, &html(n, "")));
+    }
+    records[77][10] = 0xff;
+    records.concat()
+}
+
 #[test]
-fn results_do_not_depend_on_threads_or_on_where_a_run_was_stopped() {
-    let records: Vec<Vec<u8>> = (0..700).map(|n| page(n, "")).collect();
-    let whole = Place::with("crawl.warc.gz", &records.concat());
-    let one = Options { workers: 1, memory: 1 << 20 };
-    whole.run_with("crawl.warc.gz", &one).unwrap();
-    let stopped = Place::with("crawl.warc.gz", &records.concat());
-    let out = stopped.dir.path().join("out");
-    let cancel = Cancel::new();
-    let progress = StopAfter { cancel: cancel.clone(), pages: 300.into() };
-    let input = [stopped.dir.path().join("crawl.warc.gz")];
-    let error = run(&input, &Recipe::default(), &out, &one, &progress, &cancel).unwrap_err();
-    assert!(matches!(error, Error::Cancelled(_)), "{error}");
-    assert!(!out.join("manifest.json").exists());
-    stopped.run("crawl.warc.gz", &Recipe::default()).unwrap();
-    for name in ["documents-00000.parquet", "fates-00000.parquet"] {
-        let read = |place: &Place| std::fs::read(place.dir.path().join("out").join(name)).unwrap();
-        assert_eq!(read(&whole), read(&stopped), "{name}");
+fn results_do_not_depend_on_workers_or_on_where_a_run_was_stopped() {
+    let crawl = busy_crawl();
+    let whole = Place::with("crawl.warc.gz", &crawl);
+    whole.run_with("crawl.warc.gz", &Options { workers: 1, memory: 1 << 30 }).unwrap();
+    let expected = files(&whole.dir.path().join("out"));
+    assert_eq!(expected.len(), 3, "documents, fates, manifest");
+    for (workers, memory) in [(2, 1 << 30), (7, 1 << 20)] {
+        let place = Place::with("unused", b"");
+        let (out, silent) = (place.dir.path().join("out"), progress::silent());
+        let (input, options) =
+            (whole.dir.path().join("crawl.warc.gz"), Options { workers, memory });
+        run(&[input], &Recipe::default(), &out, &options, silent.as_ref(), &Cancel::new()).unwrap();
+        assert!(files(&out) == expected, "{workers} workers");
+    }
+    for pages in [0, 40, 500] {
+        let place = Place::with("unused", b"");
+        let out = place.dir.path().join("out");
+        let cancel = Cancel::new();
+        let progress = StopAfter { cancel: cancel.clone(), calls: pages.into() };
+        let input = [whole.dir.path().join("crawl.warc.gz")];
+        let (recipe, three) = (Recipe::default(), Options { workers: 3, memory: 1 << 22 });
+        let stopped = run(&input, &recipe, &out, &three, &progress, &cancel);
+        if let Err(error) = stopped {
+            assert!(matches!(error, Error::Cancelled(_)), "{error}");
+            assert!(!out.join("manifest.json").exists());
+        }
+        let silent = progress::silent();
+        run(&input, &recipe, &out, &three, silent.as_ref(), &Cancel::new()).unwrap();
+        assert!(files(&out) == expected, "stopped after {pages}");
     }
 }
 
-/// Asks to stop once so many pages were handed over.
+#[test]
+fn two_that_work_on_one_folder_make_what_one_makes() {
+    let whole = Place::with("crawl.warc.gz", &busy_crawl());
+    let input = [whole.dir.path().join("crawl.warc.gz")];
+    let (recipe, options) = (Recipe::default(), Options { workers: 1, memory: 1 << 24 });
+    whole.run_with("crawl.warc.gz", &options).unwrap();
+    let out = whole.dir.path().join("shared");
+    let silent = progress::silent();
+    assert!(matches!(
+        join(&out, &options, silent.as_ref(), &Cancel::new()),
+        Err(Error::NoRun { .. })
+    ));
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| {
+            run(&input, &recipe, &out, &options, silent.as_ref(), &Cancel::new()).unwrap()
+        });
+        let second = scope.spawn(|| {
+            // The plan stands there a moment after the run began.
+            loop {
+                match join(&out, &options, silent.as_ref(), &Cancel::new()) {
+                    Err(Error::NoRun { .. }) => std::thread::yield_now(),
+                    done => break done.unwrap(),
+                }
+            }
+        });
+        assert_eq!(first.join().unwrap(), second.join().unwrap());
+    });
+    assert!(files(&out) == files(&whole.dir.path().join("out")));
+}
+
+/// Asks to stop once so many tasks were done.
 struct StopAfter {
     cancel: Cancel,
-    pages: std::sync::atomic::AtomicI64,
+    calls: std::sync::atomic::AtomicI64,
 }
 
 impl Progress for StopAfter {
     fn begin(&self, _: &str, _: u64) {}
-    fn advance(&self, n: u64) {
+    fn advance(&self, _: u64) {
         use std::sync::atomic::Ordering;
-        if self.pages.fetch_sub(n as i64, Ordering::Relaxed) < n as i64 {
+        if self.calls.fetch_sub(1, Ordering::Relaxed) <= 0 {
             self.cancel.request();
         }
     }

@@ -2,18 +2,17 @@
 //! order of the input. Nothing is judged or removed: that is curation.
 
 use crate::error::Error;
-use quipu_corpus::input::{Body, Found, Page, expand};
+use quipu_corpus::input::{Body, Found, Page, Skipped, expand};
 use quipu_corpus::{encoding, html};
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 
 /// Extracts to standard output.
 pub fn run(inputs: &[PathBuf]) -> Result<(), Error> {
     let (inputs, skipped) = expand(inputs)?;
-    for file in skipped {
-        eprintln!("skipped {}: {}", file.path.display(), file.reason);
-    }
+    say_skipped(&skipped);
     let mut out = BufWriter::new(io::stdout().lock());
     let piece = quipu_corpus::Recipe::default().piece_bytes;
     for input in inputs {
@@ -33,6 +32,18 @@ pub fn run(inputs: &[PathBuf]) -> Result<(), Error> {
     }
     finish(out.flush())?;
     Ok(())
+}
+
+/// Files that are passed by: each by name, or by reason where they are many.
+fn say_skipped(skipped: &[Skipped]) {
+    const NAMED: usize = 8;
+    if skipped.len() <= NAMED {
+        skipped.iter().for_each(|f| eprintln!("skipped {}: {}", f.path.display(), f.reason));
+        return;
+    }
+    let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
+    skipped.iter().for_each(|f| *reasons.entry(&f.reason).or_default() += 1);
+    reasons.iter().for_each(|(reason, count)| eprintln!("skipped {count} files: {reason}"));
 }
 
 /// Writes one page; false when nobody reads any more.
