@@ -97,6 +97,14 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// The user's command did not do its part.
+    #[error("the command `{command}` {reason}; mend it and run again: what is done stays done")]
+    Pipe {
+        /// The command.
+        command: String,
+        /// What happened.
+        reason: String,
+    },
     /// Reading or writing documents failed.
     #[error(transparent)]
     Documents(#[from] quipu_documents::Error),

@@ -16,6 +16,7 @@ pub mod language;
 pub mod look;
 mod markup;
 mod page;
+mod pipe;
 mod recipe;
 pub mod rules;
 mod run;
