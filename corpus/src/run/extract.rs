@@ -5,7 +5,7 @@
 //! not processed again.
 
 use super::Job;
-use crate::input::{Found, Input, Page};
+use crate::input::{Found, Input, Page, Range};
 use crate::page::{self, Candidate, Outcome};
 use crate::summary::DAMAGED;
 use crate::{Error, rows};
@@ -111,7 +111,8 @@ fn read(job: &Job, inputs: &[Input], out: &mpsc::SyncSender<Result<Batch, Error>
     let mut batch = Batch::default();
     let mut number = 0;
     for (n, input) in inputs.iter().enumerate() {
-        let stream = match input.open_admitted(job.recipe.piece_bytes, job.admission.limit) {
+        let (piece, limit) = (job.recipe.piece_bytes, job.admission.limit);
+        let stream = match input.open_range(Range::WHOLE, piece, limit) {
             Ok(stream) => stream,
             Err(e) => return drop(out.send(Err(e))),
         };
