@@ -191,7 +191,11 @@ mod tests {
     #[test]
     fn much_text_does_not_hang() {
         let much = |n| {
-            (0..n).map(|k| Document { id: Id(k + 1), text: "x".repeat(9000), ..Document::default() })
+            (0..n).map(|k| Document {
+                id: Id(k + 1),
+                text: "x".repeat(9000),
+                ..Document::default()
+            })
         };
         let piped = through("cat", much(300).collect()).unwrap();
         assert_eq!(piped.kept.len(), 300);

@@ -13,34 +13,71 @@ pub fn read_manifest(dir: &Path) -> Result<Manifest, Error> {
     Ok(Manifest::read_verified(dir, FORMAT, VERSION)?)
 }
 
+/// Compressed bytes of each row group of a Parquet file, in order.
+pub fn row_groups(file: &Path) -> Result<Vec<u64>, Error> {
+    schema::row_groups(file)
+}
+
+/// Holds a folder of ours against its manifest; other paths have nothing to be held against.
+pub fn verify(path: &Path) -> Result<(), Error> {
+    if path.is_dir() && Manifest::exists(path) {
+        read_manifest(path)?;
+    }
+    Ok(())
+}
+
 type Batches = Box<dyn Iterator<Item = Result<RecordBatch, Error>> + Send>;
+
+/// A file that is open, and what its next batch is.
+struct Open {
+    path: PathBuf,
+    batches: Batches,
+}
 
 /// The documents of a file or folder, in order. After an error the rest of that file is skipped.
 pub struct Reader {
     files: std::vec::IntoIter<PathBuf>,
-    current: Option<(PathBuf, Batches, usize)>,
+    current: Option<Open>,
     rows: std::vec::IntoIter<Document>,
+    /// Number of the next row in its file.
+    row: u64,
 }
 
 impl Reader {
     /// Opens one Parquet file; a folder with a manifest of ours (verified); or any folder with
     /// Parquet files in it, taken in the order of their names.
     pub fn open(path: &Path) -> Result<Reader, Error> {
-        let files = files_of(path)?;
-        Ok(Reader { files: files.into_iter(), current: None, rows: Vec::new().into_iter() })
+        verify(path)?;
+        Ok(Reader::over(files(path)?))
+    }
+
+    /// Opens row groups `from` to `to` (excluded) of one file.
+    pub fn open_groups(file: &Path, from: u64, to: u64) -> Result<Reader, Error> {
+        let mut reader = Reader::over(Vec::new());
+        let (batches, row) = schema::batches(file, from, to)?;
+        let (path, batches) = (file.to_owned(), Box::new(batches));
+        (reader.current, reader.row) = (Some(Open { path, batches }), row);
+        Ok(reader)
+    }
+
+    fn over(files: Vec<PathBuf>) -> Reader {
+        Reader { files: files.into_iter(), current: None, rows: Vec::new().into_iter(), row: 0 }
+    }
+
+    /// Number in its file of the row that is read next, whatever row groups were opened.
+    pub fn row(&self) -> u64 {
+        self.row
     }
 
     fn refill(&mut self) -> Result<bool, Error> {
-        if let Some((path, batches, position)) = &mut self.current {
+        if let Some(Open { path, batches }) = &mut self.current {
             match batches.next() {
                 Some(batch) => {
-                    let rows =
-                        batch.and_then(|b| schema::documents_from_batch(path, &b, *position));
+                    let rows = batch.and_then(|b| schema::documents_from_batch(path, &b, self.row));
                     let Ok(rows) = rows else {
                         self.current = None;
                         return rows.map(|_| true);
                     };
-                    *position += rows.len();
                     self.rows = rows.into_iter();
                 }
                 None => self.current = None,
@@ -48,8 +85,9 @@ impl Reader {
             return Ok(true);
         }
         let Some(path) = self.files.next() else { return Ok(false) };
-        let batches = Box::new(schema::batches(&path)?);
-        self.current = Some((path, batches, 0));
+        let (batches, row) = schema::batches(&path, 0, u64::MAX)?;
+        let batches = Box::new(batches);
+        (self.current, self.row) = (Some(Open { path, batches }), row);
         Ok(true)
     }
 }
@@ -60,6 +98,7 @@ impl Iterator for Reader {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             if let Some(row) = self.rows.next() {
+                self.row += 1;
                 return Some(Ok(row));
             }
             match self.refill() {
@@ -71,12 +110,14 @@ impl Iterator for Reader {
     }
 }
 
-fn files_of(path: &Path) -> Result<Vec<PathBuf>, Error> {
+/// The Parquet files of documents at a path: itself, those of a folder of ours by its manifest, or
+/// those of any folder in the order of their names.
+pub fn files(path: &Path) -> Result<Vec<PathBuf>, Error> {
     if !path.is_dir() {
         return Ok(vec![path.to_owned()]);
     }
     if Manifest::exists(path) {
-        let manifest = read_manifest(path)?;
+        let manifest = Manifest::read(path, FORMAT, VERSION)?;
         let names = manifest.files.iter().map(|f| &f.name);
         return Ok(names.filter(|n| n.starts_with("documents-")).map(|n| path.join(n)).collect());
     }

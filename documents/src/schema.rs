@@ -17,6 +17,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -135,20 +136,38 @@ pub(crate) fn fates_to_parquet(path: &Path, rows: &[Fate]) -> Result<Vec<u8>, Er
     encode(path, rows, fates_to_batch)
 }
 
-/// Batches of one Parquet file.
-pub(crate) fn batches(
-    path: &Path,
-) -> Result<impl Iterator<Item = Result<RecordBatch, Error>> + Send + use<>, Error> {
-    let file = std::fs::File::open(path).map_err(Error::io(path))?;
+fn open(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>, Error> {
+    let file = File::open(path).map_err(Error::io(path))?;
     // Arrow's own copy of the schema is skipped: its decoder panics on damaged bytes.
     let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-    let reader = ParquetRecordBatchReaderBuilder::try_new_with_options(file, options)
-        .map_err(Error::parquet(path))?
+    ParquetRecordBatchReaderBuilder::try_new_with_options(file, options)
+        .map_err(Error::parquet(path))
+}
+
+/// Compressed bytes of each row group.
+pub(crate) fn row_groups(path: &Path) -> Result<Vec<u64>, Error> {
+    let metadata = open(path)?.metadata().clone();
+    Ok(metadata.row_groups().iter().map(|g| g.compressed_size().max(0) as u64).collect())
+}
+
+/// Batches of row groups `from` to `to` of one Parquet file, and the number of their first row.
+pub(crate) fn batches(
+    path: &Path,
+    from: u64,
+    to: u64,
+) -> Result<(impl Iterator<Item = Result<RecordBatch, Error>> + Send + use<>, u64), Error> {
+    let builder = open(path)?;
+    let groups = builder.metadata().row_groups();
+    let bound = |n: u64| usize::try_from(n).unwrap_or(usize::MAX).min(groups.len());
+    let before: u64 = groups[..bound(from)].iter().map(|g| g.num_rows().max(0) as u64).sum();
+    let chosen = (bound(from)..bound(to)).collect();
+    let reader = builder
+        .with_row_groups(chosen)
         .with_batch_size(BATCH)
         .build()
         .map_err(Error::parquet(path))?;
     let path = path.to_owned();
-    Ok(reader.map(move |batch| batch.map_err(Error::parquet(&path))))
+    Ok((reader.map(move |batch| batch.map_err(Error::parquet(&path))), before))
 }
 
 fn wrong(path: &Path, name: &str, expected: &str, found: String) -> Error {
@@ -238,7 +257,7 @@ fn score_lists(batch: &RecordBatch) -> Vec<Vec<(String, f32)>> {
 pub(crate) fn documents_from_batch(
     path: &Path,
     batch: &RecordBatch,
-    position: usize,
+    position: u64,
 ) -> Result<Vec<Document>, Error> {
     let text = |names: &[&str]| Texts::of(path, batch, names);
     let texts = text(&TEXT_NAMES)?;
@@ -257,7 +276,7 @@ pub(crate) fn documents_from_batch(
     let row = |i: usize| {
         let (url, date) = (urls.get(i).to_owned(), dates.get(i).copied().flatten());
         let id = match ids.get(i) {
-            "" => Id::of(&url, date, &format!("{}", position + i)),
+            "" => Id::of(&url, date, &format!("{}", position + i as u64)),
             given => Id::parse(given),
         };
         Document {
@@ -280,7 +299,7 @@ pub(crate) fn documents_from_batch(
 /// The fates of one Parquet file.
 pub(crate) fn fates_from_parquet(path: &Path) -> Result<Vec<Fate>, Error> {
     let mut fates = Vec::new();
-    for batch in batches(path)? {
+    for batch in batches(path, 0, u64::MAX)?.0 {
         let batch = batch?;
         let text = |name: &str| Texts::of(path, &batch, &[name]);
         let (ids, urls, stages) = (text("id")?, text("url")?, text("stage")?);

@@ -6,7 +6,7 @@
 
 pub mod checkpoint;
 
-use crate::input::{Found, Input, Kind, Page, Skipped, expand};
+use crate::input::{Found, Input, Kind, Page, Range, Skipped, expand};
 use crate::page::{self, Outcome};
 use crate::summary::EXCERPT_BYTES;
 use crate::{Error, Recipe};
@@ -199,7 +199,7 @@ fn count(
         seen.files += input.files.len() as u64;
         seen.pages += input.files.len() as u64;
     }
-    for (number, found) in input.open_admitted(recipe.piece_bytes, limit)?.enumerate() {
+    for (number, found) in input.open_range(Range::WHOLE, recipe.piece_bytes, limit)?.enumerate() {
         if number as u64 == COUNTED {
             return Ok(true);
         }
