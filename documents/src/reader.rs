@@ -3,14 +3,24 @@
 //!
 //! Memory is one batch of one file. Not here: JSON Lines and other inputs, which `corpus` reads.
 
-use crate::{Document, Error, FORMAT, VERSION, schema};
+use crate::{Document, Error, FORMAT, OLDEST, VERSION, schema};
 use arrow::array::RecordBatch;
 use quipu_store::manifest::Manifest;
 use std::path::{Path, PathBuf};
 
+/// The manifest of a folder of ours of any version that is read.
+fn manifest_of(dir: &Path) -> Result<Manifest, Error> {
+    match Manifest::read(dir, FORMAT, VERSION) {
+        Err(quipu_store::Error::Version { .. }) => Ok(Manifest::read(dir, FORMAT, OLDEST)?),
+        found => Ok(found?),
+    }
+}
+
 /// The manifest of a folder of ours, after every file was held against its checksum.
 pub fn read_manifest(dir: &Path) -> Result<Manifest, Error> {
-    Ok(Manifest::read_verified(dir, FORMAT, VERSION)?)
+    let manifest = manifest_of(dir)?;
+    manifest.files.iter().try_for_each(|file| file.verify(dir))?;
+    Ok(manifest)
 }
 
 /// Compressed bytes of each row group of a Parquet file, in order.
@@ -117,7 +127,7 @@ pub fn files(path: &Path) -> Result<Vec<PathBuf>, Error> {
         return Ok(vec![path.to_owned()]);
     }
     if Manifest::exists(path) {
-        let manifest = Manifest::read(path, FORMAT, VERSION)?;
+        let manifest = manifest_of(path)?;
         let names = manifest.files.iter().map(|f| &f.name);
         return Ok(names.filter(|n| n.starts_with("documents-")).map(|n| path.join(n)).collect());
     }
@@ -136,7 +146,7 @@ pub fn files(path: &Path) -> Result<Vec<PathBuf>, Error> {
 mod tests {
     use super::*;
     use crate::{Id, Route, Writer, write_file};
-    use arrow::array::{ArrayRef, Int64Array, StringArray};
+    use arrow::array::{ArrayRef, Int64Array, StringArray, StructArray};
     use parquet::arrow::ArrowWriter;
     use std::sync::Arc;
 
@@ -153,6 +163,9 @@ mod tests {
             language_score: 0.5,
             text: format!("text {n}\nline"),
             scores: vec![("link-share".into(), n as f32)],
+            category: if n.is_multiple_of(2) { "history".into() } else { "".into() },
+            weight: 1.0 + n as f32,
+            extra: if n.is_multiple_of(3) { format!("{{\"dump\":{n}}}") } else { "".into() },
         }
     }
 
@@ -196,6 +209,119 @@ mod tests {
         assert_eq!(rows[0].date, Some(1_715_997_490_000));
         assert_eq!((rows[1].text.as_str(), rows[1].date), ("", None));
         assert_ne!(rows[0].id, rows[1].id);
+    }
+
+    fn texts(values: &[&str]) -> ArrayRef {
+        Arc::new(StringArray::from(values.to_vec()))
+    }
+
+    #[test]
+    fn unknown_columns_pass_through() {
+        // The columns of FineWeb.
+        let tokens: ArrayRef = Arc::new(Int64Array::from(vec![Some(7), None]));
+        let score: ArrayRef = Arc::new(arrow::array::Float64Array::from(vec![0.5, 0.25]));
+        let mut rows = foreign(vec![
+            ("text", texts(&["one", "two"])),
+            ("id", texts(&["<urn:uuid:1>", "00000000000000000000000000000002"])),
+            ("dump", texts(&["CC-MAIN-2024-22", "x"])),
+            ("url", texts(&["http://a.example/", ""])),
+            ("date", texts(&["2024-05-18T01:58:10Z", ""])),
+            ("language", texts(&["en", "de"])),
+            ("language_score", score),
+            ("token_count", tokens),
+        ])
+        .unwrap();
+        let first = r#"{"id":"<urn:uuid:1>","dump":"CC-MAIN-2024-22","token_count":7}"#;
+        assert_eq!((rows[0].extra.as_str(), rows[0].language_score), (first, 0.5));
+        assert_eq!((rows[1].id, rows[1].extra.as_str()), (Id(2), r#"{"dump":"x"}"#));
+        assert_eq!((rows[1].weight, rows[1].language.as_str()), (1.0, "de"));
+        // What passed through once passes through again.
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.parquet");
+        rows[0].category = "science".into();
+        write_file(&path, &rows).unwrap();
+        let back: Vec<Document> = Reader::open(&path).unwrap().map(Result::unwrap).collect();
+        assert_eq!(back, rows);
+    }
+
+    #[test]
+    fn columns_of_one_name_and_another_meaning_are_theirs() {
+        let weight = texts(&["heavy"]);
+        let scores: ArrayRef = Arc::new(Int64Array::from(vec![3]));
+        let meta = StructArray::try_from(vec![
+            ("url", texts(&["http://m.example/"])),
+            ("timestamp", texts(&["2020"])),
+        ]);
+        let meta: ArrayRef = Arc::new(meta.unwrap());
+        let columns = vec![
+            ("raw_content", texts(&["one"])),
+            ("weight", weight),
+            ("meta", meta),
+            ("scores", scores),
+        ];
+        let rows = foreign(columns).unwrap();
+        assert_eq!((rows[0].url.as_str(), rows[0].weight), ("http://m.example/", 1.0));
+        let extra = r#"{"weight":"heavy","meta":{"url":"http://m.example/","timestamp":"2020"},"scores":3}"#;
+        assert_eq!(rows[0].extra, extra);
+    }
+
+    #[test]
+    fn version_1_is_still_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let columns =
+            vec![("id", texts(&["00000000000000000000000000000001"])), ("text", texts(&["t"]))];
+        let batch = RecordBatch::try_from_iter(columns).unwrap();
+        let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), None).unwrap();
+        writer.write(&batch).unwrap();
+        let name = "documents-00000.parquet";
+        std::fs::write(dir.path().join(name), writer.into_inner().unwrap()).unwrap();
+        for (version, readable) in [(OLDEST, true), (VERSION, true), (VERSION + 1, false)] {
+            let mut manifest = Manifest::new(FORMAT, version);
+            manifest.add(dir.path(), name).unwrap();
+            manifest.write(dir.path()).unwrap();
+            let found = Reader::open(dir.path()).ok();
+            let ids = found.map(|rows| rows.map(|d| d.unwrap().id).collect::<Vec<_>>());
+            assert_eq!(ids, readable.then(|| vec![Id(1)]), "version {version}");
+        }
+    }
+
+    #[test]
+    fn row_groups_are_bounded_by_bytes_and_read_one_by_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.parquet");
+        let book = |n: u128| Document { text: format!("{n} {}", "x".repeat(5 << 20)), ..sample(n) };
+        let mut file = crate::DocumentsFile::create(&path).unwrap();
+        for n in 0..60 {
+            file.push(book(n)).unwrap();
+            assert!(!path.exists());
+        }
+        file.finish().unwrap();
+        let groups = row_groups(&path).unwrap();
+        assert_eq!(groups.len(), 3);
+        let mut row = 0;
+        for group in 0..3 {
+            let mut reader = Reader::open_groups(&path, group, group + 1).unwrap();
+            assert_eq!(reader.row(), row);
+            while let Some(document) = reader.next() {
+                assert_eq!(document.unwrap().id, Id(u128::from(row)));
+                row += 1;
+            }
+        }
+        assert_eq!(row, 60);
+        drop(crate::DocumentsFile::create(&dir.path().join("y.parquet")).unwrap());
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_that_grows_has_the_bytes_of_one_written_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let (one, other) = (dir.path().join("1.parquet"), dir.path().join("2.parquet"));
+        let rows: Vec<Document> = (0..9000).map(sample).collect();
+        write_file(&one, &rows).unwrap();
+        let mut file = crate::DocumentsFile::create(&other).unwrap();
+        rows.into_iter().try_for_each(|row| file.push(row)).unwrap();
+        file.finish().unwrap();
+        assert_eq!(std::fs::read(one).unwrap(), std::fs::read(other).unwrap());
     }
 
     #[test]
