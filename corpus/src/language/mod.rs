@@ -8,11 +8,14 @@
 //! Human Rights (free to reproduce); licence line in `weights/README.md`. Not here: languages
 //! within a document.
 
+pub mod evaluate;
 mod grams;
 mod model;
+mod texts;
 pub mod train;
+mod windows;
 
-pub use model::Model;
+pub use model::{Model, Reading};
 
 use std::sync::LazyLock;
 
@@ -22,33 +25,41 @@ pub const OTHER: &str = "other";
 static MODEL: LazyLock<Option<Model>> =
     LazyLock::new(|| Model::decode(include_bytes!("../../weights/language.bin")).ok());
 
+/// The language of documents in two languages.
+pub const MIXED: &str = "mixed";
+/// Share of the second language from which a document is mixed, and the characters that must be in it:
+/// a quotation or a menu in another language makes no mixed document.
+const MIXED_SHARE: f32 = 0.3;
+const MIXED_LENGTH: usize = 150;
+
 /// What was found.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Guess {
-    /// BCP 47 tag in lower case, or [`OTHER`].
+    /// BCP 47 tag in lower case, [`OTHER`] or [`MIXED`].
     pub language: &'static str,
     /// Confidence, 0 to 1.
     pub score: f32,
+    /// The second language, and its share of what can be told; of mixed documents the one with
+    /// less text.
+    pub second: Option<(&'static str, f32)>,
 }
-
-/// Bytes of a text that are looked at: beginning, middle and end of longer ones.
-const ENOUGH: usize = 6 << 10;
 
 /// The language of a text.
 pub fn identify(text: &str) -> Guess {
-    let nothing = Guess { language: OTHER, score: 0.0 };
-    let Some(model) = &*MODEL else { return nothing };
-    let (name, score) = if text.len() <= ENOUGH {
-        model.guess(text)
-    } else {
-        let part = |from: usize| {
-            let start = text.ceil_char_boundary(from);
-            &text[start..text.floor_char_boundary(start + ENOUGH / 3)]
-        };
-        let (middle, end) = (text.len() / 2, text.len() - ENOUGH / 3);
-        model.guess(&[part(0), part(middle), part(end)].join("\n"))
-    };
-    name.map_or(nothing, |language| Guess { language, score })
+    match &*MODEL {
+        Some(model) => Guess::of(&model.read(text)),
+        None => Guess { language: OTHER, score: 0.0, second: None },
+    }
+}
+
+impl Guess {
+    fn of(reading: &Reading) -> Guess {
+        let second = reading.second;
+        let mixed = second.is_some_and(|(_, s, length)| s >= MIXED_SHARE && length >= MIXED_LENGTH);
+        let language = if mixed { MIXED } else { reading.first.unwrap_or(OTHER) };
+        let second = second.map(|(language, share, _)| (language, share));
+        Guess { language, score: reading.score, second }
+    }
 }
 
 /// How surprising the letters of Latin words are, in nats a letter; `None` for too few of them.
