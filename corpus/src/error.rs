@@ -87,6 +87,14 @@ pub enum Error {
         /// What is possible.
         expected: &'static str,
     },
+    /// A file that the recipe names is not what it should be.
+    #[error("recipe: corpus.{key}: {reason}")]
+    List {
+        /// Key.
+        key: &'static str,
+        /// What is wrong with which file.
+        reason: String,
+    },
     /// A file of truths or a work file does not parse.
     #[error("{path}, line {line}: {reason}")]
     Line {

@@ -6,16 +6,20 @@
 //! ([`dedup`]), and writes documents and fates (crate `documents`). [`look()`] says what is there
 //! before anything runs. This crate knows no tokenizer and no tensors.
 
+pub mod decontaminate;
 pub mod dedup;
+pub mod domains;
 pub mod encoding;
 mod error;
 mod headings;
 pub mod html;
 pub mod input;
+mod judges;
 pub mod language;
 pub mod look;
 mod markup;
 mod page;
+pub mod personal;
 mod pipe;
 mod recipe;
 pub mod rules;
@@ -27,6 +31,6 @@ pub mod warc;
 pub use error::Error;
 pub use input::Kind;
 pub use look::look;
-pub use recipe::{Languages, Near, Recipe, Sample};
+pub use recipe::{AddressLists, Languages, Near, Part, Recipe, Sample};
 pub use run::{Options, join, read_summary, run};
 pub use summary::{Excerpt, InputCount, RuleScore, Step, Summary};

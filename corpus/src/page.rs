@@ -5,8 +5,12 @@
 
 use crate::dedup::{Row, exact, lines, minhash, url};
 use crate::input::{Body, OWN_LINES, Page, text};
-use crate::rules::{self, RULES, View};
-use crate::{Recipe, encoding, headings, html, input::markdown, language, markup};
+use crate::judges::Judges;
+use crate::recipe::Part;
+use crate::rules::{self, BadLine, LINE_RULES, RULES, View};
+use crate::{
+    Recipe, domains, encoding, headings, html, input::markdown, language, markup, personal,
+};
 use quipu_documents::{Document, Fate, Id, Route};
 use std::collections::HashSet;
 
@@ -55,6 +59,19 @@ pub(crate) struct Candidate {
     pub shingles: Vec<u32>,
     /// Bands of their signature.
     pub bands: Vec<u64>,
+    /// Lines that rules removed from it.
+    pub fates: Vec<Fate>,
+    /// What its domain is judged by.
+    pub traits: Traits,
+}
+
+/// What a page has that may count against its whole domain.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Traits {
+    /// Personal data.
+    pub personal: bool,
+    /// Words of pages for adults, so many that it goes for them.
+    pub adult: bool,
 }
 
 /// What became of a page.
@@ -76,37 +93,75 @@ pub(crate) fn id_of(raw_url: &str, date: Option<i64>, position: &str) -> Id {
 }
 
 /// Processes one page of the input named `source`.
-pub(crate) fn process(page: Page, source: &str, recipe: &Recipe) -> Outcome {
+pub(crate) fn process(page: Page, source: &str, recipe: &Recipe, judges: &Judges) -> Outcome {
     let Page { position, url: raw, date, body, .. } = page;
     let mut address = url::canonical(&raw);
     let id = id_of(&raw, date, &position);
+    let refused = |address: String, refused: Refused| {
+        let Refused { stage, rule, value, detail } = refused;
+        let (stage, rule) = (stage.to_owned(), rule.to_owned());
+        Outcome::Removed(Box::new(Fate {
+            id,
+            url: address,
+            stage,
+            rule,
+            value,
+            detail,
+            line: None,
+        }))
+    };
+    if recipe.does(Part::Addresses)
+        && let Some(unwanted) = judges.addresses.judge(&address)
+    {
+        let (stage, rule, detail) = ("address", unwanted.rule, unwanted.found);
+        return refused(address, Refused { stage, rule, value: 1.0, detail });
+    }
     let read = match read(body, &mut address) {
         Ok(read) => read,
-        Err(refused) => {
-            let Refused { stage, rule, value, detail } = refused;
-            let (stage, rule) = (stage.to_owned(), rule.to_owned());
-            let fate = Fate { id, url: address, stage, rule, value, detail, line: None };
-            return Outcome::Removed(Box::new(fate));
-        }
+        Err(reason) => return refused(address, reason),
     };
     let Read { mut document, code_share, formulas } = read;
     document.text = tidy(&document.text);
+    let spans = personal::find(&document.text);
+    if !recipe.mask.is_empty() && !spans.is_empty() {
+        document.text = personal::mask(&document.text, &recipe.mask);
+    }
     let guess = language::identify(&document.text);
     let view = View::of(&document.text, guess.language, recipe.min_words);
-    let dense = view.words.len() <= WORDS_A_FORMULA * formulas as usize;
-    let route = if code_share >= CODE_SHARE {
-        Route::Code
-    } else if formulas >= FORMULAS && dense {
-        Route::Mathematics
-    } else {
-        Route::Prose
+    let route = route(&view, code_share, formulas);
+    let mut candidate = Candidate::default();
+    candidate.verdict = verdict(&view, route, guess.language, recipe, judges);
+    // Lines are for documents that may stay: what a document goes for is all of it.
+    let bad = match candidate.verdict {
+        Some(_) => Vec::new(),
+        None => judges.rules.lines(&view, route),
     };
-    let verdict = verdict(&view, route, guess.language, recipe);
+    let text;
+    let view = if bad.is_empty() {
+        view
+    } else {
+        candidate.fates = line_fates(id, &address, &document.text, &bad);
+        text = rules::without_lines(&document.text, &bad);
+        let view = View::of(&text, guess.language, recipe.min_words);
+        candidate.verdict = verdict(&view, route, guess.language, recipe, judges);
+        view
+    };
+    if recipe.does(Part::Decontaminate)
+        && let Some(index) = &judges.evaluations
+        && let Some(found) = index.matches(&view).into_iter().next()
+    {
+        let (stage, rule) = ("contamination", "evaluation-item");
+        let passage = excerpt(&view.text[found.span.clone()], EXCERPT);
+        let detail = format!("{}: {passage}", found.item);
+        return refused(address, Refused { stage, rule, value: f64::from(found.share), detail });
+    }
+    measure(&mut candidate, &view, recipe);
     let words = view.words.len();
-    let text = exact::text_hash(&view);
-    let language = lines::language_seed(guess.language);
-    let shingles = minhash::shingles(&view, language);
-    let bands = recipe.near.bands().of(&shingles, language);
+    let adult = candidate.verdict.is_some_and(|v| rule_name(v.rule) == "adult-words");
+    candidate.traits = Traits { personal: !spans.is_empty(), adult };
+    if !bad.is_empty() {
+        document.text = view.text.to_owned();
+    }
     document.id = id;
     document.url = address;
     document.date = date;
@@ -115,25 +170,58 @@ pub(crate) fn process(page: Page, source: &str, recipe: &Recipe) -> Outcome {
     document.language = guess.language.to_owned();
     document.language_score = guess.score;
     document.scores.retain(|(name, _)| name == OWN_LINES);
-    document.scores.push(("words".into(), words as f32));
-    if code_share > 0.0 {
-        document.scores.push(("code-share".into(), code_share));
-    }
-    if formulas > 0 {
-        document.scores.push(("formulas".into(), formulas as f32));
-    }
-    let hashes = line_hashes(&document);
-    let row = Row {
-        id: id.0,
-        url: url::url_hash(&document.url),
-        text,
-        date: date.unwrap_or(i64::MIN),
-        bytes: document.text.len() as u32,
-        url_length: document.url.len().min(usize::from(u16::MAX)) as u16,
-        language,
-    };
-    let candidate = Candidate { document, row, verdict, lines: hashes, shingles, bands };
+    let scores = [
+        ("words", words as f32),
+        ("code-share", code_share),
+        ("formulas", formulas as f32),
+        ("personal-data", spans.len() as f32),
+    ];
+    let told = scores.into_iter().filter(|(name, score)| *score > 0.0 || *name == "words");
+    document.scores.extend(told.map(|(name, score)| (name.to_owned(), score)));
+    candidate.lines = line_hashes(&document);
+    candidate.row.id = id.0;
+    candidate.row.url = url::url_hash(&document.url);
+    candidate.row.domain = domains::domain_hash(&document.url).unwrap_or(0);
+    candidate.row.date = date.unwrap_or(i64::MIN);
+    candidate.row.bytes = document.text.len() as u32;
+    candidate.row.url_length = document.url.len().min(usize::from(u16::MAX)) as u16;
+    candidate.document = document;
     Outcome::Candidate(Box::new(candidate))
+}
+
+fn route(view: &View, code_share: f32, formulas: u32) -> Route {
+    let dense = view.words.len() <= WORDS_A_FORMULA * formulas as usize;
+    if code_share >= CODE_SHARE {
+        Route::Code
+    } else if formulas >= FORMULAS && dense {
+        Route::Mathematics
+    } else {
+        Route::Prose
+    }
+}
+
+/// What deduplication needs of the words.
+fn measure(candidate: &mut Candidate, view: &View, recipe: &Recipe) {
+    let language = lines::language_seed(view.language);
+    candidate.row.language = language;
+    candidate.row.text = exact::text_hash(view);
+    candidate.shingles = minhash::shingles(view, language);
+    candidate.bands = recipe.near.bands().of(&candidate.shingles, language);
+}
+
+/// The fates of lines that a rule removed.
+fn line_fates(id: Id, url: &str, text: &str, bad: &[BadLine]) -> Vec<Fate> {
+    let lines: Vec<&str> = text.lines().collect();
+    let fate = |bad: &BadLine| Fate {
+        id,
+        url: url.to_owned(),
+        stage: "rules".to_owned(),
+        rule: LINE_RULES[bad.rule].name.to_owned(),
+        value: f64::from(bad.value),
+        line: Some(bad.number as i32),
+        detail: excerpt(lines.get(bad.number as usize).unwrap_or(&""), EXCERPT),
+    };
+    bad.iter().map(fate).collect()
 }
 
 /// A page that cannot be read, and why.
@@ -213,15 +301,21 @@ fn tidy(text: &str) -> String {
     out
 }
 
-fn verdict(view: &View, route: Route, language: &str, recipe: &Recipe) -> Option<Verdict> {
+fn verdict(
+    view: &View,
+    route: Route,
+    language: &str,
+    recipe: &Recipe,
+    judges: &Judges,
+) -> Option<Verdict> {
     if view.text.len() > recipe.max_bytes {
         return Some(Verdict { rule: TOO_LONG, value: view.text.len() as f32 });
     }
-    if let Some((rule, value)) = rules::judge(view, route, &recipe.without) {
+    if let Some((rule, value)) = judges.rules.document(view, route) {
         return Some(Verdict { rule: rule as u8, value });
     }
     let kept = recipe.languages.keeps(language);
-    (!kept).then_some(Verdict { rule: LANGUAGE, value: 0.0 })
+    (!kept && recipe.does(Part::Languages)).then_some(Verdict { rule: LANGUAGE, value: 0.0 })
 }
 
 /// Each line of a document with its hash, as line deduplication sees it.
@@ -311,8 +405,12 @@ mod tests {
         Page { url, position, body, ..Page::default() }
     }
 
+    fn process_with(page: Page, recipe: &Recipe) -> Outcome {
+        process(page, "test", recipe, &Judges::of(recipe).unwrap())
+    }
+
     fn check(page: Page, rule: &str) {
-        let found = match process(page, "test", &Recipe::default()) {
+        let found = match process_with(page, &Recipe::default()) {
             Outcome::Candidate(c) => c.verdict.map_or("", |v| rule_name(v.rule)).to_owned(),
             Outcome::Removed(fate) => fate.rule,
         };
@@ -332,7 +430,7 @@ mod tests {
         let refused = Body::Refused("page-too-large", "99".into());
         check(Page { body: refused, ..Page::default() }, "page-too-large");
         let deep = format!("<html><body>{}x</body></html>", "<div>".repeat(100_000));
-        let Outcome::Removed(fate) = process(html_page(&deep), "t", &Recipe::default()) else {
+        let Outcome::Removed(fate) = process_with(html_page(&deep), &Recipe::default()) else {
             return; // a parser without a limit of depth reads it, which is as good
         };
         assert_eq!(fate.stage, "extract");
@@ -344,7 +442,7 @@ mod tests {
         let recipe = Recipe { languages, ..Recipe::default() };
         let text = crate::rules::tests::PROSE_SAMPLE.as_bytes().to_vec();
         let page = Page { body: Body::Text(text), ..Page::default() };
-        let Outcome::Candidate(found) = process(page, "t", &recipe) else { panic!() };
+        let Outcome::Candidate(found) = process_with(page, &recipe) else { panic!() };
         assert_eq!(found.verdict.map(|v| rule_name(v.rule)), Some("language"));
     }
 

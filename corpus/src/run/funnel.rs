@@ -8,8 +8,20 @@ use quipu_store::progress::thousands;
 use std::collections::BTreeMap;
 
 /// Stages in the order in which they act.
-pub(super) const STAGES: [&str; 7] =
-    ["read", "extract", "url", "rules", "document", "lines", "short"];
+pub(super) const STAGES: [&str; 12] = [
+    "read",
+    "address",
+    "extract",
+    "contamination",
+    "url",
+    "rules",
+    "domain",
+    "document",
+    "words",
+    "lines",
+    "short",
+    "pipe",
+];
 /// Samples of kept documents in a summary.
 const KEPT_SAMPLES: usize = 12;
 /// Inputs that are listed: files of one folder and kind are one.

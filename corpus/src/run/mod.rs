@@ -17,8 +17,10 @@ mod funnel;
 mod plan;
 mod rows;
 mod truth;
+mod words;
 mod write;
 
+use crate::judges::Judges;
 use crate::shuffle::{Embedded, Shuffle};
 use crate::{Error, Recipe, Summary};
 use plan::Plan;
@@ -105,6 +107,7 @@ pub fn join(
 /// What every stage needs.
 struct Job<'a> {
     plan: Plan,
+    judges: Judges,
     out: &'a Path,
     crew: Crew,
     memory: u64,
@@ -120,8 +123,9 @@ impl<'a> Job<'a> {
         progress: &'a dyn Progress,
         cancel: &'a Cancel,
     ) -> Result<Job<'a>, Error> {
+        let judges = Judges::of(&plan.recipe)?;
         let crew = Crew::new(&out.join(WORK), options.workers, cancel)?;
-        Ok(Job { plan, out, crew, memory: options.memory, progress, cancel })
+        Ok(Job { plan, judges, out, crew, memory: options.memory, progress, cancel })
     }
 
     fn run(&self) -> Result<Summary, Error> {

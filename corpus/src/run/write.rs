@@ -6,10 +6,11 @@
 use super::Job;
 use super::decide::{Decision, Decisions};
 use super::extract::Facts;
-use crate::Error;
+use crate::domains;
 use crate::page::{EXCERPT, excerpt, rule_name, without_frequent};
-use crate::rules::{TOO_SHORT, View};
+use crate::rules::{TOO_SHORT, View, divergence};
 use crate::summary::{EXCERPT_BYTES, EXCERPTS, Excerpt, Source, Step};
+use crate::{Error, pipe};
 use quipu_documents::{Document, Fate, Id, Reader, Writer, read_fates};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashSet};
@@ -61,6 +62,14 @@ pub(super) fn pass(
             job.cancel.check()?;
             part(job, unit, decisions, &mut whole)?;
         }
+        if let Some(command) = &job.plan.recipe.pipe {
+            let piped = pipe::through(command, std::mem::take(&mut whole.documents))?;
+            whole.documents = piped.kept;
+            for document in piped.dropped {
+                let detail = excerpt(&document.text, EXCERPT);
+                whole.remove(document, "pipe", "pipe", 0.0, detail);
+            }
+        }
         let read = units[files[number].clone()].iter().map(|unit| unit.text_bytes).sum();
         Ok(Output { read, ..write(number, whole, &writer)? })
     };
@@ -105,6 +114,14 @@ fn part(job: &Job, unit: usize, all: &Decisions, part: &mut Part) -> Result<(), 
                 let kept = format!("kept {}", job.id(other)?);
                 part.remove(document, "url", "url-duplicate", 1.0, kept);
             }
+            Decision::Domain(verdict) => {
+                let domain = domains::domain(&document.url).unwrap_or_default().to_owned();
+                part.remove(document, "domain", verdict.rule, verdict.value, domain);
+            }
+            Decision::Far(distance) => {
+                let detail = excerpt(&document.text, EXCERPT);
+                part.remove(document, "words", divergence::NAME, f64::from(distance), detail);
+            }
             Decision::Near(other, similarity) => {
                 let kept = format!("kept {}", job.id(other)?);
                 part.remove(document, "document", COPY, similarity, kept);
@@ -129,7 +146,7 @@ const COPY: &str = "document-duplicate";
 impl Part {
     /// Counts what deduplication of documents saw of a source.
     fn count(&mut self, source: &str, decision: Decision) {
-        if matches!(decision, Decision::OtherVisit(_) | Decision::Rule(_)) {
+        if matches!(decision, Decision::Domain(_) | Decision::OtherVisit(_) | Decision::Rule(_)) {
             return;
         }
         let source = self.sources.entry(source.to_owned()).or_default();
