@@ -2,9 +2,9 @@
 //!
 //! The command is run by the shell once for each output file. It reads JSON Lines, one document
 //! each (`id`, `url`, `date` in milliseconds, `source`, `title`, `route`, `language`,
-//! `language_score`, `text`, `scores`), and writes JSON Lines with at least `id`, in any order:
-//! what it writes stays, with `text`, `title`, `language` and `scores` as it says where it says
-//! them; what it does not write goes, with a fate of the rule `pipe`. An id that was not sent, or
+//! `language_score`, `category`, `weight`, `text`, `scores`), and writes JSON Lines with at least
+//! `id`, in any order: what it writes stays, with `text`, `title`, `language`, `category`, `weight`
+//! and `scores` as it says where it says them; what it does not write goes, with a fate of the rule `pipe`. An id that was not sent, or
 //! comes twice, a line that does not parse, an exit status other than 0: an error, and nothing of
 //! that file is written; the run goes on there. Not here: when it acts.
 
@@ -92,7 +92,8 @@ fn line(document: &Document) -> Value {
         "id": document.id.to_string(), "url": document.url, "date": document.date,
         "source": document.source, "title": document.title, "route": document.route.name(),
         "language": document.language, "language_score": document.language_score,
-        "text": document.text, "scores": scores,
+        "category": document.category, "weight": document.weight, "text": document.text,
+        "scores": scores,
     })
 }
 
@@ -119,6 +120,10 @@ fn sort_out(documents: Vec<Document>, answers: Vec<String>) -> Result<Piped, Str
         take(&mut document.text, &answer["text"]);
         take(&mut document.title, &answer["title"]);
         take(&mut document.language, &answer["language"]);
+        take(&mut document.category, &answer["category"]);
+        if let Some(weight) = answer["weight"].as_f64() {
+            document.weight = weight as f32;
+        }
         for (name, score) in answer["scores"].as_object().into_iter().flatten() {
             let score = score.as_f64().ok_or_else(|| format!("the score {name:?} is {score}"))?;
             document.scores.retain(|(known, _)| known != name);
@@ -163,9 +168,11 @@ mod tests {
     }
 
     #[test]
-    fn scores_are_added() {
-        let add = "sed 's/\"scores\":{}/\"scores\":{\"mine\":0.5}/'";
+    fn scores_and_weights_are_taken() {
+        let add =
+            "sed 's/\"scores\":{}/\"scores\":{\"mine\":0.5}/; s/\"weight\":1.0/\"weight\":2/'";
         let piped = through(add, documents(2)).unwrap();
+        assert_eq!(piped.kept[1].weight, 2.0);
         assert_eq!(piped.kept[1].scores, [("mine".to_owned(), 0.5)]);
     }
 
