@@ -55,6 +55,8 @@ pub(crate) struct Candidate {
     pub verdict: Option<Verdict>,
     /// Hashes of its lines within its language, each once; none for exempt lines.
     pub lines: Vec<u64>,
+    /// Its words.
+    pub words: u64,
     /// Its sequences of words, sorted.
     pub shingles: Vec<u32>,
     /// Bands of their signature.
@@ -97,96 +99,115 @@ pub(crate) fn process(page: Page, source: &str, recipe: &Recipe, judges: &Judges
     let Page { position, url: raw, date, body, .. } = page;
     let mut address = url::canonical(&raw);
     let id = id_of(&raw, date, &position);
-    let refused = |address: String, refused: Refused| {
-        let Refused { stage, rule, value, detail } = refused;
-        let (stage, rule) = (stage.to_owned(), rule.to_owned());
-        Outcome::Removed(Box::new(Fate {
-            id,
-            url: address,
-            stage,
-            rule,
-            value,
-            detail,
-            line: None,
-        }))
+    let made = admit(&address, recipe, judges)
+        .and_then(|()| read(body, &mut address))
+        .and_then(|read| judge(read, &address, id, recipe, judges));
+    let mut candidate = match made {
+        Ok(candidate) => candidate,
+        Err(Refused { stage, rule, value, detail }) => {
+            let (stage, rule, url) = (stage.to_owned(), rule.to_owned(), address);
+            return Outcome::Removed(Box::new(Fate {
+                id,
+                url,
+                stage,
+                rule,
+                value,
+                detail,
+                line: None,
+            }));
+        }
     };
-    if recipe.does(Part::Addresses)
-        && let Some(unwanted) = judges.addresses.judge(&address)
-    {
-        let (stage, rule, detail) = ("address", unwanted.rule, unwanted.found);
-        return refused(address, Refused { stage, rule, value: 1.0, detail });
-    }
-    let read = match read(body, &mut address) {
-        Ok(read) => read,
-        Err(reason) => return refused(address, reason),
-    };
-    let Read { mut document, code_share, formulas } = read;
-    document.text = tidy(&document.text);
-    let spans = personal::find(&document.text);
-    if !recipe.mask.is_empty() && !spans.is_empty() {
-        document.text = personal::mask(&document.text, &recipe.mask);
-    }
-    let guess = language::identify(&document.text);
-    let view = View::of(&document.text, guess.language, recipe.min_words);
-    let route = route(&view, code_share, formulas);
-    let mut candidate = Candidate::default();
-    candidate.verdict = verdict(&view, route, guess.language, recipe, judges);
-    // Lines are for documents that may stay: what a document goes for is all of it.
-    let bad = match candidate.verdict {
-        Some(_) => Vec::new(),
-        None => judges.rules.lines(&view, route),
-    };
-    let text;
-    let view = if bad.is_empty() {
-        view
-    } else {
-        candidate.fates = line_fates(id, &address, &document.text, &bad);
-        text = rules::without_lines(&document.text, &bad);
-        let view = View::of(&text, guess.language, recipe.min_words);
-        candidate.verdict = verdict(&view, route, guess.language, recipe, judges);
-        view
-    };
-    if recipe.does(Part::Decontaminate)
-        && let Some(index) = &judges.evaluations
-        && let Some(found) = index.matches(&view).into_iter().next()
-    {
-        let (stage, rule) = ("contamination", "evaluation-item");
-        let passage = excerpt(&view.text[found.span.clone()], EXCERPT);
-        let detail = format!("{}: {passage}", found.item);
-        return refused(address, Refused { stage, rule, value: f64::from(found.share), detail });
-    }
-    measure(&mut candidate, &view, recipe);
-    let words = view.words.len();
-    let adult = candidate.verdict.is_some_and(|v| rule_name(v.rule) == "adult-words");
-    candidate.traits = Traits { personal: !spans.is_empty(), adult };
-    if !bad.is_empty() {
-        document.text = view.text.to_owned();
-    }
+    let document = &mut candidate.document;
     document.id = id;
     document.url = address;
     document.date = date;
     document.source = source.to_owned();
-    document.route = route;
-    document.language = guess.language.to_owned();
-    document.language_score = guess.score;
-    document.scores.retain(|(name, _)| name == OWN_LINES);
-    let scores = [
-        ("words", words as f32),
-        ("code-share", code_share),
-        ("formulas", formulas as f32),
-        ("personal-data", spans.len() as f32),
-    ];
-    let told = scores.into_iter().filter(|(name, score)| *score > 0.0 || *name == "words");
-    document.scores.extend(told.map(|(name, score)| (name.to_owned(), score)));
-    candidate.lines = line_hashes(&document);
+    candidate.lines = line_hashes(document);
     candidate.row.id = id.0;
     candidate.row.url = url::url_hash(&document.url);
     candidate.row.domain = domains::domain_hash(&document.url).unwrap_or(0);
     candidate.row.date = date.unwrap_or(i64::MIN);
     candidate.row.bytes = document.text.len() as u32;
     candidate.row.url_length = document.url.len().min(usize::from(u16::MAX)) as u16;
-    candidate.document = document;
     Outcome::Candidate(Box::new(candidate))
+}
+
+/// Refuses an address that is on a list.
+fn admit(address: &str, recipe: &Recipe, judges: &Judges) -> Result<(), Refused> {
+    if recipe.does(Part::Addresses)
+        && let Some(unwanted) = judges.addresses.judge(address)
+    {
+        let (stage, rule, detail) = ("address", unwanted.rule, unwanted.found);
+        return Err(Refused { stage, rule, value: 1.0, detail });
+    }
+    Ok(())
+}
+
+/// What the rules say of a text, and what deduplication needs of its words.
+fn judge(
+    read: Read,
+    address: &str,
+    id: Id,
+    recipe: &Recipe,
+    judges: &Judges,
+) -> Result<Candidate, Refused> {
+    let Read { mut document, code_share, formulas } = read;
+    let spans = personal::find(&document.text);
+    if !recipe.mask.is_empty() && !spans.is_empty() {
+        document.text = personal::mask(&document.text, &recipe.mask);
+    }
+    let mut candidate = Candidate::default();
+    let guess = language::identify(&document.text);
+    let view = View::of(&document.text, guess.language, recipe.min_words);
+    let route = route(&view, code_share, formulas);
+    candidate.verdict = verdict(&view, route, recipe, judges);
+    // Lines are for documents that may stay: what a document goes for is all of it.
+    let bad = match candidate.verdict {
+        Some(_) => Vec::new(),
+        None => judges.rules.lines(&view, route),
+    };
+    if bad.is_empty() {
+        contaminated(&view, recipe, judges)?;
+        measure(&mut candidate, &view, recipe);
+    } else {
+        candidate.fates = line_fates(id, address, &document.text, &bad);
+        let text = rules::without_lines(&document.text, &bad);
+        let view = View::of(&text, guess.language, recipe.min_words);
+        candidate.verdict = verdict(&view, route, recipe, judges);
+        contaminated(&view, recipe, judges)?;
+        measure(&mut candidate, &view, recipe);
+        document.text = text;
+    }
+    let adult = candidate.verdict.is_some_and(|v| rule_name(v.rule) == "adult-words");
+    candidate.traits = Traits { personal: !spans.is_empty(), adult };
+    document.route = route;
+    document.language = guess.language.to_owned();
+    document.language_score = guess.score;
+    let scores = [
+        ("words", candidate.words as f32),
+        ("code-share", code_share),
+        ("formulas", formulas as f32),
+        ("personal-data", spans.len() as f32),
+    ];
+    // What it was measured before, by us or by others, stays beside what we measure.
+    document.scores.retain(|(name, _)| scores.iter().all(|(ours, _)| name != ours));
+    let told = scores.into_iter().filter(|(name, score)| *score > 0.0 || *name == "words");
+    document.scores.extend(told.map(|(name, score)| (name.to_owned(), score)));
+    candidate.document = document;
+    Ok(candidate)
+}
+
+/// Refuses a text that contains an evaluation item.
+fn contaminated(view: &View, recipe: &Recipe, judges: &Judges) -> Result<(), Refused> {
+    if recipe.does(Part::Decontaminate)
+        && let Some(index) = &judges.evaluations
+        && let Some(found) = index.matches(view).into_iter().next()
+    {
+        let (stage, rule) = ("contamination", "evaluation-item");
+        let detail = format!("{}: {}", found.item, excerpt(&view.text[found.span], EXCERPT));
+        return Err(Refused { stage, rule, value: f64::from(found.share), detail });
+    }
+    Ok(())
 }
 
 fn route(view: &View, code_share: f32, formulas: u32) -> Route {
@@ -203,6 +224,7 @@ fn route(view: &View, code_share: f32, formulas: u32) -> Route {
 /// What deduplication needs of the words.
 fn measure(candidate: &mut Candidate, view: &View, recipe: &Recipe) {
     let language = lines::language_seed(view.language);
+    candidate.words = view.words.len() as u64;
     candidate.row.language = language;
     candidate.row.text = exact::text_hash(view);
     candidate.shingles = minhash::shingles(view, language);
@@ -233,7 +255,10 @@ struct Refused {
 }
 
 fn read(body: Body, address: &mut String) -> Result<Read, Refused> {
-    let plain = |document| Ok(Read { document, code_share: 0.0, formulas: 0 });
+    let plain = |mut document: Document| {
+        document.text = tidy(&document.text);
+        Ok(Read { document, code_share: 0.0, formulas: 0 })
+    };
     match body {
         Body::Html(bytes, content_type) => {
             let html = encoding::decode(&bytes, content_type.as_deref());
@@ -282,6 +307,7 @@ fn read_html(html: &str, address: &mut String) -> Result<Read, Refused> {
     let html::Extracted { title, text, code_share, formulas, .. } = extracted;
     let headings = headings::of(html, &text);
     let title = title.unwrap_or_default();
+    let text = tidy(&text);
     let document = Document { title, headings, text, ..Document::default() };
     Ok(Read { document, code_share, formulas })
 }
@@ -301,20 +327,14 @@ fn tidy(text: &str) -> String {
     out
 }
 
-fn verdict(
-    view: &View,
-    route: Route,
-    language: &str,
-    recipe: &Recipe,
-    judges: &Judges,
-) -> Option<Verdict> {
+fn verdict(view: &View, route: Route, recipe: &Recipe, judges: &Judges) -> Option<Verdict> {
     if view.text.len() > recipe.max_bytes {
         return Some(Verdict { rule: TOO_LONG, value: view.text.len() as f32 });
     }
     if let Some((rule, value)) = judges.rules.document(view, route) {
         return Some(Verdict { rule: rule as u8, value });
     }
-    let kept = recipe.languages.keeps(language);
+    let kept = recipe.languages.keeps(view.language);
     (!kept && recipe.does(Part::Languages)).then_some(Verdict { rule: LANGUAGE, value: 0.0 })
 }
 

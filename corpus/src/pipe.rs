@@ -4,9 +4,10 @@
 //! each (`id`, `url`, `date` in milliseconds, `source`, `title`, `route`, `language`,
 //! `language_score`, `category`, `weight`, `text`, `scores`), and writes JSON Lines with at least
 //! `id`, in any order: what it writes stays, with `text`, `title`, `language`, `category`, `weight`
-//! and `scores` as it says where it says them; what it does not write goes, with a fate of the rule `pipe`. An id that was not sent, or
-//! comes twice, a line that does not parse, an exit status other than 0: an error, and nothing of
-//! that file is written; the run goes on there. Not here: when it acts.
+//! and `scores` as it says where it says them; what it does not write goes, with a fate of the rule
+//! `pipe`. An id that was not sent, or comes twice, a line that does not parse, an exit status other
+//! than 0: an error, and nothing of that file is written; the run goes on there. Not here: when it
+//! acts.
 
 use crate::Error;
 use quipu_documents::{Document, Id};

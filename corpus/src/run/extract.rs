@@ -125,8 +125,8 @@ impl Made {
                 self.facts.text_bytes += document.text.len() as u64;
                 *self.facts.languages.entry(document.language.clone()).or_default() += 1;
                 if candidate.verdict.is_none() {
-                    let words = candidate.shingles.len() as u64;
-                    *self.facts.words.entry(document.language.clone()).or_default() += words;
+                    let words = self.facts.words.entry(document.language.clone()).or_default();
+                    *words += candidate.words;
                 }
                 self.domain(&candidate);
                 self.fates.extend(candidate.fates.iter().cloned());
