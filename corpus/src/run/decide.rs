@@ -82,7 +82,8 @@ pub(super) fn pass(job: &Job, shuffle: &dyn Shuffle, units: &[Facts]) -> Result<
         all.domains = unwanted(&counts, &recipe.addresses.limits)?;
     }
     if recipe.does(Part::Dedup) {
-        all.visits = shuffle.run("url", Plan::First, &visits(job, units))?;
+        let older = shuffle.run("url", Plan::First, &visits(job, units))?;
+        all.visits = shuffle.run("url-by-page", Plan::Union, &older)?;
         let bands = each_unit(job, "bands", units, |unit| bands(job, unit, &all))?;
         let edges = shuffle.run("stars", Plan::Star, &bands)?;
         let clusters = shuffle::components(shuffle, "clusters", edges)?;
@@ -95,7 +96,9 @@ pub(super) fn pass(job: &Job, shuffle: &dyn Shuffle, units: &[Facts]) -> Result<
     if recipe.does(Part::Dedup) {
         let counted = each_unit(job, "lines", units, |unit| lines_of(job, unit, &all))?;
         let limit = u64::from(recipe.line_limit);
-        all.lines = shuffle.run("frequent", Plan::Frequent(limit), &counted)?;
+        let frequent = shuffle.run("frequent", Plan::Frequent(limit), &counted)?;
+        // By page now, so that a unit finds its own in few places.
+        all.lines = shuffle.run("frequent-by-page", Plan::Union, &frequent)?;
         let texts = each_unit(job, "texts", units, |unit| texts(job, unit, &all))?;
         all.same = shuffle.run("same", Plan::First, &texts)?;
     }
