@@ -9,6 +9,7 @@
 pub mod dedup;
 pub mod encoding;
 mod error;
+pub mod figures;
 mod headings;
 pub mod html;
 pub mod input;
@@ -27,5 +28,6 @@ pub use error::Error;
 pub use input::Kind;
 pub use look::look;
 pub use recipe::{Languages, Near, Recipe, Sample};
-pub use run::{Options, join, read_summary, run};
-pub use summary::{Excerpt, InputCount, RuleScore, Step, Summary};
+pub use run::explain::{Explained, Stage, Verdict, Visit};
+pub use run::{Estimate, Options, estimate, explain, join, read_summary, run};
+pub use summary::{Excerpt, InputCount, RuleScore, Source, Step, Summary};

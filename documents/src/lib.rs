@@ -8,6 +8,7 @@ mod date;
 mod document;
 mod error;
 mod fate;
+mod find;
 mod reader;
 mod schema;
 mod writer;
@@ -16,6 +17,7 @@ pub use date::{format_date, parse_date};
 pub use document::{Document, Id, Route};
 pub use error::Error;
 pub use fate::{Fate, read_fates, write_fates};
+pub use find::{find_documents, find_fates};
 pub use reader::{Reader, read_manifest};
 pub use writer::{Writer, write_file};
 

@@ -12,12 +12,18 @@
 //! what the shuffles are given. Not here: what happens to one page.
 
 mod decide;
+mod estimate;
+pub(crate) mod explain;
 mod extract;
 mod funnel;
 mod plan;
 mod rows;
+mod told;
 mod truth;
 mod write;
+
+pub use estimate::{Estimate, estimate};
+pub use explain::explain;
 
 use crate::shuffle::{Embedded, Shuffle};
 use crate::{Error, Recipe, Summary};
