@@ -204,9 +204,13 @@ impl Histogram {
         };
         let (first, last) = (coarse(*first), coarse(*last));
         let span = (last - first + 1) as usize;
-        let widths = [1, 2, 4, 5, 8, 10, 16, 20, 25, 32, 50, 64, 128, 256, 4096];
-        let width = widths.into_iter().find(|w| span.div_ceil(*w) <= most).unwrap_or(span) as i32;
-        let origin = first.div_euclid(width) * width;
+        // Of shares the widths divide the whole, of doublings they are doublings.
+        let widths: &[usize] = match self.is_share() {
+            true => &[1, 2, 4, 5, 10, 20, 25, 50, 100],
+            false => &[1, 2, 4, 8, 16, 32, 64, 128, 256, 4096],
+        };
+        let width = widths.iter().find(|w| span.div_ceil(**w) <= most).map_or(span, |w| *w) as i32;
+        let origin = FINE + (first - FINE).div_euclid(width) * width;
         let mut counts = vec![0; ((last - origin) / width + 1) as usize];
         for (step, n) in &self.steps {
             counts[((coarse(*step) - origin) / width) as usize] += n;
@@ -217,9 +221,11 @@ impl Histogram {
             step if step == FINE - 1 => 0.0,
             step => -begin_of(2 * FINE - 2 - step),
         };
+        // Below 1 the steps are no doublings, so that the first bar begins where the values do.
+        let least = if self.is_share() { origin } else { first };
         let bar = |(n, count): (usize, u64)| {
             let from = origin + n as i32 * width;
-            (edge(from), edge(from + width), count)
+            (edge(from.max(least)), edge(from + width), count)
         };
         counts.into_iter().enumerate().map(bar).collect()
     }

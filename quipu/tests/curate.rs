@@ -24,7 +24,21 @@ fn text(n: usize) -> String {
     };
     let sentence = |s: usize| {
         let (a, b, c) = (word(3 * s), word(3 * s + 1), word(3 * s + 2));
-        format!("In the year {} the {a} of the {b} was known to the people of the {c}.", n * 31 + s)
+        let year = n * 31 + s;
+        match s {
+            0 => format!("In the year {year} the {a} of our {b} was sold to a man with a {c}."),
+            1 => format!("Nobody had seen such a {a} before {year}, when the {b} met their {c}."),
+            2 => format!("A {a} stood there for {year} days, and from every {b} one saw the {c}."),
+            3 => {
+                format!("They counted {year} steps to the {a}; it was a {b} that led to this {c}.")
+            }
+            4 => format!("Because of the {a}, which cost {year} crowns, her {b} became a {c}."),
+            5 => format!("My father wrote {year} pages about a {a} and some about {b} and {c}."),
+            6 => format!(
+                "It is said that {year} people lived by the {a} until that {b} or {c} fell."
+            ),
+            _ => format!("At last, after {year} nights, the {a} came back with no {b} but a {c}."),
+        }
     };
     (0..8).map(sentence).collect::<Vec<_>>().join(" ")
 }
@@ -112,8 +126,7 @@ fn flags_and_recipe_come_to_the_same() {
 fn a_dry_run_says_much_and_writes_nothing() {
     let dir = crawl(60);
     let out = said(dir.path(), &["curate", "--input", "pages.jsonl", "--out", "x", "--dry-run"]);
-    for inside in ["JSON Lines", "68 pages", "too-short", "0.70 → 98", "of work files", "1 units"]
-    {
+    for inside in ["JSON Lines", "68 pages", "too-short", "0.70 → 98", "of work files"] {
         assert!(out.contains(inside), "{inside}\n{out}");
     }
     assert!(!dir.path().join("x").exists());
@@ -168,10 +181,17 @@ fn what_does_not_go_together_is_refused_with_what_to_do() {
 
 #[test]
 fn two_processes_write_what_one_writes() {
-    let dir = crawl(3_000);
-    let alone = ["curate", "--input", "pages.jsonl", "--out", "one", "--workers", "2", "--quiet"];
-    said(dir.path(), &alone);
-    let begin = ["curate", "--input", "pages.jsonl", "--out", "two", "--workers", "1", "--quiet"];
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("pages")).unwrap();
+    let all = pages(3_000);
+    for (n, part) in all.lines().collect::<Vec<_>>().chunks(200).enumerate() {
+        fs::write(dir.path().join(format!("pages/{n:02}.jsonl")), part.join("\n")).unwrap();
+    }
+    let to = |out: &'static str, workers: &'static str| {
+        ["curate", "--input", "pages", "--out", out, "--workers", workers, "--quiet"]
+    };
+    said(dir.path(), &to("one", "2"));
+    let begin = to("two", "1");
     let mut first = quipu(dir.path(), &begin).stdout(Stdio::null()).spawn().unwrap();
     let plan = dir.path().join("two/work/plan.json");
     let start = Instant::now();
@@ -232,16 +252,16 @@ fn the_fate_of_a_document_is_told_rule_by_rule() {
 fn an_unfinished_run_is_told_in_words() {
     let dir = crawl(60);
     let begin = ["curate", "--input", "pages.jsonl", "--out", "x", "--workers", "1", "--quiet"];
-    // Killed in the middle: how many bytes a whole run writes is found by trying.
-    for bytes in [60_000, 90_000, 120_000, 40_000] {
-        let killed = quipu(dir.path(), &begin)
-            .env("QUIPU_KILL_AFTER_BYTES", bytes.to_string())
-            .output()
-            .unwrap();
-        if !killed.status.success() && dir.path().join("x/work/extract/000000.done").exists() {
+    // Killed after the first unit: where that is, is found by trying.
+    let done = dir.path().join("x/work/extract/000000.done");
+    for bytes in (20_000..1_000_000).step_by(8_000) {
+        let mut run = quipu(dir.path(), &begin);
+        let killed = run.env("QUIPU_KILL_AFTER_BYTES", bytes.to_string()).output().unwrap();
+        assert!(!killed.status.success(), "finished within {bytes} bytes");
+        if done.exists() {
             break;
         }
-        let _ = fs::remove_dir_all(dir.path().join("x"));
+        fs::remove_dir_all(dir.path().join("x")).unwrap();
     }
     let told = said(dir.path(), &["curate", "explain", "x", "https://a1.example/10"]);
     assert!(told.contains("has not finished") && told.contains("not decided"), "{told}");
