@@ -9,6 +9,7 @@ mod document;
 mod error;
 mod extra;
 mod fate;
+mod find;
 mod reader;
 mod schema;
 mod writer;
@@ -18,6 +19,7 @@ pub use document::{Document, Id, Route};
 pub use error::Error;
 pub use extra::to_extra;
 pub use fate::{Fate, read_fates, write_fates};
+pub use find::{find_documents, find_fates};
 pub use reader::{Reader, files, read_manifest, row_groups, verify};
 pub use writer::{DocumentsFile, FatesFile, Writer, write_file};
 

@@ -16,7 +16,10 @@ use arrow::datatypes::{
     TimestampMillisecondType,
 };
 use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelection,
+};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use serde_json::{Map, Value};
@@ -293,6 +296,46 @@ pub(crate) fn batches(
     Ok((std::iter::from_fn(next), before))
 }
 
+/// The numbers of the rows that `wanted` admits, by the texts of some columns; others are not read.
+pub(crate) fn rows_where<const N: usize>(
+    path: &Path,
+    columns: [&str; N],
+    mut wanted: impl FnMut([&str; N]) -> bool,
+) -> Result<Vec<usize>, Error> {
+    let builder = open(path)?.with_batch_size(BATCH);
+    let mask = ProjectionMask::columns(builder.parquet_schema(), columns);
+    let reader = builder.with_projection(mask).build().map_err(Error::parquet(path))?;
+    let (mut found, mut first) = (Vec::new(), 0);
+    for batch in reader {
+        let batch = batch.map_err(Error::parquet(path))?;
+        let mut texts = Vec::with_capacity(N);
+        for name in columns {
+            texts.push(Texts::of(path, &batch, &[name])?);
+        }
+        for row in 0..batch.num_rows() {
+            if wanted(std::array::from_fn(|n| texts[n].get(row))) {
+                found.push(first + row);
+            }
+        }
+        first += batch.num_rows();
+    }
+    Ok(found)
+}
+
+/// Batches of some rows alone, whose numbers ascend; pages without them are not decoded.
+pub(crate) fn batches_of(
+    path: &Path,
+    rows: &[usize],
+) -> Result<impl Iterator<Item = Result<RecordBatch, Error>> + use<>, Error> {
+    let builder = open(path)?.with_batch_size(BATCH);
+    let total = usize::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or(0);
+    let ranges = rows.iter().map(|row| *row..*row + 1);
+    let selection = RowSelection::from_consecutive_ranges(ranges, total);
+    let reader = builder.with_row_selection(selection).build().map_err(Error::parquet(path))?;
+    let path = path.to_owned();
+    Ok(reader.map(move |batch| batch.map_err(Error::parquet(&path))))
+}
+
 fn wrong(path: &Path, name: &str, expected: &str, found: String) -> Error {
     let (path, column) = (path.to_owned(), name.to_owned());
     Error::Column { path, column, expected: expected.to_owned(), found }
@@ -500,27 +543,30 @@ impl Others {
 pub(crate) fn fates_from_parquet(path: &Path) -> Result<Vec<Fate>, Error> {
     let mut fates = Vec::new();
     for batch in batches(path, 0, u64::MAX)?.0 {
-        let batch = batch?;
-        let text = |name: &str| Texts::of(path, &batch, &[name]);
-        let (ids, urls, stages) = (text("id")?, text("url")?, text("stage")?);
-        let (rules, details) = (text("rule")?, text("detail")?);
-        let values = column_as(path, &batch, &["value"], &DataType::Float64)?;
-        let lines = column_as(path, &batch, &["line"], &DataType::Int32)?;
-        for i in 0..batch.num_rows() {
-            let value = values.as_ref().map(|a| a.as_primitive::<Float64Type>());
-            let line = lines.as_ref().map(|a| a.as_primitive::<Int32Type>());
-            fates.push(Fate {
-                id: Id::parse(ids.get(i)),
-                url: urls.get(i).to_owned(),
-                stage: stages.get(i).to_owned(),
-                rule: rules.get(i).to_owned(),
-                value: value.filter(|v| v.is_valid(i)).map_or(0.0, |v| v.value(i)),
-                line: line.filter(|l| l.is_valid(i)).map(|l| l.value(i)),
-                detail: details.get(i).to_owned(),
-            });
-        }
+        fates.extend(fates_from_batch(path, &batch?)?);
     }
     Ok(fates)
+}
+
+/// The fates of one batch.
+pub(crate) fn fates_from_batch(path: &Path, batch: &RecordBatch) -> Result<Vec<Fate>, Error> {
+    let text = |name: &str| Texts::of(path, batch, &[name]);
+    let (ids, urls, stages) = (text("id")?, text("url")?, text("stage")?);
+    let (rules, details) = (text("rule")?, text("detail")?);
+    let values = column_as(path, batch, &["value"], &DataType::Float64)?;
+    let lines = column_as(path, batch, &["line"], &DataType::Int32)?;
+    let values = values.as_ref().map(|a| a.as_primitive::<Float64Type>());
+    let lines = lines.as_ref().map(|a| a.as_primitive::<Int32Type>());
+    let fate = |i: usize| Fate {
+        id: Id::parse(ids.get(i)),
+        url: urls.get(i).to_owned(),
+        stage: stages.get(i).to_owned(),
+        rule: rules.get(i).to_owned(),
+        value: values.filter(|v| v.is_valid(i)).map_or(0.0, |v| v.value(i)),
+        line: lines.filter(|l| l.is_valid(i)).map(|l| l.value(i)),
+        detail: details.get(i).to_owned(),
+    };
+    Ok((0..batch.num_rows()).map(fate).collect())
 }
 
 #[cfg(test)]

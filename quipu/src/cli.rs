@@ -68,7 +68,7 @@ pub enum Command {
         input: Vec<PathBuf>,
     },
     /// Make clean documents of a crawl, with the fate of everything that was dropped
-    Curate(Input),
+    Curate(Box<Curate>),
     /// Go on with a run up to its base model
     Train(Input),
     /// Go on with a run up to its final model
@@ -142,6 +142,84 @@ pub struct Input {
     /// [default with --input: 100MB]
     #[arg(long, value_name = "SIZE", value_parser = sample)]
     pub sample: Option<quipu_corpus::Sample>,
+}
+
+/// What `curate` is told. With a recipe of its own, `--out` or `--join` it stands for itself;
+/// without, it is a run's stage, and makes or goes on with a run's folder.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Curate {
+    /// what else can be done with curated documents
+    #[command(subcommand)]
+    pub about: Option<About>,
+    /// A recipe of curation: input, out and [corpus], such as recipes/curate.toml
+    #[arg(value_name = "CURATION")]
+    pub curation: Option<PathBuf>,
+    /// what is read
+    #[command(flatten)]
+    pub input: Input,
+    /// The folder to write: documents, fates and a report, with no run around them
+    #[arg(long, value_name = "FOLDER")]
+    pub out: Option<PathBuf>,
+    /// Work along on what another process curates into this folder
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["out", "curation", "input", "sample"])]
+    pub join: Option<PathBuf>,
+    /// Units at a time in this process [default: the cores]
+    #[arg(long, value_name = "N", value_parser = workers)]
+    pub workers: Option<usize>,
+    /// Most memory of the shuffles, such as 1GiB or 512MB [default: 512MiB]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub memory: Option<u64>,
+}
+
+/// What can be asked of curated documents.
+#[derive(Debug, Subcommand)]
+pub enum About {
+    /// Tell the fate of one document, rule by rule
+    Explain {
+        /// The folder of curated documents, or a run's folder
+        folder: PathBuf,
+        /// Its URL, in any form, or its identity of 32 hexadecimal digits
+        #[arg(value_name = "URL-OR-ID")]
+        document: String,
+    },
+}
+
+/// A worker at least.
+fn workers(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("nothing is done by 0 workers; 1 is the least".into()),
+        Ok(count) if count <= 4096 => Ok(count),
+        Ok(_) => Err("more than 4096 threads of one process do not help".into()),
+        Err(error) => Err(format!("{error}; use a number such as 8")),
+    }
+}
+
+/// The least memory of shuffles with which they still move more than they wait.
+const LEAST_MEMORY: u64 = 16 << 20;
+
+/// `1GiB`, `512MB`: bytes of memory.
+fn size(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let number: f64 = digits.parse().map_err(|_| "expected a size such as 1GiB or 512MB")?;
+    let scale = match text[digits.len()..].to_ascii_lowercase().as_str() {
+        "kb" => 1e3,
+        "mb" => 1e6,
+        "gb" => 1e9,
+        "kib" => 1024.0,
+        "mib" => 1024.0 * 1024.0,
+        "gib" => 1024.0 * 1024.0 * 1024.0,
+        "" => return Err(format!("of which unit? {text}MiB or {text}GiB")),
+        unit => return Err(format!("unknown unit {unit:?}: MB, GB, MiB or GiB")),
+    };
+    let bytes = number * scale;
+    if !(0.0..1e18).contains(&bytes) {
+        return Err("that is more than any machine has".into());
+    }
+    if (bytes as u64) < LEAST_MEMORY {
+        return Err(format!("too little to sort in; the least is {}MiB", LEAST_MEMORY >> 20));
+    }
+    Ok(bytes as u64)
 }
 
 /// An answer of no token is none.
@@ -223,6 +301,17 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes_of_memory_have_units() {
+        assert_eq!(size("1GiB"), Ok(1 << 30));
+        assert_eq!(size("512MB"), Ok(512_000_000));
+        assert_eq!(size("1.5gib"), Ok(3 << 29));
+        for wrong in ["512", "", "much", "1TB2", "-1GB", "4kB", "1e300GB", "NaNGB"] {
+            assert!(size(wrong).is_err(), "{wrong}");
+        }
+        assert!(workers("0").is_err() && workers("x").is_err() && workers("7") == Ok(7));
     }
 
     #[test]

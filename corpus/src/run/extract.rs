@@ -75,10 +75,13 @@ impl Job<'_> {
 /// Runs the pass; returns the facts of all units, in order.
 pub(super) fn pass(job: &Job) -> Result<Vec<Facts>, Error> {
     let total = job.plan.inputs.iter().map(|input| input.bytes()).sum::<Result<u64, _>>()?;
-    job.progress.begin(STAGE, total);
+    job.progress.begin_bytes(STAGE, total);
     let done = |facts: &Facts, before: bool| match before {
         true => job.progress.resume(facts.read),
-        false => job.progress.advance(facts.read),
+        false => {
+            job.progress.count(facts.pages, "pages");
+            job.progress.advance(facts.read);
+        }
     };
     let facts = job.crew.run(STAGE, job.plan.units.len(), |unit| extract(job, unit), done)?;
     job.progress.finish("");

@@ -12,13 +12,19 @@
 //! what the shuffles are given. Not here: what happens to one page.
 
 mod decide;
+mod estimate;
+pub(crate) mod explain;
 mod extract;
 mod funnel;
 mod plan;
 mod rows;
+mod told;
 mod truth;
 mod words;
 mod write;
+
+pub use estimate::{Estimate, estimate};
+pub use explain::explain;
 
 use crate::judges::Judges;
 use crate::shuffle::{Embedded, Shuffle};

@@ -7,6 +7,7 @@ use super::Job;
 use super::decide::{Decision, Decisions};
 use super::extract::Facts;
 use crate::domains;
+use crate::figures::{self, Cluster, Figures};
 use crate::page::{EXCERPT, excerpt, rule_name, without_frequent};
 use crate::rules::{TOO_SHORT, View, divergence};
 use crate::summary::{EXCERPT_BYTES, EXCERPTS, Excerpt, Source, Step};
@@ -35,6 +36,7 @@ pub(super) struct Output {
     pub routes: BTreeMap<String, u64>,
     pub samples: Vec<Excerpt>,
     pub sources: BTreeMap<String, Source>,
+    pub figures: Figures,
 }
 
 /// Documents and fates of the units that share a file.
@@ -44,6 +46,8 @@ struct Part {
     documents: Vec<Document>,
     words: u64,
     fates: Vec<(Fate, String)>,
+    /// Near copies that were removed, with the page number of the copy kept.
+    copies: Vec<(u64, Excerpt)>,
 }
 
 /// Runs the pass; returns what each file holds.
@@ -54,7 +58,7 @@ pub(super) fn pass(
 ) -> Result<Vec<Output>, Error> {
     let files = files(units);
     let bytes = units.iter().map(|unit| unit.text_bytes).sum();
-    job.progress.begin("write", bytes);
+    job.progress.begin_bytes("write", bytes);
     let writer = Writer::resumed(job.out);
     let task = |number: usize| -> Result<Output, Error> {
         let mut whole = Part::default();
@@ -71,11 +75,14 @@ pub(super) fn pass(
             }
         }
         let read = units[files[number].clone()].iter().map(|unit| unit.text_bytes).sum();
-        Ok(Output { read, ..write(number, whole, &writer)? })
+        Ok(Output { read, ..write(job, number, whole, &writer)? })
     };
     let done = |output: &Output, before: bool| match before {
         true => job.progress.resume(output.read),
-        false => job.progress.advance(output.read),
+        false => {
+            job.progress.count(output.kept, "documents");
+            job.progress.advance(output.read);
+        }
     };
     let outputs = job.crew.run("write", files.len(), task, done)?;
     job.progress.finish("");
@@ -124,6 +131,8 @@ fn part(job: &Job, unit: usize, all: &Decisions, part: &mut Part) -> Result<(), 
             }
             Decision::Near(other, similarity) => {
                 let kept = format!("kept {}", job.id(other)?);
+                let copy = sample(document.id, &document.url, similarity, &document.text);
+                part.copies.push((other, copy));
                 part.remove(document, "document", COPY, similarity, kept);
             }
             Decision::Same(other) => {
@@ -200,9 +209,10 @@ fn keep(
     part.documents.push(document);
 }
 
-fn write(number: usize, part: Part, writer: &Writer) -> Result<Output, Error> {
-    let Part { sources, documents, words, fates } = part;
-    let mut output = Output { kept_words: words, sources, ..Output::default() };
+fn write(job: &Job, number: usize, part: Part, writer: &Writer) -> Result<Output, Error> {
+    let Part { sources, documents, words, fates, copies } = part;
+    let figures = figures_of(job, &documents, &fates, copies)?;
+    let mut output = Output { kept_words: words, sources, figures, ..Output::default() };
     for document in &documents {
         output.kept += 1;
         output.kept_bytes += document.text.len() as u64;
@@ -226,15 +236,61 @@ fn write(number: usize, part: Part, writer: &Writer) -> Result<Output, Error> {
         let step = steps.entry((order, fate.rule.clone())).or_default();
         (step.stage, step.rule) = (fate.stage.clone(), fate.rule.clone());
         step.documents += 1;
-        if step.samples.len() < EXCERPTS {
-            let text = if text.is_empty() { &fate.detail } else { text };
+        let text = if text.is_empty() { &fate.detail } else { text };
+        let last = step.samples.last().map(|s| s.id.as_str());
+        if step.samples.len() < EXCERPTS || last.is_some_and(|l| fate.id.to_string().as_str() < l) {
             step.samples.push(sample(fate.id, &fate.url, fate.value, text));
+            step.samples.sort_by(|a, b| a.id.cmp(&b.id));
+            step.samples.truncate(EXCERPTS);
         }
     }
     output.steps = steps.into_values().collect();
     let fates: Vec<Fate> = fates.into_iter().map(|(fate, _)| fate).collect();
     writer.write(number, &documents, &fates)?;
     Ok(output)
+}
+
+/// What the report draws of one file.
+fn figures_of(
+    job: &Job,
+    documents: &[Document],
+    fates: &[(Fate, String)],
+    copies: Vec<(u64, Excerpt)>,
+) -> Result<Figures, Error> {
+    let mut figures = Figures::default();
+    for document in documents {
+        figures.kept(document);
+        if let Some((_, words)) = document.scores.iter().find(|s| s.0 == "words") {
+            let words = f64::from(*words);
+            figures.short(words, || sample(document.id, &document.url, words, &document.text));
+        }
+    }
+    for (fate, text) in fates {
+        match fate.line {
+            Some(_) => figures.line(excerpt(text.trim(), EXCERPT).as_str()),
+            None => figures.removed(&fate.rule, &fate.url, fate.value),
+        }
+    }
+    copies.iter().for_each(|(_, copy)| figures.similarity.add(copy.value));
+    let (largest, doubtful) = figures::chosen(copies);
+    let with_kept = |(number, cluster): (u64, Cluster)| {
+        let kept = page_of(job, number)?;
+        let kept = sample(kept.id, &kept.url, 0.0, &kept.text);
+        Ok(Cluster { kept, ..cluster })
+    };
+    figures.largest = largest.into_iter().map(with_kept).collect::<Result<_, Error>>()?;
+    figures.doubtful = doubtful.into_iter().map(with_kept).collect::<Result<_, Error>>()?;
+    figures.bound();
+    Ok(figures)
+}
+
+/// A numbered page as it was extracted; for the few that are shown.
+fn page_of(job: &Job, number: u64) -> Result<Document, Error> {
+    let (unit, place) = super::extract::place(number);
+    let path = job.work_file(unit, "parquet");
+    let reason = || format!("page {place} is missing; remove the folder `work` and run again");
+    let missing = || Error::Line { path: path.clone(), line: 1, reason: reason() };
+    Ok(Reader::open(&path)?.nth(place as usize).ok_or_else(missing)??)
 }
 
 fn sample(id: Id, url: &str, value: f64, text: &str) -> Excerpt {
