@@ -291,6 +291,15 @@ pub enum Bench {
         /// The folder
         dir: PathBuf,
     },
+    /// Rules, signatures, line hashes and language identification of texts, on one core
+    Text {
+        /// Text, Markdown, JSON Lines, Parquet, WARC or HTML (extracted first), files or folders
+        #[arg(required = true)]
+        input: Vec<PathBuf>,
+        /// Passes over the texts; the median is given
+        #[arg(long, value_name = "N", default_value_t = 5)]
+        passes: usize,
+    },
 }
 
 #[cfg(test)]

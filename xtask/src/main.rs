@@ -19,7 +19,13 @@ usage: cargo xtask COMMAND
   tidy                      only the house rules: import table, headers, lengths, names, reasons
   bench [--rounds N] [--python PATH]
                             quipu and its peers side by side; writes bench/<date>-<machine>/
-  peers [--python PATH]     what needs a Python peer: training step, export, extraction score
+  bench corpus [PART…] [--rounds N] [--python PATH] [--full] [--small] [--rust-peers]
+                            curation and its peers; writes bench/<date>-<machine>-corpus/. Parts:
+                            extraction pipeline text near language quality world, and memory, which
+                            runs when it is named or with --full; --small only tries that it works;
+                            --rust-peers also builds the extractors written in Rust
+  peers [--python PATH]     what needs a Python peer: training step, export, extraction score,
+                            curated documents in other programs
   docs [--run DIR]          runs the speedrun and pastes its transcript into README.md;
                             --run takes a finished run of it instead
 ";

@@ -1,9 +1,10 @@
 //! `cargo xtask peers`: what can only be checked with a Python peer beside us: the training step
 //! against PyTorch, an exported checkpoint in `transformers`, the extraction score by the scorer
-//! that is not ours. Says what is missing instead of failing over it; nothing else needs Python.
+//! that is not ours, curated documents in other programs. Says what is missing instead of failing over it; nothing else needs Python.
 
 use crate::bench;
 use crate::run::{self, Error};
+use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -54,9 +55,10 @@ pub fn run(flags: &[&str]) -> Result<bool, Error> {
         println!("nothing to compare with: ../shared is absent (QUIPU_SHARED names another place)");
         return Ok(true);
     };
-    let checks: [(&str, Result<bool, Error>); 3] = [
+    let checks: [(&str, Result<bool, Error>); 4] = [
         ("extraction score", extraction(&quipu, &python, &shared)),
-        ("export in transformers", export(&root, &quipu, &python, &shared)),
+        ("curated documents in DuckDB, pyarrow and datatrove", curated(&quipu, &python, &shared)),
+        ("export in transformers", export(&quipu, &python, &shared)),
         ("training step", step(&root, &quipu, &python, rounds)),
     ];
     let mut agreed = true;
@@ -86,11 +88,44 @@ fn extraction(quipu: &Path, python: &Python, shared: &Path) -> Result<bool, Erro
     Ok(overall >= 0.80)
 }
 
-fn export(root: &Path, quipu: &Path, python: &Python, shared: &Path) -> Result<bool, Error> {
+/// Opens what `quipu curate` wrote as it is in each program that is there; all must see the same
+/// documents, and as many as the run says.
+fn curated(quipu: &Path, python: &Python, shared: &Path) -> Result<bool, Error> {
+    let dir = temporary("curated")?;
+    let mut command = Command::new(quipu);
+    command.args(["curate", "--quiet", "--run-dir"]).arg(dir.join("run"));
+    run::output(command.arg("--input").arg(shared.join("data/crawl.warc.gz")))?;
+    let corpus = dir.join("run/corpus");
+    let kept = bench::summary_of(&corpus)?["kept"].clone();
+    let (mut agreed, mut first): (_, Option<Value>) = (true, None);
+    for program in ["duckdb", "pyarrow", "datatrove"] {
+        if let Some(missing) = python.lacks(&[program]) {
+            println!("{program} did not read: {missing}");
+            agreed = false;
+            continue;
+        }
+        let script = xtask_peer("read_curated.py");
+        let said = run::output(python.command().arg(script).arg(program).arg(&corpus))?;
+        let seen = bench::last_object(&said, program)?;
+        println!("  {program}: {seen}");
+        let first = first.get_or_insert_with(|| seen.clone());
+        let same = ["documents", "characters", "ids"].iter().all(|key| seen[key] == first[key]);
+        agreed &= same && seen["documents"] == kept;
+    }
+    std::fs::remove_dir_all(dir)?;
+    Ok(agreed)
+}
+
+/// A script of this crate that runs a peer.
+fn xtask_peer(name: &str) -> PathBuf {
+    run::root().join("xtask/peers").join(name)
+}
+
+fn export(quipu: &Path, python: &Python, shared: &Path) -> Result<bool, Error> {
     if let Some(missing) = python.lacks(&["torch", "transformers", "safetensors"]) {
         return Err(missing.into());
     }
-    let script = root.join("xtask/peers/compare_export.py");
+    let script = xtask_peer("compare_export.py");
     let (mut agreed, exports) = (true, temporary("export")?);
     for name in ["gqa", "mha-tied", "rope-scaled", "rope-scaled-new-spelling"] {
         let dir = exports.join(name);
@@ -109,7 +144,7 @@ fn step(root: &Path, quipu: &Path, python: &Python, rounds: usize) -> Result<boo
     if let Some(missing) = python.lacks(&["torch"]) {
         return Err(missing.into());
     }
-    let result = bench::train_step(root, quipu, python, rounds, &mut Vec::new())?;
+    let result = bench::training::train_step(root, quipu, python, rounds, &mut Vec::new())?;
     println!("{result}");
     Ok(result["ratio_to_torch_eager"]["median"].as_f64().is_some_and(|ratio| ratio >= 1.0))
 }

@@ -99,16 +99,24 @@ pub fn lines(command: &mut Command, mut line: impl FnMut(&str)) -> Result<bool, 
 /// # Errors
 /// When it does not build.
 pub fn build_quipu(root: &Path) -> Result<PathBuf, Error> {
+    build(root, &["--package", "quipu"], "quipu")
+}
+
+/// Builds `what` optimised and returns the path of its executable called `name`.
+///
+/// # Errors
+/// When it does not build, or has no such executable.
+pub fn build(root: &Path, what: &[&str], name: &str) -> Result<PathBuf, Error> {
     let mut command = cargo(root);
-    command.args(["build", "--release", "--locked", "--package", "quipu"]);
+    command.args(["build", "--release", "--locked"]).args(what);
     command.arg("--message-format=json-render-diagnostics").stderr(Stdio::inherit());
     let said = output(&mut command)?;
-    let is_program = |m: &serde_json::Value| m["target"]["name"] == "quipu";
+    let is_it = |m: &serde_json::Value| m["target"]["name"] == name;
     said.lines()
         .filter_map(|l| serde_json::from_str::<serde_json::Value>(l).ok())
-        .filter(is_program)
+        .filter(is_it)
         .find_map(|m| m["executable"].as_str().map(PathBuf::from))
-        .ok_or_else(|| "cargo built no program called quipu".into())
+        .ok_or_else(|| format!("cargo built no program called {name}").into())
 }
 
 /// Today in UTC, as `2026-01-31`.

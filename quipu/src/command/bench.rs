@@ -1,6 +1,9 @@
 //! `quipu bench`: what this machine reaches at one part of the work. Its peers are run beside it
 //! by `cargo xtask bench`, not here.
 
+mod clock;
+mod text;
+
 use crate::cli::Bench;
 use crate::error::Error;
 use crate::stage::device;
@@ -8,7 +11,7 @@ use crate::terminal::Terminal;
 use quipu_corpus::{encoding, html};
 use serde_json::json;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Measures and prints.
 pub fn run(what: Bench, terminal: &Terminal) -> Result<(), Error> {
@@ -16,6 +19,7 @@ pub fn run(what: Bench, terminal: &Terminal) -> Result<(), Error> {
         Bench::Train { steps } => train(steps, terminal),
         Bench::Math { budget } => math(Duration::from_millis(budget), terminal),
         Bench::Extract { dir } => extract(&dir, terminal),
+        Bench::Text { input, passes } => text::run(&input, passes, terminal),
     }
 }
 
@@ -74,7 +78,8 @@ fn math(budget: Duration, terminal: &Terminal) -> Result<(), Error> {
     Ok(())
 }
 
-/// Pages a second on the calling thread, pages in memory, the median of three passes.
+/// Pages a second of the calling thread by its processor time, pages in memory, the median of three
+/// passes.
 fn extract(dir: &Path, terminal: &Terminal) -> Result<(), Error> {
     let mut files = Vec::new();
     pages(dir, &mut files)?;
@@ -83,17 +88,12 @@ fn extract(dir: &Path, terminal: &Terminal) -> Result<(), Error> {
     }
     let pages = files.iter().map(|f| read(f)).collect::<Result<Vec<_>, _>>()?;
     let bytes: usize = pages.iter().map(Vec::len).sum();
-    let mut seconds = Vec::new();
+    let text_of = |page: &[u8]| html::extract(&encoding::decode(page, None), None).text.len();
     let mut text = 0;
-    for _ in 0..3 {
-        let start = Instant::now();
-        text =
-            pages.iter().map(|p| html::extract(&encoding::decode(p, None), None).text.len()).sum();
-        seconds.push(start.elapsed().as_secs_f64());
-    }
-    seconds.sort_by(f64::total_cmp);
-    let rate = pages.len() as f64 / seconds[1];
-    let megabytes = bytes as f64 / seconds[1] / 1e6;
+    let seconds = clock::seconds(3, || text = pages.iter().map(|page| text_of(page)).sum());
+    let seconds = clock::median(&seconds);
+    let rate = pages.len() as f64 / seconds;
+    let megabytes = bytes as f64 / seconds / 1e6;
     terminal.say(&format!(
         "{rate:.0} pages/s on one core ({} pages, {megabytes:.1} MB/s of markup, {text} bytes of text)",
         pages.len()

@@ -1,13 +1,12 @@
-//! `cargo xtask bench`: the program and its peers side by side, interleaved in rounds, so that a
-//! busy machine slows both. Writes `bench/<date>-<machine>/`: README.md, raw.jsonl, summary.json.
-//! What it compares is a ratio per round; the median and the range are reported, never the best.
+//! The training step against PyTorch, and extraction alone: `cargo xtask bench`. Writes
+//! `bench/<date>-<machine>/`: README.md, raw.jsonl, summary.json.
 
+use super::{measure, spread};
 use crate::peers::{Python, STEP_PEER};
 use crate::run::{self, Error};
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::path::Path;
-use std::process::Command;
 
 /// Runs the command.
 pub fn run(flags: &[&str]) -> Result<bool, Error> {
@@ -24,26 +23,6 @@ pub fn run(flags: &[&str]) -> Result<bool, Error> {
         summary.push(("main-text extraction, one core", pages));
     }
     write(&root, rounds, &raw, &summary)
-}
-
-/// The median and the range of some numbers, as JSON.
-pub fn spread(values: &[f64]) -> Value {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let middle = sorted.len() / 2;
-    let median = match sorted.len() {
-        0 => return Value::Null,
-        n if n % 2 == 1 => sorted[middle],
-        _ => f64::midpoint(sorted[middle - 1], sorted[middle]),
-    };
-    json!({"median": median, "least": sorted[0], "most": sorted[sorted.len() - 1]})
-}
-
-/// The program's own measurement `quipu bench WHAT --json`, one JSON object.
-pub fn measure(quipu: &Path, arguments: &[&str]) -> Result<Value, Error> {
-    let said = run::output(Command::new(quipu).arg("bench").args(arguments).arg("--json"))?;
-    let last = said.lines().last().unwrap_or_default();
-    Ok(serde_json::from_str(last).map_err(|e| format!("quipu bench said {last:?}: {e}"))?)
 }
 
 /// Rounds of (ours, torch eager f32); the ratio per round where torch is there.
@@ -127,16 +106,4 @@ fn write(
     std::fs::write(dir.join("summary.json"), serde_json::to_string_pretty(&summary)? + "\n")?;
     println!("{text}\nwritten to {}", dir.display());
     Ok(true)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn medians() {
-        assert_eq!(spread(&[3.0, 1.0, 2.0])["median"], 2.0);
-        assert_eq!(spread(&[4.0, 1.0])["median"], 2.5);
-        assert!(spread(&[]).is_null());
-    }
 }
