@@ -10,6 +10,7 @@ mod error;
 mod fate;
 mod reader;
 mod schema;
+mod scores;
 mod writer;
 
 pub use date::{format_date, parse_date};
@@ -17,6 +18,7 @@ pub use document::{Document, Id, Route};
 pub use error::Error;
 pub use fate::{Fate, read_fates, write_fates};
 pub use reader::{Reader, read_manifest};
+pub use scores::{Score, Scores, write_scores};
 pub use writer::{Writer, write_file};
 
 /// Name of the folder format in its manifest.

@@ -3,7 +3,7 @@
 //! The table stands in ARCHITECTURE.md, "Formats"; the test below reads it there. Files of others
 //! are read through the same door as far as they have the columns (FineWeb's names are understood).
 
-use crate::{Document, Error, Fate, Id, Route, parse_date};
+use crate::{Document, Error, Fate, Id, Route, Score, parse_date};
 use arrow::array::{
     Array, ArrayRef, AsArray, Float32Array, Float32Builder, Float64Array, Int32Array, ListBuilder,
     MapBuilder, MapFieldNames, RecordBatch, StringArray, StringBuilder, TimestampMillisecondArray,
@@ -104,6 +104,16 @@ fn fates_to_batch(rows: &[Fate]) -> Result<RecordBatch, String> {
     ])
 }
 
+fn scores_to_batch(rows: &[Score]) -> Result<RecordBatch, String> {
+    let ids: Vec<String> = rows.iter().map(|s| s.id.to_string()).collect();
+    let numbers: Float32Array = rows.iter().map(|s| Some(s.score)).collect();
+    batch(vec![
+        ("id", text_of(ids.iter().map(String::as_str)), false),
+        ("name", text_of(rows.iter().map(|s| s.name.as_str())), false),
+        ("score", Arc::new(numbers), false),
+    ])
+}
+
 fn encode<T>(
     path: &Path,
     rows: &[T],
@@ -133,6 +143,10 @@ pub(crate) fn documents_to_parquet(path: &Path, rows: &[Document]) -> Result<Vec
 /// The Parquet bytes of some fates.
 pub(crate) fn fates_to_parquet(path: &Path, rows: &[Fate]) -> Result<Vec<u8>, Error> {
     encode(path, rows, fates_to_batch)
+}
+
+pub(crate) fn scores_to_parquet(path: &Path, rows: &[Score]) -> Result<Vec<u8>, Error> {
+    encode(path, rows, scores_to_batch)
 }
 
 /// Batches of one Parquet file.
