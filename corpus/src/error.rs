@@ -116,6 +116,9 @@ pub enum Error {
     /// Reading or writing documents failed.
     #[error(transparent)]
     Documents(#[from] quipu_documents::Error),
+    /// A classifier, an identifier's model or a score file.
+    #[error(transparent)]
+    Classify(#[from] crate::classify::Error),
     /// The durable layer refused: full disk, checksum, lock.
     #[error(transparent)]
     Store(#[from] quipu_store::Error),

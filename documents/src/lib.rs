@@ -12,6 +12,7 @@ mod fate;
 mod find;
 mod reader;
 mod schema;
+mod scores;
 mod writer;
 
 pub use date::{format_date, parse_date};
@@ -21,6 +22,7 @@ pub use extra::to_extra;
 pub use fate::{Fate, read_fates, write_fates};
 pub use find::{find_documents, find_fates};
 pub use reader::{Reader, files, read_manifest, row_groups, verify};
+pub use scores::{Score, Scores, write_scores};
 pub use writer::{DocumentsFile, FatesFile, Writer, write_file};
 
 /// Name of the folder format in its manifest.

@@ -5,7 +5,7 @@
 //! C4's, Dolma's and RedPajama's names are understood); their other columns become `extra`.
 
 use crate::extra::{Extra, to_extra};
-use crate::{Document, Error, Fate, Id, Route, parse_date};
+use crate::{Document, Error, Fate, Id, Route, Score, parse_date};
 use arrow::array::{
     Array, ArrayRef, AsArray, Float32Array, Float32Builder, Float64Array, Int32Array, ListBuilder,
     MapBuilder, MapFieldNames, RecordBatch, StringArray, StringBuilder, TimestampMillisecondArray,
@@ -141,6 +141,16 @@ fn fates_to_batch(rows: &[&Fate]) -> Result<RecordBatch, String> {
     ])
 }
 
+fn scores_to_batch(rows: &[&Score]) -> Result<RecordBatch, String> {
+    let ids: Vec<String> = rows.iter().map(|s| s.id.to_string()).collect();
+    let numbers: Float32Array = rows.iter().map(|s| Some(s.score)).collect();
+    batch(vec![
+        ("id", text_of(ids.iter().map(String::as_str)), false),
+        ("name", text_of(rows.iter().map(|s| s.name.as_str())), false),
+        ("score", Arc::new(numbers), false),
+    ])
+}
+
 /// A kind of row that has a schema.
 pub(crate) trait Row: Sized {
     /// Columns of some rows.
@@ -186,6 +196,16 @@ impl Row for Fate {
 
     fn weight(&self) -> usize {
         Row::weight(&self)
+    }
+}
+
+impl Row for &Score {
+    fn to_batch(rows: &[Self]) -> Result<RecordBatch, String> {
+        scores_to_batch(rows)
+    }
+
+    fn weight(&self) -> usize {
+        self.name.len()
     }
 }
 

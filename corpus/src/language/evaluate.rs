@@ -153,4 +153,23 @@ mod tests {
         assert!((score.macro_f1() - (2.0 / 3.0 + 0.8) / 3.0).abs() < 1e-12);
         assert!((score.share("other") - 0.2).abs() < 1e-12);
     }
+
+    /// The marks of the identifier, on articles that the weights of the fold have not seen.
+    #[test]
+    fn unseen_articles_are_named_right() {
+        let shared = std::env::var_os("QUIPU_SHARED")
+            .map(std::path::PathBuf::from)
+            .unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared"));
+        let data = shared.join("data");
+        if !data.join("text-multilingual").exists() {
+            println!("SKIPPED: {} is absent", data.display());
+            return;
+        }
+        let measured = cross_validate(&data, 5).unwrap();
+        assert!(measured.articles.macro_f1() >= 0.98, "{}", measured.articles.macro_f1());
+        assert!(measured.paragraphs.macro_f1() >= 0.97, "{}", measured.paragraphs.macro_f1());
+        assert!(measured.mixed.share(MIXED) >= 0.8, "{:?}", measured.mixed);
+        assert!(measured.articles.share(MIXED) <= 0.01, "{:?}", measured.articles.errors());
+        assert!(measured.unknown.share(OTHER) >= 0.8, "{:?}", measured.unknown);
+    }
 }

@@ -2,21 +2,26 @@
 //! that the model does not know.
 //!
 //! Every gram of one to four characters votes for the languages in which it was seen; a text whose
-//! grams nobody knows well enough is `other`. The paper uses fastText's 176 languages (§3.1.2);
-//! this small model of our own needs no download. Weights: `weights/language.bin`, made by
-//! [`train`] from Open Source Guides (CC BY 4.0) and translations of the Universal Declaration of
-//! Human Rights (free to reproduce); licence line in `weights/README.md`. Not here: languages
-//! within a document.
+//! grams nobody knows well enough is `other`, and one whose windows are in two languages `mixed`.
+//! The paper uses fastText's 176 languages (§3.1.2): a user who has that file, or GlotLID's, brings
+//! it ([`Identifier`]); this small model of our own needs no download. Weights:
+//! `weights/language.bin`, made by [`train`] from Open Source Guides (CC BY 4.0) and translations of
+//! the Universal Declaration of Human Rights (free to reproduce); languages and licence in
+//! `weights/README.md`. Not here: which language a line is in.
 
 pub mod evaluate;
+mod given;
 mod grams;
+mod labels;
 mod model;
 mod texts;
 pub mod train;
 mod windows;
 
+pub use given::{Given, Identifier};
 pub use model::{Model, Reading};
 
+use model::intern;
 use std::sync::LazyLock;
 
 /// The language of documents whose language nobody taught us.
@@ -27,8 +32,8 @@ static MODEL: LazyLock<Option<Model>> =
 
 /// The language of documents in two languages.
 pub const MIXED: &str = "mixed";
-/// Share of the second language from which a document is mixed, and the characters that must be in it:
-/// a quotation or a menu in another language makes no mixed document.
+/// Share of the second language from which a document is mixed, and the characters that must be in
+/// it: a quotation or a menu in another language makes no mixed document.
 const MIXED_SHARE: f32 = 0.3;
 const MIXED_LENGTH: usize = 150;
 
@@ -37,7 +42,7 @@ const MIXED_LENGTH: usize = 150;
 pub struct Guess {
     /// BCP 47 tag in lower case, [`OTHER`] or [`MIXED`].
     pub language: &'static str,
-    /// Confidence, 0 to 1.
+    /// Confidence, 0 to 1; below what a language needs, how near the nearest one is.
     pub score: f32,
     /// The second language, and its share of what can be told; of mixed documents the one with
     /// less text.
@@ -50,6 +55,11 @@ pub fn identify(text: &str) -> Guess {
         Some(model) => Guess::of(&model.read(text)),
         None => Guess { language: OTHER, score: 0.0, second: None },
     }
+}
+
+/// The languages that the program's own model knows.
+fn known() -> Vec<&'static str> {
+    MODEL.as_ref().map_or_else(Vec::new, |model| model.names().map(intern).collect())
 }
 
 impl Guess {

@@ -118,6 +118,11 @@ impl Model {
         Reading { first: first.map(|l| name(*l)), score, second }
     }
 
+    /// The languages that it knows.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.languages.iter().map(|language| language.name.as_str())
+    }
+
     fn nearness(&self, vote: &Vote) -> f32 {
         vote.mean / self.languages[vote.language].usual.max(0.1)
     }
@@ -235,8 +240,8 @@ impl Model {
     }
 }
 
-/// Names live as long as the program: there are at most 255 of them.
-fn intern(name: &str) -> &'static str {
+/// Names live as long as the program: there are as many as models have languages.
+pub(super) fn intern(name: &str) -> &'static str {
     use std::collections::BTreeSet;
     use std::sync::{Mutex, PoisonError};
     static NAMES: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
