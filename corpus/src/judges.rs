@@ -4,9 +4,11 @@
 //! A recipe names files; here they are read and checked, before the first page is. Not here: what
 //! each judge does.
 
+use crate::classify::{Scorer, Scoring};
 use crate::decontaminate::{Index, Items};
 use crate::domains::{Addresses, DomainList, UrlWords};
-use crate::recipe::Part;
+use crate::language::Identifier;
+use crate::recipe::{self, Part};
 use crate::rules::{DirtyWords, Judge};
 use crate::{Error, Recipe};
 use std::path::{Path, PathBuf};
@@ -19,6 +21,10 @@ pub(crate) struct Judges {
     pub addresses: Addresses,
     /// The evaluation items, where there are any.
     pub evaluations: Option<Index>,
+    /// Who says which language a text is in.
+    pub identifier: Identifier,
+    /// Classifiers with the names of their scores.
+    pub scorers: Vec<(String, Scorer)>,
 }
 
 impl Judges {
@@ -35,8 +41,22 @@ impl Judges {
             rules: Judge::new(sets, &recipe.without, dirty),
             addresses: addresses(recipe)?,
             evaluations: evaluations(recipe)?,
+            identifier: match &recipe.language_model {
+                Some(path) => Identifier::open(path)?,
+                None => Identifier::Own,
+            },
+            scorers: scorers(recipe)?,
         })
     }
+}
+
+fn scorers(recipe: &Recipe) -> Result<Vec<(String, Scorer)>, Error> {
+    let open = |of: &recipe::Classifier| {
+        let recipe::Classifier { model, name, label } = of.clone();
+        let scorer = Scorer::open(&Scoring { model, name: name.clone(), label })?;
+        Ok((name, scorer))
+    };
+    recipe.classifiers.iter().map(open).collect()
 }
 
 fn addresses(recipe: &Recipe) -> Result<Addresses, Error> {

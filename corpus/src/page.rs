@@ -3,15 +3,15 @@
 //! Everything that can be known of a page alone happens here, once; it is a pure function of the
 //! page and the recipe. Not here: what other pages say about it (deduplication).
 
+use crate::classify::fasttext::Scratch;
 use crate::dedup::{Row, exact, lines, minhash, url};
 use crate::input::{Body, OWN_LINES, Page, text};
 use crate::judges::Judges;
 use crate::recipe::Part;
 use crate::rules::{self, BadLine, LINE_RULES, RULES, View};
-use crate::{
-    Recipe, domains, encoding, headings, html, input::markdown, language, markup, personal,
-};
+use crate::{Recipe, domains, encoding, headings, html, input::markdown, markup, personal};
 use quipu_documents::{Document, Fate, Id, Route};
+use std::cell::RefCell;
 use std::collections::HashSet;
 
 /// Share of listings from which a page is judged as code.
@@ -35,14 +35,23 @@ pub(crate) struct Verdict {
 const LANGUAGE: u8 = 254;
 /// Its text is longer than the recipe's `max_bytes`.
 const TOO_LONG: u8 = 253;
+/// A classifier's score is below the recipe's least.
+const LOW_SCORE: u8 = 252;
+/// Of its category there is more than the recipe's share.
+const THINNED: u8 = 251;
 /// No verdict.
 pub(crate) const STAYS: u8 = 255;
+
+/// The rule of documents with a score below the least.
+pub(crate) const LOW_SCORE_NAME: &str = "low-score";
 
 /// Name of the rule of a verdict.
 pub(crate) fn rule_name(rule: u8) -> &'static str {
     match rule {
         LANGUAGE => "language",
         TOO_LONG => "too-long",
+        LOW_SCORE => LOW_SCORE_NAME,
+        THINNED => "category-share",
         number => RULES.get(usize::from(number)).map_or("unknown", |r| r.name),
     }
 }
@@ -118,7 +127,6 @@ pub(crate) fn process(page: Page, source: &str, recipe: &Recipe, judges: &Judges
         }
     };
     let document = &mut candidate.document;
-    document.id = id;
     document.url = address;
     document.date = date;
     document.source = source.to_owned();
@@ -157,7 +165,7 @@ fn judge(
         document.text = personal::mask(&document.text, &recipe.mask);
     }
     let mut candidate = Candidate::default();
-    let guess = language::identify(&document.text);
+    let guess = SCRATCH.with_borrow_mut(|s| judges.identifier.identify(&document.text, s));
     let view = View::of(&document.text, guess.language, recipe.min_words);
     let route = route(&view, code_share, formulas);
     candidate.verdict = verdict(&view, route, recipe, judges);
@@ -178,6 +186,10 @@ fn judge(
         measure(&mut candidate, &view, recipe);
         document.text = text;
     }
+    document.id = id;
+    if candidate.verdict.is_none() && route == Route::Prose {
+        candidate.verdict = classify(&mut document, recipe, judges);
+    }
     let adult = candidate.verdict.is_some_and(|v| rule_name(v.rule) == "adult-words");
     candidate.traits = Traits { personal: !spans.is_empty(), adult };
     document.route = route;
@@ -195,6 +207,36 @@ fn judge(
     document.scores.extend(told.map(|(name, score)| (name.to_owned(), score)));
     candidate.document = document;
     Ok(candidate)
+}
+
+thread_local! {
+    /// Room that models of fastText's format reuse from text to text.
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+/// What classifiers say: scores, a category and its weight; prose only, since code and mathematics
+/// read like nothing that a classifier of prose has learned (paper §3.1.2).
+fn classify(document: &mut Document, recipe: &Recipe, judges: &Judges) -> Option<Verdict> {
+    for (name, scorer) in &judges.scorers {
+        let score = SCRATCH.with_borrow_mut(|scratch| scorer.score(&document.text, scratch));
+        let Some((told, score)) = score else { continue };
+        // `NAME/LABEL` says the likeliest label.
+        if let Some(label) = told.strip_prefix(name.as_str()).and_then(|t| t.strip_prefix('/')) {
+            label.clone_into(&mut document.category);
+        }
+        document.scores.retain(|(known, _)| known != name);
+        document.scores.push((name.clone(), score));
+        if recipe.least.get(name).is_some_and(|least| score < *least) {
+            return Some(Verdict { rule: LOW_SCORE, value: score });
+        }
+    }
+    match recipe.categories.weight(document.id, &document.category) {
+        Some(weight) => {
+            document.weight *= weight;
+            None
+        }
+        None => Some(Verdict { rule: THINNED, value: 0.0 }),
+    }
 }
 
 /// Refuses a text that contains an evaluation item.

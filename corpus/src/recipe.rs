@@ -4,6 +4,7 @@
 //! single rules, which stand in the file of the rule.
 
 use crate::Error;
+use crate::classify::Shares;
 use crate::dedup::minhash::{Bands, MOST};
 use crate::domains::Limits;
 use crate::personal;
@@ -36,6 +37,16 @@ pub struct Recipe {
     pub mask: Vec<personal::Kind>,
     /// Evaluation files or folders: documents that contain their items go.
     pub evaluations: Vec<PathBuf>,
+    /// A language identifier in the place of ours: lid.176, GlotLID, or any in fastText's format.
+    pub language_model: Option<PathBuf>,
+    /// Classifiers that score prose.
+    pub classifiers: Vec<Classifier>,
+    /// Shares of the categories that classifiers name.
+    pub categories: Shares,
+    /// Score files, joined to documents by id.
+    pub scores: Vec<PathBuf>,
+    /// Documents whose score of a name is below this go.
+    pub least: BTreeMap<String, f32>,
     /// A command that the documents go through at the end, as JSON Lines.
     pub pipe: Option<String>,
     /// How near copies are found, and from what similarity on one of two goes.
@@ -68,6 +79,11 @@ impl Default for Recipe {
             addresses: AddressLists::default(),
             mask: Vec::new(),
             evaluations: Vec::new(),
+            language_model: None,
+            classifiers: Vec::new(),
+            categories: Shares::default(),
+            scores: Vec::new(),
+            least: BTreeMap::new(),
             pipe: None,
             near: Near::default(),
             line_limit: 6,
@@ -94,6 +110,9 @@ impl Recipe {
         let mut all: Vec<&PathBuf> = addresses.into_iter().flatten().collect();
         all.extend(self.dirty_words.values());
         all.extend(&self.evaluations);
+        all.extend(&self.language_model);
+        all.extend(self.classifiers.iter().map(|classifier| &classifier.model));
+        all.extend(&self.scores);
         all
     }
 
@@ -114,6 +133,7 @@ impl Recipe {
             return refuse("alarm", self.alarm.to_string(), "a share from 0 to 1");
         }
         self.near.validate()?;
+        self.categories.validate()?;
         let known = |name: &String| {
             RULES.iter().any(|r| r.name == name)
                 || LINE_RULES.iter().any(|r| r.name == name)
@@ -153,6 +173,20 @@ pub enum Part {
     Dedup,
     /// Documents that contain evaluation items.
     Decontaminate,
+}
+
+/// A classifier that scores documents: see [`crate::classify`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Classifier {
+    /// The model: ours, or one in fastText's format.
+    pub model: PathBuf,
+    /// Name of its score.
+    pub name: String,
+    /// The label whose probability is the score; without it the likeliest label becomes the
+    /// document's category.
+    #[serde(default)]
+    pub label: Option<String>,
 }
 
 /// Files with lists of addresses: see [`crate::domains`].

@@ -8,7 +8,7 @@ use quipu_store::progress::thousands;
 use std::collections::BTreeMap;
 
 /// Stages in the order in which they act.
-pub(super) const STAGES: [&str; 12] = [
+pub(super) const STAGES: [&str; 13] = [
     "read",
     "address",
     "extract",
@@ -20,6 +20,7 @@ pub(super) const STAGES: [&str; 12] = [
     "words",
     "lines",
     "short",
+    "scores",
     "pipe",
 ];
 /// Samples of kept documents in a summary.

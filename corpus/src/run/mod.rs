@@ -26,6 +26,7 @@ mod write;
 pub use estimate::{Estimate, estimate};
 pub use explain::explain;
 
+use crate::classify::Runs as Scores;
 use crate::judges::Judges;
 use crate::shuffle::{Embedded, Shuffle};
 use crate::{Error, Recipe, Summary};
@@ -114,6 +115,7 @@ pub fn join(
 struct Job<'a> {
     plan: Plan,
     judges: Judges,
+    scores: Option<Scores>,
     out: &'a Path,
     crew: Crew,
     memory: u64,
@@ -131,7 +133,16 @@ impl<'a> Job<'a> {
     ) -> Result<Job<'a>, Error> {
         let judges = Judges::of(&plan.recipe)?;
         let crew = Crew::new(&out.join(WORK), options.workers, cancel)?;
-        Ok(Job { plan, judges, out, crew, memory: options.memory, progress, cancel })
+        let scores = match plan.recipe.scores.as_slice() {
+            [] => None,
+            files => {
+                // Its own for each process; it goes with the process.
+                let dir = out.join(WORK).join(format!("scores-{}", std::process::id()));
+                quipu_store::atomic::create_dir(&dir)?;
+                Some(Scores::sort(files, &dir, options.memory as usize / 2)?)
+            }
+        };
+        Ok(Job { plan, judges, scores, out, crew, memory: options.memory, progress, cancel })
     }
 
     fn run(&self) -> Result<Summary, Error> {

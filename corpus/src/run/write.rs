@@ -6,12 +6,13 @@
 use super::Job;
 use super::decide::{Decision, Decisions};
 use super::extract::Facts;
+use crate::classify::Runs as Scores;
 use crate::domains;
 use crate::figures::{self, Cluster, Figures};
-use crate::page::{EXCERPT, excerpt, rule_name, without_frequent};
+use crate::page::{EXCERPT, LOW_SCORE_NAME, excerpt, rule_name, without_frequent};
 use crate::rules::{TOO_SHORT, View, divergence};
 use crate::summary::{EXCERPT_BYTES, EXCERPTS, Excerpt, Source, Step};
-use crate::{Error, pipe};
+use crate::{Error, Recipe, pipe};
 use quipu_documents::{Document, Fate, Id, Reader, Writer, read_fates};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashSet};
@@ -66,6 +67,9 @@ pub(super) fn pass(
             job.cancel.check()?;
             part(job, unit, decisions, &mut whole)?;
         }
+        if let Some(scores) = &job.scores {
+            join(scores, &job.plan.recipe, &mut whole)?;
+        }
         if let Some(command) = &job.plan.recipe.pipe {
             let piped = pipe::through(command, std::mem::take(&mut whole.documents))?;
             whole.documents = piped.kept;
@@ -87,6 +91,30 @@ pub(super) fn pass(
     let outputs = job.crew.run("write", files.len(), task, done)?;
     job.progress.finish("");
     Ok(outputs)
+}
+
+/// Adds the scores of score files, and removes documents with one that is below the least.
+fn join(scores: &Scores, recipe: &Recipe, part: &mut Part) -> Result<(), Error> {
+    let ids: Vec<Id> = part.documents.iter().map(|document| document.id).collect();
+    let found = scores.lookup()?.scores(&ids)?;
+    for (mut document, found) in std::mem::take(&mut part.documents).into_iter().zip(found) {
+        let mut low = None;
+        for (number, score) in found {
+            let name = &scores.names()[number];
+            document.scores.retain(|(known, _)| known != name);
+            document.scores.push((name.clone(), score));
+            if recipe.least.get(name).is_some_and(|least| score < *least) {
+                low = low.or(Some((name, score)));
+            }
+        }
+        match low {
+            Some((name, score)) => {
+                part.remove(document, "scores", LOW_SCORE_NAME, f64::from(score), name.clone());
+            }
+            None => part.documents.push(document),
+        }
+    }
+    Ok(())
 }
 
 /// Ranges of units that share a file.
