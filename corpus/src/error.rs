@@ -97,6 +97,10 @@ pub enum Error {
     /// The durable layer refused: full disk, checksum, lock.
     #[error(transparent)]
     Store(#[from] quipu_store::Error),
+    /// A plan, predicate or service of feature `cluster`.
+    #[cfg(feature = "cluster")]
+    #[error(transparent)]
+    Cluster(#[from] crate::cluster::Error),
     /// Asked to stop.
     #[error("cancelled")]
     Cancelled(#[from] quipu_store::Cancelled),

@@ -26,7 +26,7 @@ impl Reader {
     /// Opens one Parquet file; a folder with a manifest of ours (verified); or any folder with
     /// Parquet files in it, taken in the order of their names.
     pub fn open(path: &Path) -> Result<Reader, Error> {
-        let files = files_of(path)?;
+        let files = files(path)?;
         Ok(Reader { files: files.into_iter(), current: None, rows: Vec::new().into_iter() })
     }
 
@@ -71,7 +71,9 @@ impl Iterator for Reader {
     }
 }
 
-fn files_of(path: &Path) -> Result<Vec<PathBuf>, Error> {
+/// The Parquet files of documents behind a path, in order: those of a folder of ours (verified),
+/// those of any other folder by name, or the one file that it is.
+pub fn files(path: &Path) -> Result<Vec<PathBuf>, Error> {
     if !path.is_dir() {
         return Ok(vec![path.to_owned()]);
     }

@@ -42,7 +42,7 @@ fn handle_signals(command: &Command, cancel: &Cancel) -> Result<(), Error> {
     let set = match command {
         Command::Speedrun(_)
         | Command::World { .. }
-        | Command::Curate(_)
+        | Command::Curate { service: None, .. }
         | Command::Train(_)
         | Command::Tune(_)
         | Command::Eval(_) => {

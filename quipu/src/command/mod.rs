@@ -2,6 +2,7 @@
 
 mod bench;
 pub mod chat;
+mod cluster;
 pub mod doctor;
 mod export;
 mod extract;
@@ -36,7 +37,7 @@ pub fn run(cli: Cli, cancel: &Cancel) -> Result<(), Error> {
     let runs = matches!(
         cli.command,
         Command::Speedrun(_)
-            | Command::Curate(_)
+            | Command::Curate { service: None, .. }
             | Command::Train(_)
             | Command::Tune(_)
             | Command::Eval(_)
@@ -57,7 +58,10 @@ pub fn run(cli: Cli, cancel: &Cancel) -> Result<(), Error> {
             look::run(&input, &recipe.corpus, &terminal)
         }
         Command::Extract { input } => extract::run(&input),
-        Command::Curate(input) => speedrun::up_to(global, input, "corpus", &setting),
+        Command::Curate { service: Some(service), .. } => cluster::run(&service, &terminal),
+        Command::Curate { service: None, input } => {
+            speedrun::up_to(global, input, "corpus", &setting)
+        }
         Command::Train(input) => speedrun::up_to(global, input, "train", &setting),
         Command::Tune(input) => speedrun::up_to(global, input, "tune", &setting),
         Command::Eval(input) => speedrun::up_to(global, input, "eval", &setting),
