@@ -28,7 +28,7 @@ const MOST_PARTS: u64 = 4096;
 /// How often a request to stop is looked for.
 const LOOK: Duration = Duration::from_millis(100);
 /// The table that a plan reads.
-const TABLE: &str = "rows";
+const TABLE: &str = "staged";
 
 /// Where plans run.
 pub(super) trait Seat: Sync {
@@ -276,4 +276,90 @@ pub(super) fn settings(config: SessionConfig, parts: usize, memory: u64) -> Sess
         .with_target_partitions(parts.max(1))
         .with_sort_spill_reservation_bytes(reserved)
         .set_bool("datafusion.optimizer.prefer_hash_join", false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::agreement::{rows, runs};
+    use arrow::array::UInt64Array;
+    use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// A seat whose first sessions have no memory at all, so that their plans fail.
+    struct Flaky(AtomicUsize);
+
+    impl Seat for Flaky {
+        fn session(&self, parts: usize) -> Result<SessionContext, Error> {
+            let fails =
+                self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
+            let builder = RuntimeEnvBuilder::new();
+            let builder = if fails.is_ok() { builder.with_memory_limit(1, 1.0) } else { builder };
+            let runtime = builder.build_arc().map_err(Error::session)?;
+            let config = settings(SessionConfig::new(), parts, 64 << 20);
+            Ok(SessionContext::new_with_config_rt(config, runtime))
+        }
+
+        fn attempts(&self) -> usize {
+            3
+        }
+
+        fn ready(&self, _: &Cancel) -> Result<(), crate::Error> {
+            Ok(())
+        }
+
+        fn hint(&self) -> &'static str {
+            "look elsewhere"
+        }
+    }
+
+    /// What comes of a plan whose first `failures` attempts fail, and what is left of its work.
+    fn tried(failures: usize) -> (Result<Vec<Vec<u64>>, crate::Error>, Vec<String>) {
+        let dir = tempfile::tempdir().unwrap();
+        let crew = Crew::new(&dir.path().join("work"), 1, &Cancel::new()).unwrap();
+        let engine = Engine::new(&crew, &Cancel::new(), 1 << 20).unwrap();
+        let input = runs(dir.path(), "in", (0..9000u64).map(|n| [n / 3, n]));
+        let seat = Flaky(AtomicUsize::new(failures));
+        let made = engine.run(&seat, "lines", Plan::Frequent(2), &input).map(|made| rows(&made));
+        let left = std::fs::read_dir(crew.stage("lines")).unwrap();
+        (made, left.map(|e| e.unwrap().file_name().to_string_lossy().into_owned()).collect())
+    }
+
+    #[test]
+    fn a_plan_that_fails_is_tried_again() {
+        let expected: Vec<Vec<u64>> = (0..9000).map(|n| vec![n, n / 3]).collect();
+        for failures in [0, 2] {
+            let (made, mut left) = tried(failures);
+            assert_eq!(made.unwrap(), expected);
+            left.sort();
+            assert_eq!(left, ["000000.done", "made-0.run"], "staged rows are gone");
+        }
+    }
+
+    #[test]
+    fn a_plan_that_always_fails_says_how_often_and_what_to_do() {
+        let (made, left) = tried(3);
+        let error = made.unwrap_err().to_string();
+        for part in ["lines", "3 times", "look elsewhere", "run the same command again"] {
+            assert!(error.contains(part), "{error}");
+        }
+        assert_eq!(left, Vec::<String>::new());
+    }
+
+    #[test]
+    fn results_that_are_no_words_are_no_rows() {
+        let dir = tempfile::tempdir().unwrap();
+        let rows = || Rows::<2>::new(1 << 20, &dir.path().join("r"), false);
+        let words: arrow::array::ArrayRef = Arc::new(UInt64Array::from(vec![1]));
+        let signed: arrow::array::ArrayRef = Arc::new(arrow::array::Int64Array::from(vec![1]));
+        let null: arrow::array::ArrayRef = Arc::new(UInt64Array::from(vec![None]));
+        let batch = |columns: Vec<(&str, arrow::array::ArrayRef)>| {
+            RecordBatch::try_from_iter(columns).unwrap()
+        };
+        assert!(rows().take(&batch(vec![("a", words.clone()), ("b", words.clone())])).is_ok());
+        assert!(rows().take(&batch(vec![("a", words.clone()), ("b", signed)])).is_err());
+        assert!(rows().take(&batch(vec![("a", words.clone()), ("b", null)])).is_err());
+        assert!(rows().take(&batch(vec![("a", words)])).is_err());
+    }
 }

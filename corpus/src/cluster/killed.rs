@@ -99,7 +99,7 @@ fn a_plan_survives_a_killed_executor() {
         |n: usize| Process::start(&format!("executor|{}|{}", scheduler.address, work(n).display()));
     let (mut victim, _survivor) = (start(0), start(1));
     let many = (0..3_000_000u64)
-        .map(|n| [if n % 4 == 0 { 5 } else { drawn(n, 1 << 20) }, drawn(n * 7, 1 << 50)]);
+        .map(|n| [if n % 4 == 0 { 5 } else { drawn(n, 1 << 17) }, drawn(n * 7, 1 << 50)]);
     let input = runs(dir.path(), "in", many);
     let crew = Crew::new(&dir.path().join("work"), 2, &Cancel::new()).unwrap();
     let expected =

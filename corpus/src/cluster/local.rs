@@ -94,14 +94,14 @@ mod tests {
         on_all_plans(&local, 20_000);
     }
 
-    /// 48 MB of rows, half of them one group, in 16 MiB: it cannot be done without spilling.
+    /// 32 MB of rows, half of them one group, in 16 MiB: it cannot be done without spilling.
     #[test]
     fn what_does_not_fit_is_spilled() {
         let dir = tempfile::tempdir().unwrap();
         let cancel = Cancel::new();
         let crew = Crew::new(&dir.path().join("work"), 2, &cancel).unwrap();
-        let many = (0..3_000_000u64)
-            .map(|n| [if n % 2 == 0 { 5 } else { drawn(n, 1 << 40) }, drawn(n * 7, 1 << 50)]);
+        let many = (0..2_000_000u64)
+            .map(|n| [if n % 2 == 0 { 5 } else { drawn(n, 50_000) }, drawn(n * 7, 1 << 50)]);
         let input = runs(dir.path(), "in", many);
         let local = Local::new(&crew, &cancel, 16 << 20).unwrap();
         let embedded = Embedded::new(&crew, 64 << 20);

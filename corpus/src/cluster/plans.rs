@@ -127,9 +127,9 @@ mod tests {
         let empty = MemTable::try_new(schema, vec![vec![], vec![]]).unwrap();
         let context =
             SessionContext::new_with_config(SessionConfig::new().with_target_partitions(4));
-        context.register_table("rows", Arc::new(empty)).unwrap();
+        context.register_table("staged", Arc::new(empty)).unwrap();
         runtime.block_on(async {
-            let frame = context.sql(&sql(plan, width, "rows")).await.unwrap();
+            let frame = context.sql(&sql(plan, width, "staged")).await.unwrap();
             let physical = frame.create_physical_plan().await.unwrap();
             displayable(physical.as_ref()).indent(false).to_string()
         })

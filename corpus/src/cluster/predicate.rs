@@ -32,11 +32,10 @@ impl Predicate {
         let columns = DFSchema::try_from(schema.clone()).map_err(fail)?;
         let expression = context.parse_sql_expr(text, &columns).map_err(fail)?;
         refuse_more_than_a_row(text, &expression)?;
-        let mut used: Vec<String> =
-            expression.column_refs().iter().map(|column| column.name.clone()).collect();
-        used.sort_unstable();
+        let read = expression.column_refs();
         // Only what it reads: the other columns need not be decoded.
-        let needed = projected(schema, &used);
+        let fields = schema.fields().iter().filter(|f| read.iter().any(|c| c.name == *f.name()));
+        let needed = Schema::new(fields.cloned().collect::<Vec<_>>());
         let columns = DFSchema::try_from(needed.clone()).map_err(fail)?;
         let evaluate = context.create_physical_expr(expression, &columns).map_err(fail)?;
         let kind = evaluate.data_type(&needed).map_err(fail)?;
@@ -44,7 +43,8 @@ impl Predicate {
             let reason = format!("a predicate is true or false, this one is a {kind}");
             return Err(Error::Predicate { predicate: text.to_owned(), position: None, reason });
         }
-        Ok(Predicate { text: text.to_owned(), columns: used, evaluate })
+        let columns = needed.fields().iter().map(|field| field.name().clone()).collect();
+        Ok(Predicate { text: text.to_owned(), columns, evaluate })
     }
 
     /// The predicate as it was given.
@@ -53,7 +53,7 @@ impl Predicate {
         &self.text
     }
 
-    /// The columns that it reads, sorted.
+    /// The columns that it reads, in the order of the schema.
     #[must_use]
     pub fn columns(&self) -> &[String] {
         &self.columns
@@ -70,30 +70,16 @@ impl Predicate {
             reason,
         };
         let schema = batch.schema();
-        let places: Result<Vec<usize>, Error> = schema_order(&schema, &self.columns)
-            .map(|(name, place)| place.ok_or_else(|| fail(format!("no column {name:?} here"))))
-            .collect();
-        let mut places = places?;
-        places.sort_unstable();
+        let place = |name: &String| {
+            schema.index_of(name).map_err(|_| fail(format!("no column {name:?} in these rows")))
+        };
+        let places = self.columns.iter().map(place).collect::<Result<Vec<usize>, Error>>()?;
         let needed = batch.project(&places).map_err(|e| fail(e.to_string()))?;
         let value = self.evaluate.evaluate(&needed).map_err(|e| fail(e.strip_backtrace()))?;
         let array = value.into_array(batch.num_rows()).map_err(|e| fail(e.to_string()))?;
         let holds: &BooleanArray = array.as_boolean();
         Ok((0..holds.len()).map(|row| holds.is_valid(row) && holds.value(row)).collect())
     }
-}
-
-fn schema_order<'a>(
-    schema: &'a Schema,
-    names: &'a [String],
-) -> impl Iterator<Item = (&'a String, Option<usize>)> {
-    names.iter().map(|name| (name, schema.index_of(name).ok()))
-}
-
-/// The columns of `schema` that have one of the names, in its order.
-fn projected(schema: &Schema, names: &[String]) -> Schema {
-    let fields = schema.fields().iter().filter(|field| names.contains(field.name()));
-    Schema::new(fields.cloned().collect::<Vec<_>>())
 }
 
 /// Refuses what does not look at one document alone, or not always the same way.
@@ -251,12 +237,11 @@ mod tests {
         let whole = batch();
         let predicate = Predicate::new("text = 'x' and score = 0.5", &whole.schema()).unwrap();
         assert_eq!(predicate.columns(), ["score", "text"]);
-        let turned = whole.project(&[2, 1]).unwrap();
-        // The order of the columns is the schema's it was checked against.
         assert_eq!(predicate.holds(&whole).unwrap(), [false, false, true]);
+        let turned = whole.project(&[2, 1]).unwrap();
+        assert_eq!(predicate.holds(&turned).unwrap(), [false, false, true]);
         let missing = whole.project(&[2]).unwrap();
         assert!(predicate.holds(&missing).unwrap_err().to_string().contains("score"));
-        drop(turned);
     }
 
     #[test]
