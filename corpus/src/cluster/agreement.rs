@@ -106,7 +106,7 @@ pub(crate) fn on_all_plans(other: &dyn Shuffle, count: u64) {
     agree_on_width::<2>(other, Plan::First, count);
     agree_on_width::<3>(other, Plan::First, count);
     agree_on_width::<4>(other, Plan::First, count);
-    for limit in [0, 1, 6, 20_000, u64::MAX] {
+    for limit in [0, 1, 6, 1_000, 20_000, u64::MAX] {
         agree_on_width::<2>(other, Plan::Frequent(limit), count);
     }
     agree_on_width::<2>(other, Plan::Star, count);

@@ -71,17 +71,17 @@ fn distinct(width: usize, table: &str) -> String {
     )
 }
 
-/// A row stands in a group of more than `limit` rows exactly where more than `limit` rows stand
-/// within `limit` rows of it: either side alone suffices when it is long enough, and where neither
-/// is, both sides together are the whole group.
+/// A group has more than `limit` rows exactly where it has a row number `limit + 1`, which every row
+/// of it sees that looks `limit` rows ahead and all the way back.
 fn frequent(limit: u64, table: &str) -> String {
     // No group has as many rows as that.
-    let limit = limit.min(u64::from(u32::MAX) << 16);
-    let near = format!("ROWS BETWEEN {limit} PRECEDING AND {limit} FOLLOWING");
+    let limit = limit.min(1 << 48);
+    let frame = format!("ROWS BETWEEN UNBOUNDED PRECEDING AND {limit} FOLLOWING");
     format!(
         "SELECT w1 AS w0, w0 AS w1 \
-         FROM (SELECT w0, w1, count(*) OVER ({} {near}) AS near FROM {}) AS counted \
-         WHERE near > {limit}",
+         FROM (SELECT w0, w1, nth_value(w1, {}) OVER ({} {frame}) AS beyond FROM {}) AS counted \
+         WHERE beyond IS NOT NULL",
+        limit + 1,
         group(2),
         distinct(2, table),
     )
