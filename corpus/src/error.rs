@@ -122,6 +122,16 @@ pub enum Error {
     /// The durable layer refused: full disk, checksum, lock.
     #[error(transparent)]
     Store(#[from] quipu_store::Error),
+    /// A plan, predicate or service of feature `cluster`.
+    #[cfg(feature = "cluster")]
+    #[error(transparent)]
+    Cluster(#[from] crate::cluster::Error),
+    /// The program has no DataFusion in it.
+    #[error(
+        "this program was built without the feature `cluster`; build it with \
+         `cargo build --release --features cluster`, or leave the shuffles to this machine"
+    )]
+    NoCluster,
     /// Asked to stop.
     #[error("cancelled")]
     Cancelled(#[from] quipu_store::Cancelled),

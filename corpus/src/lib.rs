@@ -7,6 +7,8 @@
 //! before anything runs. This crate knows no tokenizer and no tensors.
 
 pub mod classify;
+#[cfg(feature = "cluster")]
+pub mod cluster;
 pub mod decontaminate;
 pub mod dedup;
 pub mod domains;
@@ -35,5 +37,5 @@ pub use input::Kind;
 pub use look::look;
 pub use recipe::{AddressLists, Languages, Near, Part, Recipe, Sample};
 pub use run::explain::{Explained, Stage, Verdict, Visit};
-pub use run::{Estimate, Options, estimate, explain, join, read_summary, run};
+pub use run::{Engine, Estimate, Options, estimate, explain, join, read_summary, run};
 pub use summary::{Excerpt, InputCount, RuleScore, Source, Step, Summary};

@@ -100,7 +100,7 @@ mod tests {
         }
         let inputs = [dir.path().to_owned()];
         let of = |workers, recipe: &Recipe| {
-            let options = Options { workers, memory: 1 << 30 };
+            let options = Options { workers, memory: 1 << 30, ..Options::default() };
             estimate(&inputs, recipe, &options, &Cancel::new()).unwrap()
         };
         let without = vec!["gibberish".to_owned()];

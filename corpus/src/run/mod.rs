@@ -41,19 +41,33 @@ use std::path::{Path, PathBuf};
 /// The folder of work files below the output.
 const WORK: &str = "work";
 
+/// Where the shuffles run. The rows are the same.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Engine {
+    /// Here, by sorted runs.
+    #[default]
+    Embedded,
+    /// Here, as DataFusion plans (feature `cluster`).
+    Local,
+    /// On the Ballista cluster whose scheduler has this address (feature `cluster`).
+    Cluster(String),
+}
+
 /// How a run uses its machine; nothing of it changes a result.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Tasks at a time in this process.
     pub workers: usize,
     /// Bytes that the shuffles may hold in memory, all workers together.
     pub memory: u64,
+    /// Where the shuffles run.
+    pub engine: Engine,
 }
 
 impl Default for Options {
     fn default() -> Options {
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
-        Options { workers, memory: 512 << 20 }
+        Options { workers, memory: 512 << 20, engine: Engine::Embedded }
     }
 }
 
@@ -119,6 +133,7 @@ struct Job<'a> {
     out: &'a Path,
     crew: Crew,
     memory: u64,
+    engine: Engine,
     progress: &'a dyn Progress,
     cancel: &'a Cancel,
 }
@@ -142,7 +157,37 @@ impl<'a> Job<'a> {
                 Some(Scores::sort(files, &dir, options.memory as usize / 2)?)
             }
         };
-        Ok(Job { plan, judges, scores, out, crew, memory: options.memory, progress, cancel })
+        Ok(Job {
+            plan,
+            judges,
+            scores,
+            out,
+            crew,
+            memory: options.memory,
+            engine: options.engine.clone(),
+            progress,
+            cancel,
+        })
+    }
+
+    /// Who runs the plans.
+    fn shuffle(&self) -> Result<Box<dyn Shuffle + '_>, Error> {
+        match &self.engine {
+            Engine::Embedded => Ok(Box::new(Embedded::new(&self.crew, self.memory))),
+            #[cfg(feature = "cluster")]
+            Engine::Local => {
+                Ok(Box::new(crate::cluster::Local::new(&self.crew, self.cancel, self.memory)?))
+            }
+            #[cfg(feature = "cluster")]
+            Engine::Cluster(address) => Ok(Box::new(crate::cluster::Ballista::connect(
+                &self.crew,
+                self.cancel,
+                self.memory,
+                address,
+            )?)),
+            #[cfg(not(feature = "cluster"))]
+            Engine::Local | Engine::Cluster(_) => Err(Error::NoCluster),
+        }
     }
 
     fn run(&self) -> Result<Summary, Error> {
@@ -152,8 +197,7 @@ impl<'a> Job<'a> {
             let reason = funnel::why_empty(&summary);
             return Err(Error::EmptyCrawl { inputs: self.plan.names.clone(), reason });
         }
-        let shuffle = Embedded::new(&self.crew, self.memory);
-        let decisions = decide::pass(self, &shuffle as &dyn Shuffle, &extracted)?;
+        let decisions = decide::pass(self, &*self.shuffle()?, &extracted)?;
         let files = write::pass(self, &extracted, &decisions)?;
         funnel::finish(&mut summary, &files, self.plan.recipe.alarm);
         if summary.kept == 0 {

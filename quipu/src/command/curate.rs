@@ -1,15 +1,15 @@
 //! `quipu curate`: pages to documents without a run around them, alone or with other processes; and
 //! what can be asked of the result. Not the curation itself (`corpus`), nor a run's stage of it.
 
-use super::{Setting, speedrun};
+use super::{Setting, cluster, speedrun};
 use crate::cli::{About, Curate, Global};
 use crate::command::doctor;
 use crate::error::Error;
 use crate::recipe;
 use crate::report;
 use crate::stage::report::{program, quoted};
-use crate::terminal::thousands;
-use quipu_corpus::{Estimate, Options, Recipe, Summary};
+use crate::terminal::{Terminal, thousands};
+use quipu_corpus::{Engine, Estimate, Options, Part, Recipe, Summary};
 use quipu_store::atomic;
 use quipu_store::manifest::Manifest;
 use quipu_store::progress::{bytes, duration};
@@ -36,10 +36,18 @@ pub fn run(global: &Global, told: Curate, setting: &Setting) -> Result<(), Error
         no_other(global, &told, "explain", true)?;
         return explain(folder, document, setting);
     }
+    if let Some(About::Service(service)) = &told.about {
+        no_other(global, &told, "a service of a cluster", true)?;
+        return cluster::run(service, &setting.terminal);
+    }
     let options = options(&told);
     if let Some(folder) = &told.join {
         no_other(global, &told, "--join", true)?;
         return join(folder, &options, setting);
+    }
+    if let Some(predicate) = &told.predicate {
+        no_other(global, &told, "--where", true)?;
+        return choose(&told, predicate, &setting.terminal);
     }
     if told.out.is_none() && told.curation.is_none() {
         if told.workers.is_some() || told.memory.is_some() {
@@ -64,6 +72,11 @@ fn options(told: &Curate) -> Options {
     Options {
         workers: told.workers.unwrap_or(default.workers),
         memory: told.memory.unwrap_or(default.memory),
+        engine: match told.cluster.as_deref() {
+            None => Engine::Embedded,
+            Some("local") => Engine::Local,
+            Some(address) => Engine::Cluster(address.to_owned()),
+        },
     }
 }
 
@@ -103,6 +116,10 @@ fn resolve(global: &Global, told: Curate) -> Result<(Vec<PathBuf>, PathBuf, Reci
         None => ("curation".to_owned(), String::new()),
     };
     let (mut asked, name, text) = recipe::read::<Curation>(&name, &text, &global.set)?;
+    if !told.only.is_empty() {
+        asked.corpus.only = parts(&told.only)?;
+    }
+    asked.corpus.pipe = told.pipe.or(asked.corpus.pipe);
     asked.corpus.validate().map_err(|e| {
         let (key, message) = recipe::keyed("corpus", &e.to_string());
         recipe::refusal(&name, &text, &key, message)
@@ -121,6 +138,39 @@ fn resolve(global: &Global, told: Curate) -> Result<(Vec<PathBuf>, PathBuf, Reci
     };
     speedrun::check(&asked.input, None)?;
     Ok((asked.input, out, asked.corpus))
+}
+
+/// The parts of `--only` by their names in recipes.
+fn parts(names: &[String]) -> Result<Vec<Part>, Error> {
+    let parse = |name: &String| {
+        let value = toml::Value::String(name.trim().to_owned());
+        value.try_into::<Part>().map_err(|_| {
+            let known = "addresses, rules, languages, dedup, decontaminate";
+            Error::usage(format!("--only {name}: not a part of curation; expected some of {known}"))
+        })
+    };
+    names.iter().map(parse).collect()
+}
+
+/// `--where`: documents of one folder, by an SQL predicate.
+#[cfg(feature = "cluster")]
+fn choose(told: &Curate, predicate: &str, terminal: &Terminal) -> Result<(), Error> {
+    let ([documents], Some(out)) = (told.input.input.as_slice(), &told.out) else {
+        return Err(Error::usage(
+            "--where goes with one --input, a folder of documents, and --out FOLDER",
+        ));
+    };
+    let selected = quipu_corpus::cluster::select(documents, predicate, out)?;
+    let (kept, all) = (thousands(selected.kept), thousands(selected.documents));
+    terminal.say(&format!("{kept} of {all} documents in {}", out.display()));
+    terminal.result(&json!({"documents": selected.documents, "kept": selected.kept}));
+    Ok(())
+}
+
+/// Says what is missing.
+#[cfg(not(feature = "cluster"))]
+fn choose(_: &Curate, _: &str, _: &Terminal) -> Result<(), Error> {
+    Err(quipu_corpus::Error::NoCluster.into())
 }
 
 /// A folder with other things in it is not written into, nor are finished documents replaced.

@@ -2,6 +2,7 @@
 
 mod bench;
 pub mod chat;
+mod cluster;
 mod curate;
 pub mod doctor;
 mod export;
