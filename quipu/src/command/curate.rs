@@ -284,6 +284,8 @@ fn close(
         let said = |v: &Value| v.as_str().unwrap_or_default().to_owned();
         terminal.comment(&format!("{label:7} {}   # {}", said(command), said(why)));
     }
+    let mut report = report;
+    report["bytes_written"] = json!(quipu_store::fault::bytes_written());
     terminal.result(&report);
     Ok(())
 }
