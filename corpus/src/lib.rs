@@ -16,6 +16,7 @@ pub mod language;
 pub mod look;
 mod markup;
 mod page;
+pub mod personal;
 mod recipe;
 mod rows;
 pub mod rules;
