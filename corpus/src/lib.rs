@@ -7,6 +7,7 @@
 //! before anything runs. This crate knows no tokenizer and no tensors.
 
 pub mod dedup;
+pub mod domains;
 pub mod encoding;
 mod error;
 mod headings;
