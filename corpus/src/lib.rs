@@ -6,6 +6,7 @@
 //! ([`dedup`]), and writes documents and fates (crate `documents`). [`look()`] says what is there
 //! before anything runs. This crate knows no tokenizer and no tensors.
 
+pub mod decontaminate;
 pub mod dedup;
 pub mod domains;
 pub mod encoding;
