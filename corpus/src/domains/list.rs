@@ -83,8 +83,11 @@ impl DomainList {
         let hosts_file =
             fields.next().is_some_and(|f| matches!(f, "0.0.0.0" | "127.0.0.1" | "::" | "::1"));
         if hosts_file && fields.clone().next().is_some() {
-            return fields
-                .fold(false, |any, name| self.enter_name(name) || name == "localhost" || any);
+            let mut any = false;
+            for name in fields {
+                any |= name == "localhost" || self.enter_name(name);
+            }
+            return any;
         }
         fields.next().is_none() && self.enter_name(line)
     }

@@ -20,6 +20,11 @@ const TESTS: [u64; 6] = [
 
 /// The number that a group of digits begins.
 pub(super) fn number(bytes: &[u8], cluster: &Cluster) -> Option<Range<usize>> {
+    // Behind these signs it is a number in an address of the web, or of a thing.
+    let first = cluster.groups().first()?.0;
+    if first > 0 && matches!(bytes[first - 1], b'/' | b'=' | b'#' | b'&' | b'-') {
+        return None;
+    }
     let fits =
         |form: &&&[usize]| cluster.begins(form) && cluster.parted_by(bytes, form.len(), b" -");
     // The longest form that fits.
@@ -86,6 +91,8 @@ mod tests {
             "4111 1111 1111 1111",  // published for tests
             "45391488034364670000", // too long
             "x4539148803436467",
+            "harbour.org/posts/4539148803436467",
+            "id=4539148803436467",
             "4539148803436467.25",
         ]);
     }

@@ -116,7 +116,8 @@ impl Cluster {
         let goes_on = next.is_ascii_alphanumeric()
             || next == b'_'
             || (matches!(next, b'-' | b'.' | b',' | b':') && after.is_ascii_digit());
-        (!goes_on && !(self.cut && count == self.count)).then_some(start..end)
+        let cut = self.cut && count == self.count;
+        (!goes_on && !cut).then_some(start..end)
     }
 }
 

@@ -32,9 +32,21 @@ pub(super) fn around(text: &str, at: usize, from: usize) -> Option<Range<usize>>
     let after = text[at + 1..].chars().take(MOST_HOST).take_while(host_char);
     let host = &text[at + 1..at + 1 + after.map(char::len_utf8).sum::<usize>()];
     let host = host.trim_end_matches(['.', '-']);
+    let host = without_next_sentence(host);
     let end = at + 1 + host.len();
     let clone = local == "git" && text[end..].starts_with(':');
     (is_host(host) && !clone).then_some(start..end)
+}
+
+/// A host without the capitalised word of the next sentence, where the blank between is missing.
+fn without_next_sentence(host: &str) -> &str {
+    match host.rsplit_once('.') {
+        Some((rest, word)) if word.starts_with(char::is_uppercase) => {
+            let lower = rest.chars().all(|c| !c.is_uppercase());
+            if lower && is_host(rest) { rest } else { host }
+        }
+        _ => host,
+    }
 }
 
 fn is_host(host: &str) -> bool {
@@ -74,6 +86,7 @@ mod tests {
         check("Write to anna@harbour.org.", address);
         check("<anna@harbour.org>,", address);
         check("..anna@harbour.org-", address);
+        check("anna@harbour.org.She wrote", address);
         check("anna@harbour.org@harbour.org", address);
     }
 

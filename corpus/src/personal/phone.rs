@@ -92,8 +92,11 @@ fn international(bytes: &[u8], cluster: &Cluster, skip: usize) -> Option<usize> 
         }
         (count, sum) = (count + 1, sum + end - start);
     }
-    let least = if digits[0] == 1 { 11 } else { 8 };
-    (sum >= least + skip).then_some(count)
+    if digits[0] == 1 {
+        let all: Vec<u32> = cluster.values(bytes, count).skip(skip + 1).collect();
+        return (all.len() == 10 && is_planned(&all)).then_some(count);
+    }
+    (sum >= 8 + skip).then_some(count)
 }
 
 /// Whether three digits begin with a country code that is given out.
@@ -126,12 +129,18 @@ fn american(bytes: &[u8], cluster: &Cluster) -> Option<usize> {
     let plain =
         matches!(sign(0), b"-" | b"." | b" " | b"/") && (sign(1) == sign(0) || sign(1) == b"-");
     let digits: Vec<u32> = cluster.values(bytes, 3 + skip).skip(skip).collect();
-    let planned = |at: usize| digits[at] >= 2 && !(digits[at + 1] == 1 && digits[at + 2] == 1);
-    let fiction = digits[3..6] == [5, 5, 5] && digits[6..8] == [0, 1];
     let count = 3 + skip;
     // Parted by blanks it has to be all there is, or it is a piece of a table.
     let alone = cluster.groups().len() == count || sign(1) != b" ";
-    ((bracketed || plain) && alone && !fiction && planned(0) && planned(3)).then_some(count)
+    ((bracketed || plain) && alone && is_planned(&digits)).then_some(count)
+}
+
+/// Whether ten digits are a number of the North American plan that somebody can have: neither area
+/// nor exchange begins with 0 or 1 or ends with 11, and no area is 555.
+fn is_planned(digits: &[u32]) -> bool {
+    let part = |at: usize| digits[at] >= 2 && !(digits[at + 1] == 1 && digits[at + 2] == 1);
+    let fiction = digits[3..6] == [5, 5, 5] && digits[6..8] == [0, 1];
+    part(0) && part(3) && !fiction && digits[..3] != [5, 5, 5]
 }
 
 /// Whether the first three groups are a day: 1 or 2 digits, 1 or 2, 4; or 4, 1 or 2, 1 or 2.
@@ -180,7 +189,8 @@ fn national(text: &str, cluster: &Cluster, start: usize) -> Option<usize> {
     }
     let by_points = (0..rest.len()).any(|n| cluster.between(bytes, n) == b".");
     let pairs = cluster.digits() == 10 && groups.iter().all(|g| length(g) == 2);
-    let area = (2..=6).contains(&length(first));
+    let triples = groups.len() > 3 && groups.iter().all(|g| length(g) == 3);
+    let area = (2..=6).contains(&length(first)) && !triples;
     let mixed = (1..rest.len()).any(|n| matches!(cluster.between(bytes, n), b"/" | b"(" | b")"));
     let plausible = pairs || (area && rest.len() <= 4 && length(&rest[0]) >= 3 && !by_points);
     ((9..=12).contains(&cluster.digits()) && plausible && !mixed).then_some(groups.len())
@@ -215,6 +225,7 @@ mod tests {
             "+210 1234567",
             "5+49 30 123456",
             "+1 212 736",
+            "+15558675310",
             "x+4930123456",
         ]);
     }
@@ -272,6 +283,7 @@ mod tests {
             "0.123 456 789",
             "003 123",
             "05 12",
+            "012 013 023 123",
         ]);
     }
 

@@ -5,18 +5,19 @@
 //! can be long and each of them unique, which no deduplication of lines sees. Ours, over words where
 //! every run of numbers and identifiers counts as one and the same word: a line goes where
 //! (a) it has at least 30 words, and sequences of 4 that stood before in this line cover more than
-//! half of its letters; or (b) it has a number, and sequences of 4 that at least 4 different lines of
-//! the text have cover more than 0.6 of its letters, and at least 6 lines are of this kind. Equal
-//! lines count as one, so that a refrain stays; rows of tables (with tabs) stay. The document goes
-//! where such lines have more than half of its letters. Thresholds: set on server logs, traces and
-//! status pages against novels, articles and the pages of a crawl.
+//! half of its letters; or (b) it has a number and at least 8 words, and sequences of 4 that at least
+//! 4 different lines of the text have cover more than 0.6 of its letters, and at least 6 lines are of
+//! this kind. Equal lines count as one, so that a refrain stays; rows of tables (with tabs) stay, and
+//! so do listings, since code is not judged. The document goes where such lines have more than half
+//! of its letters. Thresholds: set on made-up logs against novels (no line), articles in 29 languages
+//! (no line) and the pages of a crawl, where rows of prices, of specifications and of references go.
 
 use super::grams::{Table, each_gram, with_table};
-use super::{EVERY, Judge, Line, LineRule, Rule, Set, TEXT, View};
+use super::{Judge, Line, LineRule, PROSE, Rule, Set, View};
 use xxhash_rust::xxh3::xxh3_64;
 
 const N: usize = 4;
-const MIN_WORDS: usize = 6;
+const MIN_WORDS: usize = 8;
 const MIN_WORDS_WITHIN: usize = 30;
 const MAX_WITHIN: f32 = 0.5;
 const MIN_LINES_OF_A_GRAM: u32 = 4;
@@ -30,7 +31,7 @@ pub(super) const RULE: Rule = Rule {
     name: "repeated-content",
     set: Set::Llama3,
     reason: "Lines made by one template with other numbers in it are output, not language.",
-    routes: TEXT,
+    routes: PROSE,
     check,
 };
 
@@ -38,7 +39,7 @@ pub(super) const LINE_RULE: LineRule = LineRule {
     name: "repeated-line-content",
     set: Set::Llama3,
     reason: "A log or a row of messages within a text has nothing to learn but its numbers.",
-    routes: EVERY,
+    routes: PROSE,
     find,
 };
 
