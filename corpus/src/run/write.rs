@@ -133,7 +133,9 @@ fn files(units: &[Facts]) -> Vec<std::ops::Range<usize>> {
 /// Adds what became of a unit.
 fn part(job: &Job, unit: usize, all: &Decisions, part: &mut Part) -> Result<(), Error> {
     for fate in read_fates(&job.work_file(unit, "fates.parquet"))? {
-        part.fates.push((fate, String::new()));
+        // A line that a rule removed is shown as it stood.
+        let shown = fate.line.map_or(String::new(), |_| fate.detail.clone());
+        part.fates.push((fate, shown));
     }
     let decided = all.of(job, unit)?;
     let documents = Reader::open(&job.work_file(unit, "parquet"))?;
