@@ -17,7 +17,7 @@ pub use date::{format_date, parse_date};
 pub use document::{Document, Id, Route};
 pub use error::Error;
 pub use fate::{Fate, read_fates, write_fates};
-pub use find::{find_documents, find_fates};
+pub use find::{document_at, find_documents, find_fates};
 pub use reader::{Reader, read_manifest};
 pub use writer::{Writer, write_file};
 
