@@ -250,7 +250,7 @@ fn least_alike(a: &Excerpt, b: &Excerpt) -> std::cmp::Ordering {
 
 /// The clusters that a file shows: the largest, and those with the least similar pair; by the
 /// number of the copy kept, with the near copies of each.
-pub(crate) fn chosen(removals: Vec<(u64, Excerpt)>) -> (Vec<(u64, Cluster)>, Vec<(u64, Cluster)>) {
+pub(crate) fn chosen(removals: Vec<(u64, Excerpt)>) -> [Vec<(u64, Cluster)>; 2] {
     let mut clusters: BTreeMap<u64, Cluster> = BTreeMap::new();
     for (kept, copy) in removals {
         let cluster = clusters.entry(kept).or_default();
@@ -262,11 +262,11 @@ pub(crate) fn chosen(removals: Vec<(u64, Excerpt)>) -> (Vec<(u64, Cluster)>, Vec
     let mut largest: Vec<(u64, Cluster)> = clusters.into_iter().collect();
     let mut doubtful = largest.clone();
     doubtful.sort_by(|a, b| least_alike(&a.1.copies[0], &b.1.copies[0]));
-    doubtful.truncate(2);
+    doubtful.truncate(CLUSTERS);
     doubtful.iter_mut().for_each(|(_, cluster)| cluster.copies.truncate(1));
     largest.sort_by_key(|(kept, cluster)| (Reverse(cluster.removed), *kept));
-    largest.truncate(2);
-    (largest, doubtful)
+    largest.truncate(CLUSTERS);
+    [largest, doubtful]
 }
 
 /// The host of a canonical URL; `None` of what is no URL.
@@ -430,7 +430,7 @@ mod tests {
             (9, copy("c", 0.7)),
             (7, copy("d", 1.0)),
         ];
-        let (largest, doubtful) = chosen(removals);
+        let [largest, doubtful] = chosen(removals);
         assert_eq!((largest[0].0, largest[0].1.removed, largest[0].1.copies[0].value), (7, 3, 0.8));
         assert_eq!((doubtful[0].0, doubtful[0].1.copies.len()), (9, 1));
         let document = |n: u32| Document {

@@ -44,6 +44,20 @@ pub fn find_fates(
     Ok(found)
 }
 
+/// The document in row number `row` of a Parquet file, if there are so many.
+///
+/// # Errors
+/// A file that cannot be read.
+pub fn document_at(path: &Path, row: usize) -> Result<Option<Document>, Error> {
+    if row >= schema::count(path)? {
+        return Ok(None);
+    }
+    match schema::batches_of(path, &[row])?.next() {
+        Some(batch) => Ok(schema::documents_from_batch(path, &batch?, row)?.into_iter().next()),
+        None => Ok(None),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,6 +81,8 @@ mod tests {
             let expected: Vec<Document> = wanted.iter().map(|n| document(*n)).collect();
             assert_eq!(found, expected);
         }
+        assert_eq!(document_at(&file, 8_500).unwrap(), Some(document(8_500)));
+        assert_eq!(document_at(&file, 9_000).unwrap(), None);
         let fate = |n: u128| Fate { id: Id(n), detail: format!("d{n}"), ..Fate::default() };
         write_fates(&fates, &(0..600).map(fate).collect::<Vec<_>>()).unwrap();
         let (id, mut seen) = (Id(300).to_string(), 0);

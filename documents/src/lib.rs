@@ -20,7 +20,7 @@ pub use document::{Document, Id, Route};
 pub use error::Error;
 pub use extra::to_extra;
 pub use fate::{Fate, read_fates, write_fates};
-pub use find::{find_documents, find_fates};
+pub use find::{document_at, find_documents, find_fates};
 pub use reader::{Reader, files, read_manifest, row_groups, verify};
 pub use scores::{Score, Scores, write_scores};
 pub use writer::{DocumentsFile, FatesFile, Writer, write_file};

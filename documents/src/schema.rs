@@ -342,7 +342,14 @@ pub(crate) fn rows_where<const N: usize>(
     Ok(found)
 }
 
-/// Batches of some rows alone, whose numbers ascend; pages without them are not decoded.
+/// Rows of a file.
+pub(crate) fn count(path: &Path) -> Result<usize, Error> {
+    let rows = builder(path)?.metadata().file_metadata().num_rows();
+    Ok(usize::try_from(rows).unwrap_or(0))
+}
+
+/// Batches of some rows alone, whose numbers ascend and which are there; pages without them are
+/// not decoded.
 pub(crate) fn batches_of(
     path: &Path,
     rows: &[usize],

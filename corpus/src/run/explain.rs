@@ -301,27 +301,7 @@ impl Finished<'_> {
             kept: Some(document.is_some()),
             ..Visit::default()
         };
-        let order = |stage: &str| funnel::STAGES.iter().position(|s| *s == stage);
-        let last = removed.and_then(|fate| order(&fate.stage));
-        for (n, name) in funnel::STAGES.iter().enumerate() {
-            let (verdict, why) = match (removed, last) {
-                (Some(fate), Some(last)) if n == last => (Verdict::Removed, self.why(fate, others)),
-                (Some(_), Some(last)) if n > last && !(*name == "lines" && !lines.is_empty()) => {
-                    (Verdict::NotReached, String::new())
-                }
-                _ if *name == "lines" && !lines.is_empty() => {
-                    let limit = self.recipe.line_limit;
-                    let why = format!(
-                        "{} of its lines removed: more than {limit} documents of its bucket \
-                         contain them",
-                        lines.len()
-                    );
-                    (Verdict::Changed, why)
-                }
-                _ => (Verdict::Passed, self.passed(name, document.as_ref())),
-            };
-            visit.stages.push(Stage { name: (*name).to_owned(), verdict, why });
-        }
+        visit.stages = self.stages(document.as_ref(), removed, lines.len(), others);
         visit.lines = lines.into_iter().map(|f| (f.line.unwrap_or(0), f.detail)).collect();
         visit.lines.sort();
         match document {
@@ -335,6 +315,38 @@ impl Finished<'_> {
             }
         }
         visit
+    }
+
+    /// What each stage did with a document, of which so many lines went.
+    fn stages(
+        &self,
+        document: Option<&Document>,
+        removed: Option<&Fate>,
+        lines: usize,
+        others: &HashMap<String, Other>,
+    ) -> Vec<Stage> {
+        let order = |fate: &Fate| funnel::STAGES.iter().position(|stage| *stage == fate.stage);
+        let last = removed.and_then(order);
+        let mut stages = Vec::new();
+        for (n, name) in funnel::STAGES.iter().enumerate() {
+            let (verdict, why) = match removed {
+                Some(fate) if Some(n) == last => (Verdict::Removed, self.why(fate, others)),
+                _ if *name == "lines" && lines > 0 => {
+                    let limit = self.recipe.line_limit;
+                    let why = format!(
+                        "{lines} of its lines removed: more than {limit} documents of its bucket \
+                         contain them"
+                    );
+                    (Verdict::Changed, why)
+                }
+                Some(_) if last.is_some_and(|last| n > last) => {
+                    (Verdict::NotReached, String::new())
+                }
+                _ => (Verdict::Passed, self.passed(name, document)),
+            };
+            stages.push(Stage { name: (*name).to_owned(), verdict, why });
+        }
+        stages
     }
 
     /// Why a document was removed.

@@ -13,7 +13,7 @@ use crate::page::{EXCERPT, LOW_SCORE_NAME, excerpt, rule_name, without_frequent}
 use crate::rules::{TOO_SHORT, View, divergence};
 use crate::summary::{EXCERPT_BYTES, EXCERPTS, Excerpt, Source, Step};
 use crate::{Error, Recipe, pipe};
-use quipu_documents::{Document, Fate, Id, Reader, Writer, read_fates};
+use quipu_documents::{Document, Fate, Id, Reader, Writer, document_at, read_fates};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashSet};
 
@@ -302,7 +302,7 @@ fn figures_of(
         }
     }
     copies.iter().for_each(|(_, copy)| figures.similarity.add(copy.value));
-    let (largest, doubtful) = figures::chosen(copies);
+    let [largest, doubtful] = figures::chosen(copies);
     let with_kept = |(number, cluster): (u64, Cluster)| {
         let kept = page_of(job, number)?;
         let kept = sample(kept.id, &kept.url, 0.0, &kept.text);
@@ -320,7 +320,7 @@ fn page_of(job: &Job, number: u64) -> Result<Document, Error> {
     let path = job.work_file(unit, "parquet");
     let reason = || format!("page {place} is missing; remove the folder `work` and run again");
     let missing = || Error::Line { path: path.clone(), line: 1, reason: reason() };
-    Ok(Reader::open(&path)?.nth(place as usize).ok_or_else(missing)??)
+    document_at(&path, place as usize)?.ok_or_else(missing)
 }
 
 fn sample(id: Id, url: &str, value: f64, text: &str) -> Excerpt {

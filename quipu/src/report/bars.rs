@@ -138,9 +138,9 @@ pub fn curve(name: &str, threshold: f64, found: impl Fn(f64) -> f64) -> String {
         };
         text(&mut out, across(s), BOTTOM + 17.0, &format!("axis {anchor}"), &label(s));
     }
-    let anchor = if threshold > 0.5 { "end" } else { "" };
-    let (place, words) = (x + if threshold > 0.5 { -6.0 } else { 6.0 }, measured(threshold));
-    text(&mut out, place, y(0.25), anchor, &format!("one goes from {words}"));
+    // Below the curve, where it has left the ground.
+    let (anchor, place) = if threshold > 0.75 { ("end", x - 6.0) } else { ("", x + 6.0) };
+    text(&mut out, place, y(0.08), anchor, &format!("from {}", measured(threshold)));
     let beside = format!("{:.1} % at the threshold", 100.0 * found(threshold));
     figure(name, &beside, &out)
 }

@@ -155,7 +155,7 @@ fn rules(out: &mut String, summary: &Summary) {
         }
         rows.push(vec![
             escape(&step.rule),
-            escape(&step.stage),
+            format!("<span class=\"word\">{}</span>", escape(&step.stage)),
             thousands(step.documents),
             bar(step.documents as f64 / most as f64),
             range,
@@ -251,7 +251,7 @@ fn lines(out: &mut String, summary: &Summary) {
     let rows: Vec<_> = most.iter().take(LINES).map(row).collect();
     if !rows.is_empty() {
         out.push_str("<details open><summary>removed most often</summary>");
-        table(out, &["#times", "line"], &rows);
+        table(out, &["times", "line"], &rows);
         out.push_str("</details>");
     }
     out.push_str(&excerpts("of the removed lines, where they stood", &summary.line_samples, false));
@@ -474,7 +474,7 @@ mod tests {
             "at least 7",
             "3 copies, the least similar 0.81",
             "kept, nearest to the limit",
-            "one goes from 0.7",
+            ">from 0.7<",
             "quipu look x",
             "−7",
         ] {
