@@ -1,6 +1,7 @@
 //! `cargo xtask peers`: what can only be checked with a Python peer beside us: the training step
 //! against PyTorch, an exported checkpoint in `transformers`, the extraction score by the scorer
-//! that is not ours, curated documents in other programs. Says what is missing instead of failing over it; nothing else needs Python.
+//! that is not ours, curated documents in other programs. Says what is missing instead of failing
+//! over it; nothing else needs Python.
 
 use crate::bench;
 use crate::run::{self, Error};
