@@ -52,7 +52,7 @@ impl Ledger {
 
     /// A sentence that the figures need to be understood, or why one is missing.
     pub fn note(&mut self, sentence: impl Into<String>) {
-        let sentence = sentence.into();
+        let sentence = sentence.into().lines().collect::<Vec<_>>().join(" / ");
         println!("  note: {sentence}");
         self.notes.push(sentence);
     }
@@ -198,7 +198,7 @@ mod tests {
         let put = |part: &str, value: f64| {
             let mut found = Ledger::default();
             found.figure("rate", "quipu", &[value], Asked::AtLeast(2.0));
-            found.note("A note.");
+            found.note("A note\nof two lines.");
             found.raw(1, "quipu", json!({"rate": value}));
             let about = json!({"command": "c", "commit": "abc"});
             shelf.put(part, "title", about, found).unwrap();
@@ -211,6 +211,7 @@ mod tests {
         std::fs::remove_dir_all(&dir).unwrap();
         assert_eq!(readme.matches("| rate | quipu | 3 | 3 | 3 | ≥ 2: reached |").count(), 1);
         assert_eq!(readme.matches("## ").count(), 2, "{readme}");
+        assert!(readme.contains("- A note / of two lines.\n"), "{readme}");
         assert_eq!(raw.lines().count(), 2, "{raw}");
         assert!(!raw.contains("1.0}"), "{raw}");
     }

@@ -44,8 +44,13 @@ pub fn run(setting: &Setting, found: &mut Ledger) -> Result<(), Error> {
         }
         let out = scratch.path(&format!("{peer}.jsonl"));
         let mut command = setting.peer("extract_crawl.py");
-        let said = run::output(command.arg(peer).arg(&crawl).arg(&out))?;
-        found.raw(1, peer, last_object(&said, peer)?);
+        match run::output(command.arg(peer).arg(&crawl).arg(&out)) {
+            Ok(said) => found.raw(1, peer, last_object(&said, peer)?),
+            Err(error) => {
+                found.note(format!("{peer} was not measured: {error}"));
+                continue;
+            }
+        }
         main_text(setting, &gold, &out, peer, found)?;
     }
     found.note(
