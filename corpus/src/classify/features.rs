@@ -57,14 +57,12 @@ pub(super) fn of(text: &str, look: Look) -> Features {
     let mut buckets = Vec::new();
     let mut recent: Vec<u64> = Vec::with_capacity(look.grams);
     let mut word = String::new();
-    let mut number = 0;
     let mut end = text.len();
-    for (start, piece) in words(text) {
+    for (number, (start, piece)) in words(text).enumerate() {
         if number == look.words {
             end = start;
             break;
         }
-        number += 1;
         word.clear();
         word.extend(piece.chars().flat_map(char::to_lowercase));
         let hash = xxhash_rust::xxh3::xxh3_64(word.as_bytes());
