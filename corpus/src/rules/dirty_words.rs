@@ -253,7 +253,7 @@ mod tests {
         check(
             &lists,
             "en",
-            "Porn, and XXX. Scunthorpe, Essex, cockpit, Sussex; peacocks.",
+            "Porn, and Xxx. Scunthorpe, Essex, cockpit, Sussex; peacocks.",
             (2.0, 2),
         );
         check(&lists, "en", "A naked truth", (0.5, 1));
