@@ -53,7 +53,9 @@ pub fn document_at(path: &Path, row: usize) -> Result<Option<Document>, Error> {
         return Ok(None);
     }
     match schema::batches_of(path, &[row])?.next() {
-        Some(batch) => Ok(schema::documents_from_batch(path, &batch?, row)?.into_iter().next()),
+        Some(batch) => {
+            Ok(schema::documents_from_batch(path, &batch?, row as u64)?.into_iter().next())
+        }
         None => Ok(None),
     }
 }

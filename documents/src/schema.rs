@@ -344,7 +344,7 @@ pub(crate) fn rows_where<const N: usize>(
 
 /// Rows of a file.
 pub(crate) fn count(path: &Path) -> Result<usize, Error> {
-    let rows = builder(path)?.metadata().file_metadata().num_rows();
+    let rows = open(path)?.metadata().file_metadata().num_rows();
     Ok(usize::try_from(rows).unwrap_or(0))
 }
 
