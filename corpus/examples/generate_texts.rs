@@ -29,8 +29,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         while written < until.min(bytes) {
             let text = text(number, &words);
             let day = 1 + number % 28;
-            let address =
-                if draw(number, 1) % 20 == 0 { draw(number, 2) % (number + 1) } else { number };
+            let address = if draw(number, 1).is_multiple_of(20) {
+                draw(number, 2) % (number + 1)
+            } else {
+                number
+            };
             let line = serde_json::json!({
                 "url": format!("https://site{}.example/{address}", address % 9_973),
                 "date": format!("2024-{:02}-{day:02}T00:00:00Z", 1 + number % 12),
@@ -78,19 +81,19 @@ fn zipf(draw: u64) -> u64 {
 
 fn text(number: u64, words: &[String]) -> String {
     // A copy has the content of an earlier document and edits of its own.
-    let copies = number > 100 && draw(number, 3) % 10 == 0;
+    let copies = number > 100 && draw(number, 3).is_multiple_of(10);
     let content = if copies { draw(number, 4) % number } else { number };
     let rate = 60 + draw(number, 5) % 400;
     let mut text = String::with_capacity(5_400);
     let lines = 20 + draw(content, 6) % 90;
     for line in 0..lines {
         let place = content << 24 | line << 8;
-        if draw(place, 7) % 8 == 0 {
+        if draw(place, 7).is_multiple_of(8) {
             let shared = zipf(draw(place, 8)) % 5_000;
             text += &format!("Read more about {} and subscribe", words[30 + shared as usize]);
         } else {
             for n in 0..13 {
-                let edited = copies && draw(number, place + n) % rate == 0;
+                let edited = copies && draw(number, place + n).is_multiple_of(rate);
                 let drawn = draw(place + n, if edited { number } else { 9 });
                 text += &words[zipf(drawn) as usize % words.len()];
                 text.push(if n == 12 { '.' } else { ' ' });

@@ -55,7 +55,7 @@ pub fn resolve<E>(
         if !candidates.is_empty() {
             let set = shingles(member)?;
             for (kept, _) in candidates {
-                let similarity = jaccard(&set, &*shingles(kept)?);
+                let similarity = jaccard(&set, &shingles(kept)?);
                 if similarity >= threshold && best.is_none_or(|b| similarity > b.similarity) {
                     best = Some(Removal { member, kept, similarity });
                 }

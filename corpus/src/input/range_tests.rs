@@ -198,7 +198,7 @@ fn lines_folders_and_rows() {
     writer.finish(2, serde_json::Value::Null).unwrap();
     assert_eq!(check(dir.path()).len(), 20_010);
     let file = dir.path().join("documents-00000.parquet");
-    assert_eq!(expand(&[file.clone()]).unwrap().0[0].ranges(1).unwrap().len(), 3);
+    assert_eq!(expand(std::slice::from_ref(&file)).unwrap().0[0].ranges(1).unwrap().len(), 3);
     assert_eq!(check(&file).len(), 20_000);
 }
 

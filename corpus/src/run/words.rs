@@ -56,7 +56,7 @@ fn sampled(units: &[Facts]) -> BTreeMap<String, u64> {
 /// Whether a document is among those that are counted.
 fn counts(sampled: &BTreeMap<String, u64>, document: &Document) -> bool {
     let Id(id) = document.id;
-    sampled.get(&document.language).is_some_and(|of| (id >> 64) as u64 % of == 0)
+    sampled.get(&document.language).is_some_and(|of| ((id >> 64) as u64).is_multiple_of(*of))
 }
 
 /// The distributions of the languages that have enough words.
