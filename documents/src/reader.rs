@@ -300,9 +300,9 @@ mod tests {
         assert_eq!(groups.len(), 3);
         let mut row = 0;
         for group in 0..3 {
-            let mut reader = Reader::open_groups(&path, group, group + 1).unwrap();
+            let reader = Reader::open_groups(&path, group, group + 1).unwrap();
             assert_eq!(reader.row(), row);
-            while let Some(document) = reader.next() {
+            for document in reader {
                 assert_eq!(document.unwrap().id, Id(u128::from(row)));
                 row += 1;
             }

@@ -452,7 +452,7 @@ mod tests {
                 std::thread::sleep(Duration::from_millis(400));
                 cancel.request();
             });
-            let answer = crew.run("squares", 9, |n| Ok::<_, Failed>(n), |_, _| ());
+            let answer = crew.run("squares", 9, Ok::<_, Failed>, |_, _| ());
             assert!(answer.is_err());
         });
     }
