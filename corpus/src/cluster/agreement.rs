@@ -49,7 +49,8 @@ pub(crate) fn runs<const W: usize>(
 pub(crate) fn rows(runs: &Runs) -> Vec<Vec<u64>> {
     match runs.width {
         2 => Merge::<2>::all(runs).unwrap().map(|row| row.unwrap().to_vec()).collect(),
-        _ => Merge::<3>::all(runs).unwrap().map(|row| row.unwrap().to_vec()).collect(),
+        3 => Merge::<3>::all(runs).unwrap().map(|row| row.unwrap().to_vec()).collect(),
+        _ => Merge::<4>::all(runs).unwrap().map(|row| row.unwrap().to_vec()).collect(),
     }
 }
 
@@ -79,7 +80,7 @@ fn agree<const W: usize>(
     let input = runs(dir.path(), "in", input);
     let expected = rows(&Embedded::new(&crew, 64 << 20).run(name, plan, &input).unwrap());
     let made = other.run(name, plan, &input).unwrap();
-    assert_eq!(made.width, plan.width());
+    assert_eq!(made.width, plan.width(W));
     let found = rows(&made);
     let differs = found.iter().zip(&expected).position(|(a, b)| a != b);
     let at = differs.unwrap_or(found.len().min(expected.len()));
@@ -115,4 +116,5 @@ pub(crate) fn on_all_plans(other: &dyn Shuffle, count: u64) {
     agree_on_width::<4>(other, Plan::Sum, count);
     agree_on_width::<2>(other, Plan::Union, count);
     agree_on_width::<3>(other, Plan::Union, count);
+    agree_on_width::<4>(other, Plan::Union, count);
 }

@@ -116,7 +116,10 @@ impl<'a> Engine<'a> {
         let task = |_: usize| self.task(seat, name, plan, input, &dir);
         let written = self.crew.run(name, 1, task, |_: &Written, _| ())?;
         let names = written.into_iter().flat_map(|w| w.runs);
-        Ok(Runs { width: plan.width(), paths: names.map(|name| dir.join(name)).collect() })
+        Ok(Runs {
+            width: plan.width(input.width),
+            paths: names.map(|name| dir.join(name)).collect(),
+        })
     }
 
     fn task(
@@ -138,13 +141,29 @@ impl<'a> Engine<'a> {
         let mut attempt = 1;
         loop {
             seat.ready(&self.cancel)?;
-            let width = input.width;
-            let made = if plan.width() == 2 {
-                let rows = Rows::<2>::new(self.memory, &stem, mirrored);
-                self.attempt(seat, &staged, width, &sql, rows)
-            } else {
-                let rows = Rows::<3>::new(self.memory, &stem, mirrored);
-                self.attempt(seat, &staged, width, &sql, rows)
+            let (width, memory) = (input.width, self.memory);
+            let made = match plan.width(width) {
+                2 => self.attempt(
+                    seat,
+                    &staged,
+                    width,
+                    &sql,
+                    Rows::<2>::new(memory, &stem, mirrored),
+                ),
+                3 => self.attempt(
+                    seat,
+                    &staged,
+                    width,
+                    &sql,
+                    Rows::<3>::new(memory, &stem, mirrored),
+                ),
+                _ => self.attempt(
+                    seat,
+                    &staged,
+                    width,
+                    &sql,
+                    Rows::<4>::new(memory, &stem, mirrored),
+                ),
             };
             match made {
                 Ok(runs) => return Ok(Written { runs: names(&runs) }),

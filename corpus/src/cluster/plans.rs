@@ -1,6 +1,6 @@
 //! Each plan as SQL over a table of words `w0`, `w1`, ….
 //!
-//! All have one shape, because it is the one that neither memory nor the cluster can break: an
+//! All that group have one shape, because it is the one that neither memory nor the cluster can break: an
 //! exchange by the first word, a sort within it (which spills), and windows that look a bounded
 //! number of rows back or ahead, so that a group of any size goes by as a stream. No join, whose
 //! build side would not spill; no window over a whole group; no aggregate by hash of many keys. The

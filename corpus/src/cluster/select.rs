@@ -2,15 +2,15 @@
 //!
 //! File by file and row by row, in order; only the columns that the predicate reads are decoded to
 //! judge, whole documents only to be written. What is not kept has a fate, as with every other
-//! rule. Memory is the documents of one file, as for all who write documents. Not here: what a
-//! predicate may say; see [`super::predicate`].
+//! rule. Memory is a row group and a bit for each row of a file. Not here: what a predicate may say;
+//! see [`super::predicate`].
 
 use super::{Error, Predicate};
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Schema};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
-use quipu_documents::{Document, Fate, Id, Reader, Writer, read_fates};
+use quipu_documents::{Document, DocumentsFile, Fate, FatesFile, Id, Reader, Writer, read_fates};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -35,6 +35,7 @@ pub struct Selected {
 /// # Errors
 /// A predicate that is none; folders that cannot be read or written; `out` being `documents`.
 pub fn select(documents: &Path, predicate: &str, out: &Path) -> Result<Selected, crate::Error> {
+    quipu_documents::verify(documents)?;
     let files = quipu_documents::files(documents)?;
     let mut judge = Judge { text: predicate, ready: None };
     if let Some(first) = files.first() {
@@ -46,18 +47,21 @@ pub fn select(documents: &Path, predicate: &str, out: &Path) -> Result<Selected,
     let mut selected = Selected::default();
     for (unit, file) in files.iter().enumerate() {
         let holds = judge.file(file)?;
-        let (mut kept, mut fates) = (Vec::new(), fates_beside(file)?);
+        let mut kept = DocumentsFile::create(&out.join(format!("documents-{unit:05}.parquet")))?;
+        let mut fates = FatesFile::create(&out.join(format!("fates-{unit:05}.parquet")))?;
+        fates_beside(file)?.into_iter().try_for_each(|fate| fates.push(fate))?;
         for (position, document) in Reader::open(file)?.enumerate() {
             let document = document?;
             selected.documents += 1;
             if holds.get(position).copied().unwrap_or(false) {
-                kept.push(document);
+                selected.kept += 1;
+                kept.push(document)?;
             } else {
-                fates.push(fate(&document, predicate));
+                fates.push(fate(&document, predicate))?;
             }
         }
-        selected.kept += kept.len() as u64;
-        writer.write(unit, &kept, &fates)?;
+        kept.finish()?;
+        fates.finish()?;
     }
     let Selected { documents: looked_at, kept } = selected;
     let facts = serde_json::json!({ "where": predicate, "documents": looked_at, "kept": kept });
@@ -73,6 +77,7 @@ pub fn matching(
     documents: &Path,
     predicate: &str,
 ) -> Result<impl Iterator<Item = Result<Id, crate::Error>>, crate::Error> {
+    quipu_documents::verify(documents)?;
     let files = quipu_documents::files(documents)?;
     let mut judge = Judge { text: predicate, ready: None };
     if let Some(first) = files.first() {
