@@ -1,6 +1,7 @@
 //! Curates inputs into a folder and prints the funnel:
-//! `curate OUT [--truth FILE] [--bytes N] [--memory N] [--workers N] [--no-rules] INPUT…`. With `DUMP=FILE` documents as JSON Lines, with
-//! `SHOW=RULE` samples of what a rule removed, with `VALUES=1` every fate.
+//! `curate OUT [--truth FILE] [--bytes N] [--memory N] [--workers N] [--no-rules] INPUT…`.
+//! With `DUMP=FILE` documents as JSON Lines, with `SHOW=RULE` samples of what a rule removed, with
+//! `VALUES=1` every fate.
 //!
 //! For measurements of this crate alone; users have `quipu curate`.
 

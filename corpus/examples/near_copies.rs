@@ -126,7 +126,7 @@ fn compare(
         (should - missed) as f64 / f64::from(should as u32).max(1.0)
     );
     println!(
-        "removals below {threshold}: {below}; similarity that differs by more than 0.02 from that of the texts before they were tidied: {differ}"
+        "removals below {threshold}: {below}; similarity written wrongly by 0.02 or more: {differ}"
     );
     Ok(())
 }

@@ -1,28 +1,35 @@
 //! Makes the weights of the block score (`corpus/src/html/model.txt`) from pages with known main
-//! text, and says how good they are on pages that they were not made from: it trains on one half of
-//! the pages (by hash of the id) and scores the other, both ways, before it trains on all.
+//! text, and says how good such weights are on pages that they were not made from: it trains on one
+//! half of the pages (by hash of the id) and scores the other, both ways, and on four fifths of them
+//! and scores the last.
 //!
 //! `cargo run --release -p quipu-corpus --example train_extractor -- GOLD_DIR [MODEL_OUT]`
 //!
 //! GOLD_DIR holds `gold.jsonl` (id, set, type, main, with, without) and `html/ID.html.gz`. Labels:
 //! a block is main text by the share of its words that can be laid on the gold text in runs; where
 //! the gold has segments only, blocks that hold one are labelled. Loss: cross-entropy, every page
-//! with the same weight, because `score::decide` takes the scores as log odds. Several small
-//! networks are averaged; the average of such networks is one wider network, which is written.
+//! of a set with the same weight (`score::decide` takes the scores as log odds) and every set with
+//! the same sum. Several small networks are averaged; the average of such networks is one wider
+//! network. Two are written: for articles, and for all other pages.
 
 use std::collections::HashMap;
 use std::io::Read;
 use std::path::Path;
 
+use quipu_corpus::html::blocks::Kind;
 use quipu_corpus::{encoding, html};
 
 /// Hidden units of one network, networks, passes over the pages, pages a step.
-const HIDDEN: usize = 12;
+const HIDDEN: usize = 16;
 const NETWORKS: u64 = 4;
 const PASSES: usize = 24;
 const BATCH: usize = 8;
 const RATE: f32 = 3e-3;
 const DECAY: f32 = 1e-3;
+/// Share of the features without which a page is learned from, another share at every step.
+const DROPPED: f32 = 0.25;
+/// What a page weighs for the network of the other kind of pages.
+const OTHERS: f32 = 0.4;
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -31,22 +38,28 @@ fn main() -> Result<(), Failure> {
     let folder = args.first().ok_or("usage: train_extractor GOLD_DIR [MODEL_OUT]")?;
     let pages = read_gold(Path::new(folder))?;
     println!("{} pages, {} features", pages.len(), html::features::COUNT);
-    let mut held_out = vec![Vec::new(); pages.len()];
-    for half in [0, 1] {
-        let train: Vec<&Page> = pages.iter().filter(|p| p.half != half).collect();
-        let model = fit(&train);
-        for (i, page) in pages.iter().enumerate().filter(|(_, p)| p.half == half) {
-            held_out[i] = model.keep(page);
-        }
-        let scored = || pages.iter().zip(&held_out).filter(|(p, _)| p.half == half);
-        report(&format!("half {half}, not trained on"), scored());
-    }
-    report("all, each half by the other's model", pages.iter().zip(&held_out));
-    let model = fit(&pages.iter().collect::<Vec<_>>());
+    let model = Model::fit(&pages.iter().collect::<Vec<_>>());
     let kept: Vec<Vec<bool>> = pages.iter().map(|p| model.keep(p)).collect();
     report("all, trained on all", pages.iter().zip(&kept));
     if let Some(out) = args.get(1) {
         std::fs::write(out, model.text())?;
+    }
+    for parts in [2, 5] {
+        let mut held_out = vec![Vec::new(); pages.len()];
+        for part in 0..parts {
+            let inside = |page: &Page| page.hash % parts == part;
+            let train: Vec<&Page> = pages.iter().filter(|p| !inside(p)).collect();
+            let model = Model::fit(&train);
+            for (i, page) in pages.iter().enumerate().filter(|(_, p)| inside(p)) {
+                held_out[i] = model.keep(page);
+            }
+            if parts == 2 {
+                let scored = pages.iter().zip(&held_out).filter(|(p, _)| inside(p));
+                report(&format!("half {part}, not trained on"), scored);
+            }
+        }
+        let label = format!("all, each of {parts} parts by a model of the others");
+        report(&label, pages.iter().zip(&held_out));
     }
     Ok(())
 }
@@ -57,16 +70,22 @@ fn main() -> Result<(), Failure> {
 #[derive(Default)]
 struct Page {
     kind: String,
-    half: u64,
+    hash: u64,
     main: Option<String>,
     with: Vec<String>,
     without: Vec<String>,
     texts: Vec<String>,
+    /// Blocks that should stand once: all but listings and rows.
+    single: Vec<bool>,
     /// Features that are not zero, by block.
     rows: Vec<Vec<(usize, f32)>>,
     /// Share of main text, and weight of the label, by block.
     labels: Vec<f32>,
     weights: Vec<f32>,
+    /// Whether it says of itself that it is an article.
+    article: bool,
+    /// What the page weighs: the sets weigh the same, as they do in the overall score.
+    worth: f32,
     /// Words by block.
     sizes: Vec<f32>,
 }
@@ -84,6 +103,15 @@ fn read_gold(folder: &Path) -> Result<Vec<Page>, Failure> {
         flate2::read::MultiGzDecoder::new(file).read_to_end(&mut bytes)?;
         pages.push(read_page(&gold, id, &bytes));
     }
+    let set = |page: &Page| match page.kind.as_str() {
+        "articles" => 0,
+        "segments" => 1,
+        _ => 2,
+    };
+    let mut counts = [0.0f32; 3];
+    pages.iter().for_each(|page| counts[set(page)] += 1.0);
+    let whole = pages.len() as f32;
+    pages.iter_mut().for_each(|p| p.worth = whole / 3.0 / counts[set(p)]);
     Ok(pages)
 }
 
@@ -102,11 +130,13 @@ fn read_page(gold: &serde_json::Value, id: &str, bytes: &[u8]) -> Page {
     let name = if set == "articles" { set } else { gold["type"].as_str().unwrap_or("") };
     let mut page = Page {
         kind: if set == "segments" { set.to_string() } else { name.to_string() },
-        half: xxhash_rust::xxh3::xxh3_64(id.as_bytes()) % 2,
+        article: html::score::is_article(claims.signs),
+        hash: xxhash_rust::xxh3::xxh3_64(id.as_bytes()),
         main,
         with: strings("with"),
         without: strings("without"),
         texts: flat.blocks.iter().map(|b| flat.text_of(b).to_string()).collect(),
+        single: flat.blocks.iter().map(|b| !matches!(b.kind, Kind::Listing | Kind::Row)).collect(),
         rows: rows.chunks_exact(html::features::COUNT).map(sparse).collect(),
         ..Page::default()
     };
@@ -159,8 +189,9 @@ fn label_by_text(page: &mut Page, main: &str) {
     let mut index: HashMap<&str, Vec<usize>> = HashMap::new();
     gold.iter().enumerate().for_each(|(i, w)| index.entry(w).or_default().push(i));
     let mut laid = Laid { gold: &gold, index, taken: vec![false; gold.len()], at: HashMap::new() };
+    let again = html::repeats::of_texts(page.texts.iter().map(String::as_str));
     let mut order: Vec<usize> = (0..page.texts.len()).collect();
-    order.sort_by_key(|&i| std::cmp::Reverse(page.sizes[i] as usize));
+    order.sort_by_key(|&i| (again[i], std::cmp::Reverse(page.sizes[i] as usize)));
     for i in order {
         let block: Vec<String> = words(&page.texts[i]).map(str::to_lowercase).collect();
         page.labels[i] = match block.len() {
@@ -230,6 +261,42 @@ impl Laid<'_> {
 
 // ---- the network ----
 
+/// The two networks: for pages that are no articles, and for articles.
+struct Model([Network; 2]);
+
+impl Model {
+    /// Both learn from all pages, each more from those of its kind.
+    fn fit(pages: &[&Page]) -> Model {
+        Model([false, true].map(|article| fit(pages, article)))
+    }
+
+    fn keep(&self, page: &Page) -> Vec<bool> {
+        let network = &self.0[usize::from(page.article)];
+        let mut units = Vec::new();
+        let scores: Vec<f32> = page.rows.iter().map(|r| network.score(r, &mut units)).collect();
+        let recall = html::score::recall_of(page.article);
+        let mut keep = html::score::decide(&scores, &page.sizes, recall);
+        let texts = page.texts.iter().zip(&page.single).zip(&keep);
+        let texts = texts.map(|((t, single), keep)| if *keep && *single { t } else { "" });
+        let again = html::repeats::of_texts(texts);
+        keep.iter_mut().zip(again).for_each(|(keep, again)| *keep &= !again);
+        keep
+    }
+
+    fn text(&self) -> String {
+        let [plain, article] = &self.0;
+        format!(
+            "# The block score: two networks with one hidden layer, for pages that say of themselves\n\
+             # that they are articles (the second) and for all others (the first), made by\n\
+             # examples/train_extractor.rs from labelled blocks of pages; no text of any page is in\n\
+             # it. A network: a line with features and hidden units; a line of weights a feature,\n\
+             # biases, output weights, output bias.\n{}{}",
+            plain.text(),
+            article.text()
+        )
+    }
+}
+
 #[derive(Clone)]
 struct Network {
     /// `COUNT` rows of `hidden`, biases, output weights, output bias, one after the other.
@@ -271,12 +338,6 @@ impl Network {
         bias + units.iter().zip(output).map(|(u, w)| u * w).sum::<f32>()
     }
 
-    fn keep(&self, page: &Page) -> Vec<bool> {
-        let mut units = Vec::new();
-        let scores: Vec<f32> = page.rows.iter().map(|row| self.score(row, &mut units)).collect();
-        html::score::decide(&scores, &page.sizes)
-    }
-
     /// Adds the gradient of one block's score times `slope`.
     fn add_gradient(&self, row: &[(usize, f32)], units: &[f32], slope: f32, gradient: &mut [f32]) {
         let h = self.hidden;
@@ -301,13 +362,7 @@ impl Network {
             |v: &f32| format!("{:.4}", v).trim_end_matches('0').trim_end_matches('.').into();
         let line = |row: &[f32]| row.iter().map(number).collect::<Vec<String>>().join(" ") + "\n";
         let (weights, biases, output, bias) = self.layers();
-        let mut out = format!(
-            "# The block score: a network with one hidden layer, made by examples/train_extractor.rs\n\
-             # from labelled blocks of pages; no text of any page is in it. First line: features,\n\
-             # hidden units; then a line of weights a feature, biases, output weights, output bias.\n\
-             {COUNT} {}\n",
-            self.hidden
-        );
+        let mut out = format!("{COUNT} {}\n", self.hidden);
         weights.chunks_exact(self.hidden).for_each(|row| out.push_str(&line(row)));
         out.push_str(&(line(biases) + &line(output) + &line(&[bias])));
         out
@@ -315,8 +370,8 @@ impl Network {
 }
 
 /// Trains several networks and joins them into their average.
-fn fit(pages: &[&Page]) -> Network {
-    let networks: Vec<Network> = (0..NETWORKS).map(|seed| fit_one(pages, seed)).collect();
+fn fit(pages: &[&Page], article: bool) -> Network {
+    let networks: Vec<Network> = (0..NETWORKS).map(|seed| fit_one(pages, article, seed)).collect();
     let hidden = HIDDEN * networks.len();
     let mut joined = Network { values: vec![0.0; (COUNT + 2) * hidden + 1], hidden };
     let share = 1.0 / networks.len() as f32;
@@ -336,7 +391,7 @@ fn fit(pages: &[&Page]) -> Network {
 }
 
 /// Adam with a cosine schedule.
-fn fit_one(pages: &[&Page], seed: u64) -> Network {
+fn fit_one(pages: &[&Page], article: bool, seed: u64) -> Network {
     let mut network = Network::new(HIDDEN, seed * 7 + 1);
     let mut numbers = Numbers(seed + 99);
     let count = network.values.len();
@@ -351,7 +406,9 @@ fn fit_one(pages: &[&Page], seed: u64) -> Network {
         for batch in order.chunks(BATCH) {
             let mut gradient = vec![0.0f32; count];
             for &i in batch {
-                page_gradient(&network, pages[i], 1.0 / BATCH as f32, &mut gradient);
+                let mask = numbers.mask();
+                let other = if pages[i].article == article { 1.0 } else { OTHERS };
+                page_gradient(&network, pages[i], &mask, other / BATCH as f32, &mut gradient);
             }
             step += 1;
             let rate = RATE * 0.5 * (1.0 + (std::f32::consts::PI * step as f32 / total).cos());
@@ -369,11 +426,15 @@ fn fit_one(pages: &[&Page], seed: u64) -> Network {
 }
 
 /// Adds the gradient of the cross-entropy of a page's blocks.
-fn page_gradient(network: &Network, page: &Page, scale: f32, gradient: &mut [f32]) {
+fn page_gradient(network: &Network, page: &Page, mask: &[f32], scale: f32, gradient: &mut [f32]) {
     let mut units = Vec::new();
+    let mut masked = Vec::new();
     for (i, row) in page.rows.iter().enumerate().filter(|(i, _)| page.weights[*i] > 0.0) {
+        masked.clear();
+        masked.extend(row.iter().map(|&(f, v)| (f, v * mask[f])).filter(|(_, v)| *v != 0.0));
+        let row = &masked[..];
         let odds = 1.0 / (1.0 + (-network.score(row, &mut units)).exp());
-        let slope = page.weights[i] * (odds - page.labels[i]) * scale;
+        let slope = page.worth * page.weights[i] * (odds - page.labels[i]) * scale;
         network.add_gradient(row, &units, slope, gradient);
     }
 }
@@ -389,6 +450,12 @@ impl Numbers {
 
     fn below(&mut self, n: usize) -> usize {
         (self.next() % n as u64) as usize
+    }
+
+    /// For each feature 0, or what keeps the sum: a page is learned from without some of them.
+    fn mask(&mut self) -> Vec<f32> {
+        let mut unit = || (self.next() >> 40) as f32 / (1 << 24) as f32;
+        (0..COUNT).map(|_| if unit() < DROPPED { 0.0 } else { 1.0 / (1.0 - DROPPED) }).collect()
     }
 
     fn normal(&mut self) -> f32 {
@@ -412,6 +479,7 @@ fn report<'p>(label: &str, pages: impl Iterator<Item = (&'p Page, &'p Vec<bool>)
                 precision.extend((got > 0.0).then(|| hit / got));
                 recall.extend((wanted > 0.0).then(|| hit / wanted));
             }
+            None if page.kind != "segments" => {}
             Some(main) if main.is_empty() => {}
             Some(main) => {
                 let lower = |t: &str| words(t).map(|w| vec![w.to_lowercase()]).collect::<Vec<_>>();

@@ -87,6 +87,14 @@ pub enum Error {
         /// What is possible.
         expected: &'static str,
     },
+    /// A file that the recipe names is not what it should be.
+    #[error("recipe: corpus.{key}: {reason}")]
+    List {
+        /// Key.
+        key: &'static str,
+        /// What is wrong with which file.
+        reason: String,
+    },
     /// A file of truths or a work file does not parse.
     #[error("{path}, line {line}: {reason}")]
     Line {
@@ -97,12 +105,33 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// The user's command did not do its part.
+    #[error("the command `{command}` {reason}; mend it and run again: what is done stays done")]
+    Pipe {
+        /// The command.
+        command: String,
+        /// What happened.
+        reason: String,
+    },
     /// Reading or writing documents failed.
     #[error(transparent)]
     Documents(#[from] quipu_documents::Error),
+    /// A classifier, an identifier's model or a score file.
+    #[error(transparent)]
+    Classify(#[from] crate::classify::Error),
     /// The durable layer refused: full disk, checksum, lock.
     #[error(transparent)]
     Store(#[from] quipu_store::Error),
+    /// A plan, predicate or service of feature `cluster`.
+    #[cfg(feature = "cluster")]
+    #[error(transparent)]
+    Cluster(#[from] crate::cluster::Error),
+    /// The program has no DataFusion in it.
+    #[error(
+        "this program was built without the feature `cluster`; build it with \
+         `cargo build --release --features cluster`, or leave the shuffles to this machine"
+    )]
+    NoCluster,
     /// Asked to stop.
     #[error("cancelled")]
     Cancelled(#[from] quipu_store::Cancelled),

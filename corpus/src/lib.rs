@@ -6,16 +6,25 @@
 //! ([`dedup`]), and writes documents and fates (crate `documents`). [`look()`] says what is there
 //! before anything runs. This crate knows no tokenizer and no tensors.
 
+pub mod classify;
+#[cfg(feature = "cluster")]
+pub mod cluster;
+pub mod decontaminate;
 pub mod dedup;
+pub mod domains;
 pub mod encoding;
 mod error;
+pub mod figures;
 mod headings;
 pub mod html;
 pub mod input;
+mod judges;
 pub mod language;
 pub mod look;
 mod markup;
 mod page;
+pub mod personal;
+mod pipe;
 mod recipe;
 pub mod rules;
 mod run;
@@ -26,6 +35,7 @@ pub mod warc;
 pub use error::Error;
 pub use input::Kind;
 pub use look::look;
-pub use recipe::{Languages, Near, Recipe, Sample};
-pub use run::{Options, join, read_summary, run};
-pub use summary::{Excerpt, InputCount, RuleScore, Step, Summary};
+pub use recipe::{AddressLists, Languages, Near, Part, Recipe, Sample};
+pub use run::explain::{Explained, Stage, Verdict, Visit};
+pub use run::{Engine, Estimate, Options, estimate, explain, join, read_summary, run};
+pub use summary::{Excerpt, InputCount, RuleScore, Source, Step, Summary};

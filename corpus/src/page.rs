@@ -3,11 +3,15 @@
 //! Everything that can be known of a page alone happens here, once; it is a pure function of the
 //! page and the recipe. Not here: what other pages say about it (deduplication).
 
+use crate::classify::fasttext::Scratch;
 use crate::dedup::{Row, exact, lines, minhash, url};
 use crate::input::{Body, OWN_LINES, Page, text};
-use crate::rules::{self, RULES, View};
-use crate::{Recipe, encoding, headings, html, input::markdown, language, markup};
+use crate::judges::Judges;
+use crate::recipe::Part;
+use crate::rules::{self, BadLine, LINE_RULES, RULES, View};
+use crate::{Recipe, domains, encoding, headings, html, input::markdown, markup, personal};
 use quipu_documents::{Document, Fate, Id, Route};
+use std::cell::RefCell;
 use std::collections::HashSet;
 
 /// Share of listings from which a page is judged as code.
@@ -31,14 +35,23 @@ pub(crate) struct Verdict {
 const LANGUAGE: u8 = 254;
 /// Its text is longer than the recipe's `max_bytes`.
 const TOO_LONG: u8 = 253;
+/// A classifier's score is below the recipe's least.
+const LOW_SCORE: u8 = 252;
+/// Of its category there is more than the recipe's share.
+const THINNED: u8 = 251;
 /// No verdict.
 pub(crate) const STAYS: u8 = 255;
+
+/// The rule of documents with a score below the least.
+pub(crate) const LOW_SCORE_NAME: &str = "low-score";
 
 /// Name of the rule of a verdict.
 pub(crate) fn rule_name(rule: u8) -> &'static str {
     match rule {
         LANGUAGE => "language",
         TOO_LONG => "too-long",
+        LOW_SCORE => LOW_SCORE_NAME,
+        THINNED => "category-share",
         number => RULES.get(usize::from(number)).map_or("unknown", |r| r.name),
     }
 }
@@ -51,10 +64,25 @@ pub(crate) struct Candidate {
     pub verdict: Option<Verdict>,
     /// Hashes of its lines within its language, each once; none for exempt lines.
     pub lines: Vec<u64>,
+    /// Its words.
+    pub words: u64,
     /// Its sequences of words, sorted.
     pub shingles: Vec<u32>,
     /// Bands of their signature.
     pub bands: Vec<u64>,
+    /// Lines that rules removed from it.
+    pub fates: Vec<Fate>,
+    /// What its domain is judged by.
+    pub traits: Traits,
+}
+
+/// What a page has that may count against its whole domain.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Traits {
+    /// Personal data.
+    pub personal: bool,
+    /// Words of pages for adults, so many that it goes for them.
+    pub adult: bool,
 }
 
 /// What became of a page.
@@ -76,64 +104,188 @@ pub(crate) fn id_of(raw_url: &str, date: Option<i64>, position: &str) -> Id {
 }
 
 /// Processes one page of the input named `source`.
-pub(crate) fn process(page: Page, source: &str, recipe: &Recipe) -> Outcome {
+pub(crate) fn process(page: Page, source: &str, recipe: &Recipe, judges: &Judges) -> Outcome {
     let Page { position, url: raw, date, body, .. } = page;
     let mut address = url::canonical(&raw);
     let id = id_of(&raw, date, &position);
-    let read = match read(body, &mut address) {
-        Ok(read) => read,
-        Err(refused) => {
-            let Refused { stage, rule, value, detail } = refused;
-            let (stage, rule) = (stage.to_owned(), rule.to_owned());
-            let fate = Fate { id, url: address, stage, rule, value, detail, line: None };
-            return Outcome::Removed(Box::new(fate));
+    let made = admit(&address, recipe, judges)
+        .and_then(|()| read(body, &mut address))
+        .and_then(|read| judge(read, &address, id, recipe, judges));
+    let mut candidate = match made {
+        Ok(candidate) => candidate,
+        Err(Refused { stage, rule, value, detail }) => {
+            let (stage, rule, url) = (stage.to_owned(), rule.to_owned(), address);
+            return Outcome::Removed(Box::new(Fate {
+                id,
+                url,
+                stage,
+                rule,
+                value,
+                detail,
+                line: None,
+            }));
         }
     };
+    let document = &mut candidate.document;
+    document.url = address;
+    document.date = date;
+    document.source = source.to_owned();
+    candidate.lines = line_hashes(document);
+    candidate.row.id = id.0;
+    candidate.row.url = url::url_hash(&document.url);
+    candidate.row.domain = domains::domain_hash(&document.url).unwrap_or(0);
+    candidate.row.date = date.unwrap_or(i64::MIN);
+    candidate.row.bytes = document.text.len() as u32;
+    candidate.row.url_length = document.url.len().min(usize::from(u16::MAX)) as u16;
+    Outcome::Candidate(Box::new(candidate))
+}
+
+/// Refuses an address that is on a list.
+fn admit(address: &str, recipe: &Recipe, judges: &Judges) -> Result<(), Refused> {
+    if recipe.does(Part::Addresses)
+        && let Some(unwanted) = judges.addresses.judge(address)
+    {
+        let (stage, rule, detail) = ("address", unwanted.rule, unwanted.found);
+        return Err(Refused { stage, rule, value: 1.0, detail });
+    }
+    Ok(())
+}
+
+/// What the rules say of a text, and what deduplication needs of its words.
+fn judge(
+    read: Read,
+    address: &str,
+    id: Id,
+    recipe: &Recipe,
+    judges: &Judges,
+) -> Result<Candidate, Refused> {
     let Read { mut document, code_share, formulas } = read;
-    document.text = tidy(&document.text);
-    let guess = language::identify(&document.text);
+    let spans = personal::find(&document.text);
+    if !recipe.mask.is_empty() && !spans.is_empty() {
+        document.text = personal::mask(&document.text, &recipe.mask);
+    }
+    let mut candidate = Candidate::default();
+    let guess = SCRATCH.with_borrow_mut(|s| judges.identifier.identify(&document.text, s));
     let view = View::of(&document.text, guess.language, recipe.min_words);
+    let route = route(&view, code_share, formulas);
+    candidate.verdict = verdict(&view, route, recipe, judges);
+    // Lines are for documents that may stay: what a document goes for is all of it.
+    let bad = match candidate.verdict {
+        Some(_) => Vec::new(),
+        None => judges.rules.lines(&view, route),
+    };
+    if bad.is_empty() {
+        contaminated(&view, recipe, judges)?;
+        measure(&mut candidate, &view, recipe);
+    } else {
+        candidate.fates = line_fates(id, address, &document.text, &bad);
+        let text = rules::without_lines(&document.text, &bad);
+        let view = View::of(&text, guess.language, recipe.min_words);
+        candidate.verdict = verdict(&view, route, recipe, judges);
+        contaminated(&view, recipe, judges)?;
+        measure(&mut candidate, &view, recipe);
+        document.text = text;
+    }
+    document.id = id;
+    if candidate.verdict.is_none() && route == Route::Prose {
+        candidate.verdict = classify(&mut document, recipe, judges);
+    }
+    let adult = candidate.verdict.is_some_and(|v| rule_name(v.rule) == "adult-words");
+    candidate.traits = Traits { personal: !spans.is_empty(), adult };
+    document.route = route;
+    document.language = guess.language.to_owned();
+    document.language_score = guess.score;
+    let scores = [
+        ("words", candidate.words as f32),
+        ("code-share", code_share),
+        ("formulas", formulas as f32),
+        ("personal-data", spans.len() as f32),
+    ];
+    // What it was measured before, by us or by others, stays beside what we measure.
+    document.scores.retain(|(name, _)| scores.iter().all(|(ours, _)| name != ours));
+    let told = scores.into_iter().filter(|(name, score)| *score > 0.0 || *name == "words");
+    document.scores.extend(told.map(|(name, score)| (name.to_owned(), score)));
+    candidate.document = document;
+    Ok(candidate)
+}
+
+thread_local! {
+    /// Room that models of fastText's format reuse from text to text.
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+/// What classifiers say: scores, a category and its weight; prose only, since code and mathematics
+/// read like nothing that a classifier of prose has learned (paper §3.1.2).
+fn classify(document: &mut Document, recipe: &Recipe, judges: &Judges) -> Option<Verdict> {
+    for (name, scorer) in &judges.scorers {
+        let score = SCRATCH.with_borrow_mut(|scratch| scorer.score(&document.text, scratch));
+        let Some((told, score)) = score else { continue };
+        // `NAME/LABEL` says the likeliest label.
+        if let Some(label) = told.strip_prefix(name.as_str()).and_then(|t| t.strip_prefix('/')) {
+            label.clone_into(&mut document.category);
+        }
+        document.scores.retain(|(known, _)| known != name);
+        document.scores.push((name.clone(), score));
+        if recipe.least.get(name).is_some_and(|least| score < *least) {
+            return Some(Verdict { rule: LOW_SCORE, value: score });
+        }
+    }
+    match recipe.categories.weight(document.id, &document.category) {
+        Some(weight) => {
+            document.weight *= weight;
+            None
+        }
+        None => Some(Verdict { rule: THINNED, value: 0.0 }),
+    }
+}
+
+/// Refuses a text that contains an evaluation item.
+fn contaminated(view: &View, recipe: &Recipe, judges: &Judges) -> Result<(), Refused> {
+    if recipe.does(Part::Decontaminate)
+        && let Some(index) = &judges.evaluations
+        && let Some(found) = index.matches(view).into_iter().next()
+    {
+        let (stage, rule) = ("contamination", "evaluation-item");
+        let detail = format!("{}: {}", found.item, excerpt(&view.text[found.span], EXCERPT));
+        return Err(Refused { stage, rule, value: f64::from(found.share), detail });
+    }
+    Ok(())
+}
+
+fn route(view: &View, code_share: f32, formulas: u32) -> Route {
     let dense = view.words.len() <= WORDS_A_FORMULA * formulas as usize;
-    let route = if code_share >= CODE_SHARE {
+    if code_share >= CODE_SHARE {
         Route::Code
     } else if formulas >= FORMULAS && dense {
         Route::Mathematics
     } else {
         Route::Prose
-    };
-    let verdict = verdict(&view, route, guess.language, recipe);
-    let words = view.words.len();
-    let text = exact::text_hash(&view);
-    let language = lines::language_seed(guess.language);
-    let shingles = minhash::shingles(&view, language);
-    let bands = recipe.near.bands().of(&shingles, language);
-    document.id = id;
-    document.url = address;
-    document.date = date;
-    document.source = source.to_owned();
-    document.route = route;
-    document.language = guess.language.to_owned();
-    document.language_score = guess.score;
-    document.scores.retain(|(name, _)| name == OWN_LINES);
-    document.scores.push(("words".into(), words as f32));
-    if code_share > 0.0 {
-        document.scores.push(("code-share".into(), code_share));
     }
-    if formulas > 0 {
-        document.scores.push(("formulas".into(), formulas as f32));
-    }
-    let hashes = line_hashes(&document);
-    let row = Row {
-        id: id.0,
-        url: url::url_hash(&document.url),
-        text,
-        date: date.unwrap_or(i64::MIN),
-        bytes: document.text.len() as u32,
-        url_length: document.url.len().min(usize::from(u16::MAX)) as u16,
-        language,
+}
+
+/// What deduplication needs of the words.
+fn measure(candidate: &mut Candidate, view: &View, recipe: &Recipe) {
+    let language = lines::language_seed(view.language);
+    candidate.words = view.words.len() as u64;
+    candidate.row.language = language;
+    candidate.row.text = exact::text_hash(view);
+    candidate.shingles = minhash::shingles(view, language);
+    candidate.bands = recipe.near.bands().of(&candidate.shingles, language);
+}
+
+/// The fates of lines that a rule removed.
+fn line_fates(id: Id, url: &str, text: &str, bad: &[BadLine]) -> Vec<Fate> {
+    let lines: Vec<&str> = text.lines().collect();
+    let fate = |bad: &BadLine| Fate {
+        id,
+        url: url.to_owned(),
+        stage: "rules".to_owned(),
+        rule: LINE_RULES[bad.rule].name.to_owned(),
+        value: f64::from(bad.value),
+        line: Some(bad.number as i32),
+        detail: excerpt(lines.get(bad.number as usize).unwrap_or(&""), EXCERPT),
     };
-    let candidate = Candidate { document, row, verdict, lines: hashes, shingles, bands };
-    Outcome::Candidate(Box::new(candidate))
+    bad.iter().map(fate).collect()
 }
 
 /// A page that cannot be read, and why.
@@ -145,7 +297,10 @@ struct Refused {
 }
 
 fn read(body: Body, address: &mut String) -> Result<Read, Refused> {
-    let plain = |document| Ok(Read { document, code_share: 0.0, formulas: 0 });
+    let plain = |mut document: Document| {
+        document.text = tidy(&document.text);
+        Ok(Read { document, code_share: 0.0, formulas: 0 })
+    };
     match body {
         Body::Html(bytes, content_type) => {
             let html = encoding::decode(&bytes, content_type.as_deref());
@@ -194,6 +349,7 @@ fn read_html(html: &str, address: &mut String) -> Result<Read, Refused> {
     let html::Extracted { title, text, code_share, formulas, .. } = extracted;
     let headings = headings::of(html, &text);
     let title = title.unwrap_or_default();
+    let text = tidy(&text);
     let document = Document { title, headings, text, ..Document::default() };
     Ok(Read { document, code_share, formulas })
 }
@@ -213,15 +369,15 @@ fn tidy(text: &str) -> String {
     out
 }
 
-fn verdict(view: &View, route: Route, language: &str, recipe: &Recipe) -> Option<Verdict> {
+fn verdict(view: &View, route: Route, recipe: &Recipe, judges: &Judges) -> Option<Verdict> {
     if view.text.len() > recipe.max_bytes {
         return Some(Verdict { rule: TOO_LONG, value: view.text.len() as f32 });
     }
-    if let Some((rule, value)) = rules::judge(view, route, &recipe.without) {
+    if let Some((rule, value)) = judges.rules.document(view, route) {
         return Some(Verdict { rule: rule as u8, value });
     }
-    let kept = recipe.languages.keeps(language);
-    (!kept).then_some(Verdict { rule: LANGUAGE, value: 0.0 })
+    let kept = recipe.languages.keeps(view.language);
+    (!kept && recipe.does(Part::Languages)).then_some(Verdict { rule: LANGUAGE, value: 0.0 })
 }
 
 /// Each line of a document with its hash, as line deduplication sees it.
@@ -311,8 +467,12 @@ mod tests {
         Page { url, position, body, ..Page::default() }
     }
 
+    fn process_with(page: Page, recipe: &Recipe) -> Outcome {
+        process(page, "test", recipe, &Judges::of(recipe).unwrap())
+    }
+
     fn check(page: Page, rule: &str) {
-        let found = match process(page, "test", &Recipe::default()) {
+        let found = match process_with(page, &Recipe::default()) {
             Outcome::Candidate(c) => c.verdict.map_or("", |v| rule_name(v.rule)).to_owned(),
             Outcome::Removed(fate) => fate.rule,
         };
@@ -332,7 +492,7 @@ mod tests {
         let refused = Body::Refused("page-too-large", "99".into());
         check(Page { body: refused, ..Page::default() }, "page-too-large");
         let deep = format!("<html><body>{}x</body></html>", "<div>".repeat(100_000));
-        let Outcome::Removed(fate) = process(html_page(&deep), "t", &Recipe::default()) else {
+        let Outcome::Removed(fate) = process_with(html_page(&deep), &Recipe::default()) else {
             return; // a parser without a limit of depth reads it, which is as good
         };
         assert_eq!(fate.stage, "extract");
@@ -344,7 +504,7 @@ mod tests {
         let recipe = Recipe { languages, ..Recipe::default() };
         let text = crate::rules::tests::PROSE_SAMPLE.as_bytes().to_vec();
         let page = Page { body: Body::Text(text), ..Page::default() };
-        let Outcome::Candidate(found) = process(page, "t", &recipe) else { panic!() };
+        let Outcome::Candidate(found) = process_with(page, &recipe) else { panic!() };
         assert_eq!(found.verdict.map(|v| rule_name(v.rule)), Some("language"));
     }
 

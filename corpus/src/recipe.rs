@@ -4,8 +4,13 @@
 //! single rules, which stand in the file of the rule.
 
 use crate::Error;
+use crate::classify::Shares;
 use crate::dedup::minhash::{Bands, MOST};
+use crate::domains::Limits;
+use crate::personal;
+use crate::rules::{LINE_RULES, RULES, Set, divergence};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Recipe of one curation; as TOML it is the table `[corpus]`.
@@ -16,8 +21,34 @@ pub struct Recipe {
     pub languages: Languages,
     /// Budget of the input, chosen by hash; `None` takes everything.
     pub sample: Option<Sample>,
+    /// What is done; everything where the list is empty. For corpora that others made:
+    /// `["dedup", "decontaminate"]`.
+    pub only: Vec<Part>,
+    /// Sets of rules that act: `llama3` (the paper's), `gopher`, `c4`, `fineweb`.
+    pub sets: Vec<Set>,
     /// Rules that are switched off, by name.
     pub without: Vec<String>,
+    /// Words of pages for adults, by language: files with a word or phrase a line, in the place of
+    /// our own short lists.
+    pub dirty_words: BTreeMap<String, PathBuf>,
+    /// Lists of addresses that go, and when a domain goes as a whole.
+    pub addresses: AddressLists,
+    /// Kinds of personal data that are masked in the text; all are counted.
+    pub mask: Vec<personal::Kind>,
+    /// Evaluation files or folders: documents that contain their items go.
+    pub evaluations: Vec<PathBuf>,
+    /// A language identifier in the place of ours: lid.176, GlotLID, or any in fastText's format.
+    pub language_model: Option<PathBuf>,
+    /// Classifiers that score prose.
+    pub classifiers: Vec<Classifier>,
+    /// Shares of the categories that classifiers name.
+    pub categories: Shares,
+    /// Score files, joined to documents by id.
+    pub scores: Vec<PathBuf>,
+    /// Documents whose score of a name is below this go.
+    pub least: BTreeMap<String, f32>,
+    /// A command that the documents go through at the end, as JSON Lines.
+    pub pipe: Option<String>,
     /// How near copies are found, and from what similarity on one of two goes.
     pub near: Near,
     /// A line goes where more documents of its bucket than this contain it (paper: 6).
@@ -41,7 +72,19 @@ impl Default for Recipe {
         Recipe {
             languages: Languages::default(),
             sample: None,
+            only: Vec::new(),
+            sets: vec![Set::Llama3],
             without: Vec::new(),
+            dirty_words: BTreeMap::new(),
+            addresses: AddressLists::default(),
+            mask: Vec::new(),
+            evaluations: Vec::new(),
+            language_model: None,
+            classifiers: Vec::new(),
+            categories: Shares::default(),
+            scores: Vec::new(),
+            least: BTreeMap::new(),
+            pipe: None,
             near: Near::default(),
             line_limit: 6,
             bucket: 30_000_000,
@@ -55,6 +98,24 @@ impl Default for Recipe {
 }
 
 impl Recipe {
+    /// Whether a part is done.
+    pub fn does(&self, step: Part) -> bool {
+        self.only.is_empty() || self.only.contains(&step)
+    }
+
+    /// Every file that the recipe names, which the results depend on.
+    pub(crate) fn files(&self) -> Vec<&PathBuf> {
+        let lists = &self.addresses;
+        let addresses = [&lists.allow, &lists.block, &lists.words, &lists.soft, &lists.parts];
+        let mut all: Vec<&PathBuf> = addresses.into_iter().flatten().collect();
+        all.extend(self.dirty_words.values());
+        all.extend(&self.evaluations);
+        all.extend(&self.language_model);
+        all.extend(self.classifiers.iter().map(|classifier| &classifier.model));
+        all.extend(&self.scores);
+        all
+    }
+
     /// Refuses what cannot be, with key, value and what is possible.
     pub fn validate(&self) -> Result<(), Error> {
         let refuse = |key, found: String, expected| Err(Error::Recipe { key, found, expected });
@@ -72,6 +133,16 @@ impl Recipe {
             return refuse("alarm", self.alarm.to_string(), "a share from 0 to 1");
         }
         self.near.validate()?;
+        self.categories.validate()?;
+        let known = |name: &String| {
+            RULES.iter().any(|r| r.name == name)
+                || LINE_RULES.iter().any(|r| r.name == name)
+                || name == divergence::NAME
+        };
+        if let Some(unknown) = self.without.iter().find(|name| !known(name)) {
+            let expected = "names of rules, as `quipu curate --dry-run` lists them";
+            return refuse("without", format!("{unknown:?}"), expected);
+        }
         if matches!(&self.languages, Languages::Only(list) if list.is_empty()) {
             return refuse(
                 "languages",
@@ -86,6 +157,54 @@ impl Recipe {
             _ => Ok(()),
         }
     }
+}
+
+/// A part of curation that can be asked for alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Part {
+    /// Lists of addresses, and domains as a whole.
+    Addresses,
+    /// The heuristic rules, and the distance from the corpus.
+    Rules,
+    /// Languages that are not wanted.
+    Languages,
+    /// Deduplication at all three levels.
+    Dedup,
+    /// Documents that contain evaluation items.
+    Decontaminate,
+}
+
+/// A classifier that scores documents: see [`crate::classify`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Classifier {
+    /// The model: ours, or one in fastText's format.
+    pub model: PathBuf,
+    /// Name of its score.
+    pub name: String,
+    /// The label whose probability is the score; without it the likeliest label becomes the
+    /// document's category.
+    #[serde(default)]
+    pub label: Option<String>,
+}
+
+/// Files with lists of addresses: see [`crate::domains`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AddressLists {
+    /// Domains that stay whatever the other lists say.
+    pub allow: Vec<PathBuf>,
+    /// Domains that go: a domain a line, hosts files, `||domain^`.
+    pub block: Vec<PathBuf>,
+    /// Words of which one in an address is enough.
+    pub words: Vec<PathBuf>,
+    /// Words of which two are.
+    pub soft: Vec<PathBuf>,
+    /// Parts of words of which one is.
+    pub parts: Vec<PathBuf>,
+    /// When a domain goes as a whole.
+    pub limits: Limits,
 }
 
 /// Near copies: see [`crate::dedup::minhash`].

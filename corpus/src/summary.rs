@@ -11,6 +11,10 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Summary {
+    /// The inputs as they were named.
+    pub named: String,
+    /// What they were curated by.
+    pub recipe: crate::Recipe,
     /// What was read: short name and kind of each input, with its counts.
     pub inputs: Vec<InputCount>,
     /// Pages (or texts) that the inputs hold, after sampling.
@@ -31,8 +35,6 @@ pub struct Summary {
     pub kept_bytes: u64,
     /// Words of their text.
     pub kept_words: u64,
-    /// How near copies were found.
-    pub near: crate::Near,
     /// What deduplication of documents did to each source.
     pub sources: BTreeMap<String, Source>,
     /// Sources that lost more to it than the recipe's `alarm`.
@@ -47,6 +49,8 @@ pub struct Summary {
     pub routes: BTreeMap<String, u64>,
     /// Kept documents as they read, chosen by hash.
     pub samples: Vec<Excerpt>,
+    /// What the report draws.
+    pub figures: crate::figures::Figures,
     /// Precision and recall by rule, where a truth was given.
     pub scores: Vec<RuleScore>,
     /// Pages of that truth that are neither documents nor among the fates, besides damaged ones:
@@ -94,7 +98,7 @@ pub struct Step {
     pub rule: String,
     /// Documents it removed.
     pub documents: u64,
-    /// Some of them, so that a person can judge the rule.
+    /// Some of them, chosen by hash, so that a person can judge the rule.
     pub samples: Vec<Excerpt>,
 }
 
@@ -117,7 +121,7 @@ pub const EXCERPT_BYTES: usize = 600;
 /// Languages that the line names; further ones are counted together.
 const LANGUAGES: usize = 5;
 /// Excerpts a rule.
-pub const EXCERPTS: usize = 4;
+pub const EXCERPTS: usize = 6;
 
 /// How one rule did against the truth. A rule is wrong about a page when it removed what should
 /// stay, or what another rule should have removed.

@@ -1,17 +1,33 @@
-//! Dates as crawls write them (RFC 3339, and the 14 digits of ARC files), to milliseconds and back.
+//! Dates as crawls and corpora write them, to milliseconds and back: RFC 3339 and what is near it,
+//! the 14 digits of ARC files, HTTP's and mail's form, seconds and milliseconds since 1970.
 //!
-//! Not here: time zones by name, calendars other than the proleptic Gregorian one, leap seconds.
+//! Not here: time zones by name other than UTC, calendars other than the proleptic Gregorian one, leap seconds.
 
-/// Milliseconds since 1970 of `2024-05-18T01:58:10Z`, with fraction or offset, of a bare
-/// date, or of `20080430204825`; `None` for anything else.
+/// Years in which digits alone are a date and not seconds since 1970.
+const YEARS: std::ops::RangeInclusive<i64> = 1980..=2100;
+/// Milliseconds of the year 9999, which no date passes.
+const LAST: i64 = 253_402_300_799_999;
+
+/// Milliseconds since 1970 of `2024-05-18T01:58:10Z`, with fraction or offset, of a bare date, of
+/// `20080430204825`, `Wed, 30 Apr 2008 20:48:25 GMT` or `1209588505`; `None` for anything else.
 pub fn parse_date(text: &str) -> Option<i64> {
     let text = text.trim();
-    let bytes = text.as_bytes();
-    if bytes.len() >= 8 && bytes.iter().all(u8::is_ascii_digit) {
-        return compact(text);
-    }
-    if bytes.len() < 10 || bytes[4] != b'-' || bytes[7] != b'-' || !text.is_ascii() {
+    if !text.is_ascii() {
         return None;
+    }
+    let whole = text.split_once('.').map_or(text, |(whole, fraction)| {
+        if fraction.bytes().all(|b| b.is_ascii_digit()) { whole } else { text }
+    });
+    if whole.len() >= 8 && whole.bytes().all(|b| b.is_ascii_digit()) {
+        return digits(whole);
+    }
+    if text.as_bytes()[..text.len().min(4)].iter().any(u8::is_ascii_alphabetic) {
+        return mail(text);
+    }
+    let bytes = text.as_bytes();
+    let separated = |b: u8| matches!(b, b'-' | b'/');
+    if bytes.len() < 10 || !separated(bytes[4]) || bytes[7] != bytes[4] {
+        return mail(text);
     }
     let day = days(number(&text[..4])?, number(&text[5..7])?, number(&text[8..10])?)?;
     if bytes.len() == 10 {
@@ -55,6 +71,45 @@ fn clock(hour: i64, minute: i64, second: i64) -> Option<i64> {
     valid.then_some(((hour * 60 + minute) * 60 + second) * 1000)
 }
 
+/// A date without separators, or else a count of seconds or milliseconds.
+fn digits(text: &str) -> Option<i64> {
+    let year = YEARS.contains(&number(&text[..4])?);
+    if let Some(date) = compact(text)
+        && (year || text.len() == 8 || text.len() == 14)
+        && text.len() <= 14
+        && text.len() != 13
+    {
+        return Some(date);
+    }
+    let millis = match text.len() {
+        9 | 10 => number(text)? * 1000,
+        12 | 13 => number(text)?,
+        _ => return None,
+    };
+    (millis <= LAST).then_some(millis)
+}
+
+/// `Wed, 30 Apr 2008 20:48:25 GMT`, with or without the day of the week, or with an offset.
+fn mail(text: &str) -> Option<i64> {
+    const MONTHS: &str = "janfebmaraprmayjunjulaugsepoctnovdec";
+    let mut words = text.split([' ', ',', '-']).filter(|w| !w.is_empty()).peekable();
+    if words.peek()?.starts_with(|c: char| c.is_ascii_alphabetic()) {
+        words.next();
+    }
+    let day = number(words.next().filter(|w| w.len() <= 2)?)?;
+    let name = words.next().filter(|w| w.len() >= 3)?.get(..3)?.to_ascii_lowercase();
+    let month = MONTHS.find(&name).filter(|at| at % 3 == 0)? as i64 / 3 + 1;
+    let year = number(words.next().filter(|w| w.len() == 4)?)?;
+    let date = days(year, month, day)? * 86_400_000;
+    let Some(time) = words.next() else { return Some(date) };
+    let mut parts = time.split(':').map(|p| if p.len() == 2 { number(p) } else { None });
+    let (hour, minute) = (parts.next()??, parts.next()??);
+    let millis = clock(hour, minute, parts.next().unwrap_or(Some(0))?)?;
+    // A dash is a separator above, so that an offset is looked for in the text itself.
+    let zone = text.rsplit(' ').next().filter(|w| *w != time).unwrap_or_default();
+    Some(date + millis - offset(zone)?)
+}
+
 /// `20080430` followed by nothing, hours, minutes or seconds.
 fn compact(text: &str) -> Option<i64> {
     let day = days(number(&text[..4])?, number(&text[4..6])?, number(&text[6..8])?)?;
@@ -64,7 +119,8 @@ fn compact(text: &str) -> Option<i64> {
 
 /// Milliseconds east of Greenwich of `Z`, nothing, or `+02:00`.
 fn offset(text: &str) -> Option<i64> {
-    if text.is_empty() || text.eq_ignore_ascii_case("z") {
+    let text = text.trim();
+    if ["", "z", "utc", "gmt", "ut"].iter().any(|name| text.eq_ignore_ascii_case(name)) {
         return Some(0);
     }
     let sign = match text.as_bytes()[0] {
@@ -73,10 +129,11 @@ fn offset(text: &str) -> Option<i64> {
         _ => return None,
     };
     let digits: String = text[1..].chars().filter(|c| *c != ':').collect();
-    if digits.len() != 4 {
+    if digits.len() != 4 && digits.len() != 2 {
         return None;
     }
-    Some(sign * clock(number(&digits[..2])?, number(&digits[2..])?, 0)?)
+    let minutes = digits.get(2..4).map_or(Some(0), number)?;
+    Some(sign * clock(number(&digits[..2])?, minutes, 0)?)
 }
 
 /// Days from 1970-01-01 to a civil date, by counting 400-year cycles that begin in March.
@@ -126,6 +183,14 @@ mod tests {
         check("20080430204825", Some("2008-04-30T20:48:25Z"));
         check("2000-02-29", Some("2000-02-29T00:00:00Z"));
         check("1969-12-31 23:59:59", Some("1969-12-31T23:59:59Z"));
+        check("2024/05/18 01:58:10 UTC", Some("2024-05-18T01:58:10Z"));
+        check("2024-05-18 01:58:10.25 +02", Some("2024-05-17T23:58:10.250Z"));
+        check("Wed, 30 Apr 2008 20:48:25 GMT", Some("2008-04-30T20:48:25Z"));
+        check("30 April 2008", Some("2008-04-30T00:00:00Z"));
+        check("Wednesday, 30-Apr-2008 20:48 -0500", Some("2008-05-01T01:48:00Z"));
+        check("1209588505", Some("2008-04-30T20:48:25Z"));
+        check("1712101512.0", Some("2024-04-02T23:45:12Z"));
+        check("1209588505123", Some("2008-04-30T20:48:25.123Z"));
     }
 
     #[test]
@@ -135,7 +200,10 @@ mod tests {
         }
         check("2024-05-18T01:58:10+é", None);
         check("２024-05-18T01:58", None);
-        check("99999999999999999999999", None);
+        for text in ["99999999999999999999999", "123456789012345", "30 Foo 2008", "12:30", "May"] {
+            check(text, None);
+        }
+        check("Wed, 30 Apr 2008 25:00:00 GMT", None);
     }
 
     #[test]

@@ -21,11 +21,15 @@ impl Id {
         Id(xxhash_rust::xxh3::xxh3_128(&bytes))
     }
 
+    /// Whether a text is an identity as we print it.
+    pub fn is_ours(text: &str) -> bool {
+        text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit())
+    }
+
     /// Reads 32 hexadecimal digits; anything else (an identity somebody else gave) is hashed.
     pub fn parse(text: &str) -> Id {
-        if text.len() == 32
+        if Id::is_ours(text)
             && let Ok(value) = u128::from_str_radix(text, 16)
-            && !text.starts_with('+')
         {
             return Id(value);
         }
@@ -83,7 +87,7 @@ impl fmt::Display for Route {
 }
 
 /// A cleaned page at rest. Columns and their meaning: ARCHITECTURE.md, "Formats".
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Document {
     /// Identity; see [`Id::of`].
     pub id: Id,
@@ -107,6 +111,33 @@ pub struct Document {
     pub text: String,
     /// What rules and classifiers measured, by name.
     pub scores: Vec<(String, f32)>,
+    /// What it is about, as a classifier named it; empty where none did.
+    pub category: String,
+    /// How much it counts against others of its source, 1 for all that nobody weighed.
+    pub weight: f32,
+    /// Columns that it had where it came from and that are none of ours: a JSON object, or empty.
+    pub extra: String,
+}
+
+impl Default for Document {
+    fn default() -> Document {
+        Document {
+            id: Id::default(),
+            url: String::new(),
+            date: None,
+            source: String::new(),
+            title: String::new(),
+            headings: Vec::new(),
+            route: Route::default(),
+            language: String::new(),
+            language_score: 0.0,
+            text: String::new(),
+            scores: Vec::new(),
+            category: String::new(),
+            weight: 1.0,
+            extra: String::new(),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -23,6 +23,14 @@ pub enum Error {
         /// What the Parquet reader said.
         reason: String,
     },
+    /// A file could not be written.
+    #[error("{path}: not written: {reason}; is there room on the disk, and may this user write?")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the Parquet writer or the operating system said.
+        reason: String,
+    },
     /// A column is absent or of another type than the schema says.
     #[error(
         "{path}: column `{column}`: expected {expected}, found {found}; \
@@ -62,6 +70,10 @@ pub enum Error {
 impl Error {
     pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Error + '_ {
         move |source| Error::Io { path: path.to_owned(), source }
+    }
+
+    pub(crate) fn write(path: &Path) -> impl FnOnce(String) -> Error + '_ {
+        move |reason| Error::Write { path: path.to_owned(), reason }
     }
 
     pub(crate) fn parquet<E: std::fmt::Display>(path: &Path) -> impl FnOnce(E) -> Error + '_ {

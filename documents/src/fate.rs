@@ -48,8 +48,7 @@ fn is_json_lines(path: &Path) -> bool {
 /// Writes fates atomically: JSON Lines where the name ends in `.jsonl`, Parquet otherwise.
 pub fn write_fates(path: &Path, fates: &[Fate]) -> Result<(), Error> {
     if !is_json_lines(path) {
-        let bytes = schema::fates_to_parquet(path, fates)?;
-        return Ok(quipu_store::atomic::write(path, |out| out.write_all(&bytes))?);
+        return crate::writer::write_rows(path, fates);
     }
     quipu_store::atomic::write(path, |out| {
         for fate in fates {

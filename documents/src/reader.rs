@@ -3,44 +3,91 @@
 //!
 //! Memory is one batch of one file. Not here: JSON Lines and other inputs, which `corpus` reads.
 
-use crate::{Document, Error, FORMAT, VERSION, schema};
+use crate::{Document, Error, FORMAT, OLDEST, VERSION, schema};
 use arrow::array::RecordBatch;
 use quipu_store::manifest::Manifest;
 use std::path::{Path, PathBuf};
 
+/// The manifest of a folder of ours of any version that is read.
+fn manifest_of(dir: &Path) -> Result<Manifest, Error> {
+    match Manifest::read(dir, FORMAT, VERSION) {
+        Err(quipu_store::Error::Version { .. }) => Ok(Manifest::read(dir, FORMAT, OLDEST)?),
+        found => Ok(found?),
+    }
+}
+
 /// The manifest of a folder of ours, after every file was held against its checksum.
 pub fn read_manifest(dir: &Path) -> Result<Manifest, Error> {
-    Ok(Manifest::read_verified(dir, FORMAT, VERSION)?)
+    let manifest = manifest_of(dir)?;
+    manifest.files.iter().try_for_each(|file| file.verify(dir))?;
+    Ok(manifest)
+}
+
+/// Compressed bytes of each row group of a Parquet file, in order.
+pub fn row_groups(file: &Path) -> Result<Vec<u64>, Error> {
+    schema::row_groups(file)
+}
+
+/// Holds a folder of ours against its manifest; other paths have nothing to be held against.
+pub fn verify(path: &Path) -> Result<(), Error> {
+    if path.is_dir() && Manifest::exists(path) {
+        read_manifest(path)?;
+    }
+    Ok(())
 }
 
 type Batches = Box<dyn Iterator<Item = Result<RecordBatch, Error>> + Send>;
 
+/// A file that is open, and what its next batch is.
+struct Open {
+    path: PathBuf,
+    batches: Batches,
+}
+
 /// The documents of a file or folder, in order. After an error the rest of that file is skipped.
 pub struct Reader {
     files: std::vec::IntoIter<PathBuf>,
-    current: Option<(PathBuf, Batches, usize)>,
+    current: Option<Open>,
     rows: std::vec::IntoIter<Document>,
+    /// Number of the next row in its file.
+    row: u64,
 }
 
 impl Reader {
     /// Opens one Parquet file; a folder with a manifest of ours (verified); or any folder with
     /// Parquet files in it, taken in the order of their names.
     pub fn open(path: &Path) -> Result<Reader, Error> {
-        let files = files_of(path)?;
-        Ok(Reader { files: files.into_iter(), current: None, rows: Vec::new().into_iter() })
+        verify(path)?;
+        Ok(Reader::over(files(path)?))
+    }
+
+    /// Opens row groups `from` to `to` (excluded) of one file.
+    pub fn open_groups(file: &Path, from: u64, to: u64) -> Result<Reader, Error> {
+        let mut reader = Reader::over(Vec::new());
+        let (batches, row) = schema::batches(file, from, to)?;
+        let (path, batches) = (file.to_owned(), Box::new(batches));
+        (reader.current, reader.row) = (Some(Open { path, batches }), row);
+        Ok(reader)
+    }
+
+    fn over(files: Vec<PathBuf>) -> Reader {
+        Reader { files: files.into_iter(), current: None, rows: Vec::new().into_iter(), row: 0 }
+    }
+
+    /// Number in its file of the row that is read next, whatever row groups were opened.
+    pub fn row(&self) -> u64 {
+        self.row
     }
 
     fn refill(&mut self) -> Result<bool, Error> {
-        if let Some((path, batches, position)) = &mut self.current {
+        if let Some(Open { path, batches }) = &mut self.current {
             match batches.next() {
                 Some(batch) => {
-                    let rows =
-                        batch.and_then(|b| schema::documents_from_batch(path, &b, *position));
+                    let rows = batch.and_then(|b| schema::documents_from_batch(path, &b, self.row));
                     let Ok(rows) = rows else {
                         self.current = None;
                         return rows.map(|_| true);
                     };
-                    *position += rows.len();
                     self.rows = rows.into_iter();
                 }
                 None => self.current = None,
@@ -48,8 +95,9 @@ impl Reader {
             return Ok(true);
         }
         let Some(path) = self.files.next() else { return Ok(false) };
-        let batches = Box::new(schema::batches(&path)?);
-        self.current = Some((path, batches, 0));
+        let (batches, row) = schema::batches(&path, 0, u64::MAX)?;
+        let batches = Box::new(batches);
+        (self.current, self.row) = (Some(Open { path, batches }), row);
         Ok(true)
     }
 }
@@ -60,6 +108,7 @@ impl Iterator for Reader {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             if let Some(row) = self.rows.next() {
+                self.row += 1;
                 return Some(Ok(row));
             }
             match self.refill() {
@@ -71,12 +120,14 @@ impl Iterator for Reader {
     }
 }
 
-fn files_of(path: &Path) -> Result<Vec<PathBuf>, Error> {
+/// The Parquet files of documents at a path: itself, those of a folder of ours by its manifest, or
+/// those of any folder in the order of their names.
+pub fn files(path: &Path) -> Result<Vec<PathBuf>, Error> {
     if !path.is_dir() {
         return Ok(vec![path.to_owned()]);
     }
     if Manifest::exists(path) {
-        let manifest = read_manifest(path)?;
+        let manifest = manifest_of(path)?;
         let names = manifest.files.iter().map(|f| &f.name);
         return Ok(names.filter(|n| n.starts_with("documents-")).map(|n| path.join(n)).collect());
     }
@@ -95,7 +146,7 @@ fn files_of(path: &Path) -> Result<Vec<PathBuf>, Error> {
 mod tests {
     use super::*;
     use crate::{Id, Route, Writer, write_file};
-    use arrow::array::{ArrayRef, Int64Array, StringArray};
+    use arrow::array::{ArrayRef, Int64Array, StringArray, StructArray};
     use parquet::arrow::ArrowWriter;
     use std::sync::Arc;
 
@@ -112,6 +163,9 @@ mod tests {
             language_score: 0.5,
             text: format!("text {n}\nline"),
             scores: vec![("link-share".into(), n as f32)],
+            category: if n.is_multiple_of(2) { "history".into() } else { "".into() },
+            weight: 1.0 + n as f32,
+            extra: if n.is_multiple_of(3) { format!("{{\"dump\":{n}}}") } else { "".into() },
         }
     }
 
@@ -155,6 +209,119 @@ mod tests {
         assert_eq!(rows[0].date, Some(1_715_997_490_000));
         assert_eq!((rows[1].text.as_str(), rows[1].date), ("", None));
         assert_ne!(rows[0].id, rows[1].id);
+    }
+
+    fn texts(values: &[&str]) -> ArrayRef {
+        Arc::new(StringArray::from(values.to_vec()))
+    }
+
+    #[test]
+    fn unknown_columns_pass_through() {
+        // The columns of FineWeb.
+        let tokens: ArrayRef = Arc::new(Int64Array::from(vec![Some(7), None]));
+        let score: ArrayRef = Arc::new(arrow::array::Float64Array::from(vec![0.5, 0.25]));
+        let mut rows = foreign(vec![
+            ("text", texts(&["one", "two"])),
+            ("id", texts(&["<urn:uuid:1>", "00000000000000000000000000000002"])),
+            ("dump", texts(&["CC-MAIN-2024-22", "x"])),
+            ("url", texts(&["http://a.example/", ""])),
+            ("date", texts(&["2024-05-18T01:58:10Z", ""])),
+            ("language", texts(&["en", "de"])),
+            ("language_score", score),
+            ("token_count", tokens),
+        ])
+        .unwrap();
+        let first = r#"{"id":"<urn:uuid:1>","dump":"CC-MAIN-2024-22","token_count":7}"#;
+        assert_eq!((rows[0].extra.as_str(), rows[0].language_score), (first, 0.5));
+        assert_eq!((rows[1].id, rows[1].extra.as_str()), (Id(2), r#"{"dump":"x"}"#));
+        assert_eq!((rows[1].weight, rows[1].language.as_str()), (1.0, "de"));
+        // What passed through once passes through again.
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.parquet");
+        rows[0].category = "science".into();
+        write_file(&path, &rows).unwrap();
+        let back: Vec<Document> = Reader::open(&path).unwrap().map(Result::unwrap).collect();
+        assert_eq!(back, rows);
+    }
+
+    #[test]
+    fn columns_of_one_name_and_another_meaning_are_theirs() {
+        let weight = texts(&["heavy"]);
+        let scores: ArrayRef = Arc::new(Int64Array::from(vec![3]));
+        let meta = StructArray::try_from(vec![
+            ("url", texts(&["http://m.example/"])),
+            ("timestamp", texts(&["2020"])),
+        ]);
+        let meta: ArrayRef = Arc::new(meta.unwrap());
+        let columns = vec![
+            ("raw_content", texts(&["one"])),
+            ("weight", weight),
+            ("meta", meta),
+            ("scores", scores),
+        ];
+        let rows = foreign(columns).unwrap();
+        assert_eq!((rows[0].url.as_str(), rows[0].weight), ("http://m.example/", 1.0));
+        let extra = r#"{"weight":"heavy","meta":{"url":"http://m.example/","timestamp":"2020"},"scores":3}"#;
+        assert_eq!(rows[0].extra, extra);
+    }
+
+    #[test]
+    fn version_1_is_still_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let columns =
+            vec![("id", texts(&["00000000000000000000000000000001"])), ("text", texts(&["t"]))];
+        let batch = RecordBatch::try_from_iter(columns).unwrap();
+        let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), None).unwrap();
+        writer.write(&batch).unwrap();
+        let name = "documents-00000.parquet";
+        std::fs::write(dir.path().join(name), writer.into_inner().unwrap()).unwrap();
+        for (version, readable) in [(OLDEST, true), (VERSION, true), (VERSION + 1, false)] {
+            let mut manifest = Manifest::new(FORMAT, version);
+            manifest.add(dir.path(), name).unwrap();
+            manifest.write(dir.path()).unwrap();
+            let found = Reader::open(dir.path()).ok();
+            let ids = found.map(|rows| rows.map(|d| d.unwrap().id).collect::<Vec<_>>());
+            assert_eq!(ids, readable.then(|| vec![Id(1)]), "version {version}");
+        }
+    }
+
+    #[test]
+    fn row_groups_are_bounded_by_bytes_and_read_one_by_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.parquet");
+        let book = |n: u128| Document { text: format!("{n} {}", "x".repeat(5 << 20)), ..sample(n) };
+        let mut file = crate::DocumentsFile::create(&path).unwrap();
+        for n in 0..60 {
+            file.push(book(n)).unwrap();
+            assert!(!path.exists());
+        }
+        file.finish().unwrap();
+        let groups = row_groups(&path).unwrap();
+        assert_eq!(groups.len(), 3);
+        let mut row = 0;
+        for group in 0..3 {
+            let mut reader = Reader::open_groups(&path, group, group + 1).unwrap();
+            assert_eq!(reader.row(), row);
+            while let Some(document) = reader.next() {
+                assert_eq!(document.unwrap().id, Id(u128::from(row)));
+                row += 1;
+            }
+        }
+        assert_eq!(row, 60);
+        drop(crate::DocumentsFile::create(&dir.path().join("y.parquet")).unwrap());
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_that_grows_has_the_bytes_of_one_written_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let (one, other) = (dir.path().join("1.parquet"), dir.path().join("2.parquet"));
+        let rows: Vec<Document> = (0..9000).map(sample).collect();
+        write_file(&one, &rows).unwrap();
+        let mut file = crate::DocumentsFile::create(&other).unwrap();
+        rows.into_iter().try_for_each(|row| file.push(row)).unwrap();
+        file.finish().unwrap();
+        assert_eq!(std::fs::read(one).unwrap(), std::fs::read(other).unwrap());
     }
 
     #[test]

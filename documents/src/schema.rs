@@ -1,9 +1,11 @@
-//! The Parquet schema of documents and fates, version 1, and rows to columns and back.
+//! The Parquet schemas of documents and of fates, and rows to columns and back.
 //!
 //! The table stands in ARCHITECTURE.md, "Formats"; the test below reads it there. Files of others
-//! are read through the same door as far as they have the columns (FineWeb's names are understood).
+//! and of version 1 are read through the same door as far as they have the columns (FineWeb's,
+//! C4's, Dolma's and RedPajama's names are understood); their other columns become `extra`.
 
-use crate::{Document, Error, Fate, Id, Route, parse_date};
+use crate::extra::{Extra, to_extra};
+use crate::{Document, Error, Fate, Id, Route, Score, parse_date};
 use arrow::array::{
     Array, ArrayRef, AsArray, Float32Array, Float32Builder, Float64Array, Int32Array, ListBuilder,
     MapBuilder, MapFieldNames, RecordBatch, StringArray, StringBuilder, TimestampMillisecondArray,
@@ -14,21 +16,50 @@ use arrow::datatypes::{
     TimestampMillisecondType,
 };
 use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelection,
+};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
+use serde_json::{Map, Value};
+use std::fs::File;
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
 /// Rows of one row group: small enough to be a unit of work, large enough to compress.
 const ROW_GROUP: usize = 8192;
+/// Bytes of text after which a row group ends before that: rows may be whole books.
+const GROUP_BYTES: usize = 128 << 20;
 /// Rows decoded at a time.
 const BATCH: usize = 256;
 
-/// Names under which others keep the text, in order of preference.
-pub(crate) const TEXT_NAMES: [&str; 5] = ["text", "content", "raw_content", "body", "document"];
-const URL_NAMES: [&str; 4] = ["url", "uri", "source_url", "link"];
-const DATE_NAMES: [&str; 4] = ["date", "timestamp", "crawl_date", "created"];
+/// Names of a column at others, in order of preference: the text, …
+const TEXT_NAMES: &[&str] = &["text", "content", "raw_content", "body", "document"];
+const URL_NAMES: &[&str] = &["url", "uri", "source_url", "link", "metadata.url", "meta.url"];
+const DATE_NAMES: &[&str] =
+    &["date", "timestamp", "crawl_date", "created", "metadata.date", "meta.date"];
+const LANGUAGE_NAMES: &[&str] = &["language", "lang"];
+/// Our further columns and what they are; at others a column of such a name may be another thing.
+type IsOurs = fn(&DataType) -> bool;
+const OURS: [(&str, IsOurs); 10] = [
+    ("id", |_| true),
+    ("source", is_text),
+    ("title", is_text),
+    ("headings", |kind| matches!(kind, DataType::List(_))),
+    ("route", is_text),
+    ("language_score", DataType::is_floating),
+    ("scores", |kind| matches!(kind, DataType::Map(..))),
+    ("category", is_text),
+    ("weight", DataType::is_floating),
+    ("extra", is_text),
+];
+
+fn is_text(kind: &DataType) -> bool {
+    matches!(kind, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
+}
 
 fn timestamp() -> DataType {
     DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into()))
@@ -59,7 +90,7 @@ fn batch(columns: Vec<(&str, ArrayRef, bool)>) -> Result<RecordBatch, String> {
     RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).map_err(|e| e.to_string())
 }
 
-fn documents_to_batch(rows: &[Document]) -> Result<RecordBatch, String> {
+fn documents_to_batch(rows: &[&Document]) -> Result<RecordBatch, String> {
     let mut headings = strings();
     let mut score_map = scores();
     for row in rows {
@@ -74,6 +105,9 @@ fn documents_to_batch(rows: &[Document]) -> Result<RecordBatch, String> {
     let dates: TimestampMillisecondArray = rows.iter().map(|d| d.date).collect();
     let ids: Vec<String> = rows.iter().map(|d| d.id.to_string()).collect();
     let confidence: Float32Array = rows.iter().map(|d| Some(d.language_score)).collect();
+    let weights: Float32Array = rows.iter().map(|d| Some(d.weight)).collect();
+    let extra: StringArray =
+        rows.iter().map(|d| Some(d.extra.as_str()).filter(|e| !e.is_empty())).collect();
     batch(vec![
         ("id", text_of(ids.iter().map(String::as_str)), false),
         ("url", text_of(rows.iter().map(|d| d.url.as_str())), false),
@@ -86,10 +120,13 @@ fn documents_to_batch(rows: &[Document]) -> Result<RecordBatch, String> {
         ("language_score", Arc::new(confidence), false),
         ("text", text_of(rows.iter().map(|d| d.text.as_str())), false),
         ("scores", Arc::new(score_map.finish()), false),
+        ("category", text_of(rows.iter().map(|d| d.category.as_str())), false),
+        ("weight", Arc::new(weights), false),
+        ("extra", Arc::new(extra), true),
     ])
 }
 
-fn fates_to_batch(rows: &[Fate]) -> Result<RecordBatch, String> {
+fn fates_to_batch(rows: &[&Fate]) -> Result<RecordBatch, String> {
     let ids: Vec<String> = rows.iter().map(|f| f.id.to_string()).collect();
     let values: Float64Array = rows.iter().map(|f| Some(f.value)).collect();
     let lines: Int32Array = rows.iter().map(|f| f.line).collect();
@@ -104,49 +141,224 @@ fn fates_to_batch(rows: &[Fate]) -> Result<RecordBatch, String> {
     ])
 }
 
-fn encode<T>(
-    path: &Path,
-    rows: &[T],
-    to_batch: impl Fn(&[T]) -> Result<RecordBatch, String>,
-) -> Result<Vec<u8>, Error> {
-    let level = ZstdLevel::try_new(3).map_err(Error::parquet(path))?;
-    let properties = WriterProperties::builder()
-        .set_compression(Compression::ZSTD(level))
-        .set_max_row_group_row_count(Some(ROW_GROUP))
-        .set_created_by("quipu".into())
-        .build();
-    let empty = to_batch(&[]).map_err(Error::parquet(path))?;
-    let mut writer = ArrowWriter::try_new(Vec::new(), empty.schema(), Some(properties))
-        .map_err(Error::parquet(path))?;
-    for part in rows.chunks(ROW_GROUP / 8) {
-        let batch = to_batch(part).map_err(Error::parquet(path))?;
-        writer.write(&batch).map_err(Error::parquet(path))?;
+fn scores_to_batch(rows: &[&Score]) -> Result<RecordBatch, String> {
+    let ids: Vec<String> = rows.iter().map(|s| s.id.to_string()).collect();
+    let numbers: Float32Array = rows.iter().map(|s| Some(s.score)).collect();
+    batch(vec![
+        ("id", text_of(ids.iter().map(String::as_str)), false),
+        ("name", text_of(rows.iter().map(|s| s.name.as_str())), false),
+        ("score", Arc::new(numbers), false),
+    ])
+}
+
+/// A kind of row that has a schema.
+pub(crate) trait Row: Sized {
+    /// Columns of some rows.
+    fn to_batch(rows: &[Self]) -> Result<RecordBatch, String>;
+    /// Bytes of its longest column, which bound a row group.
+    fn weight(&self) -> usize;
+}
+
+impl Row for &Document {
+    fn to_batch(rows: &[Self]) -> Result<RecordBatch, String> {
+        documents_to_batch(rows)
     }
-    writer.into_inner().map_err(Error::parquet(path))
+
+    fn weight(&self) -> usize {
+        self.text.len() + self.extra.len()
+    }
 }
 
-/// The Parquet bytes of some documents; the same documents give the same bytes.
-pub(crate) fn documents_to_parquet(path: &Path, rows: &[Document]) -> Result<Vec<u8>, Error> {
-    encode(path, rows, documents_to_batch)
+impl Row for Document {
+    fn to_batch(rows: &[Self]) -> Result<RecordBatch, String> {
+        documents_to_batch(&rows.iter().collect::<Vec<_>>())
+    }
+
+    fn weight(&self) -> usize {
+        Row::weight(&self)
+    }
 }
 
-/// The Parquet bytes of some fates.
-pub(crate) fn fates_to_parquet(path: &Path, rows: &[Fate]) -> Result<Vec<u8>, Error> {
-    encode(path, rows, fates_to_batch)
+impl Row for &Fate {
+    fn to_batch(rows: &[Self]) -> Result<RecordBatch, String> {
+        fates_to_batch(rows)
+    }
+
+    fn weight(&self) -> usize {
+        self.detail.len() + self.url.len()
+    }
 }
 
-/// Batches of one Parquet file.
-pub(crate) fn batches(
-    path: &Path,
-) -> Result<impl Iterator<Item = Result<RecordBatch, Error>> + Send + use<>, Error> {
-    let file = std::fs::File::open(path).map_err(Error::io(path))?;
+impl Row for Fate {
+    fn to_batch(rows: &[Self]) -> Result<RecordBatch, String> {
+        fates_to_batch(&rows.iter().collect::<Vec<_>>())
+    }
+
+    fn weight(&self) -> usize {
+        Row::weight(&self)
+    }
+}
+
+impl Row for &Score {
+    fn to_batch(rows: &[Self]) -> Result<RecordBatch, String> {
+        scores_to_batch(rows)
+    }
+
+    fn weight(&self) -> usize {
+        self.name.len()
+    }
+}
+
+/// Writes rows as row groups into anything that takes bytes. The bytes depend on the rows alone,
+/// not on how they were handed over; memory is one row group.
+pub(crate) struct Groups<W: Write + Send, T: Row> {
+    writer: ArrowWriter<W>,
+    waiting: Vec<T>,
+    /// Bytes of the rows that wait.
+    bytes: usize,
+    /// Rows and bytes in the row group that is open.
+    group: (usize, usize),
+}
+
+impl<W: Write + Send, T: Row> Groups<W, T> {
+    pub(crate) fn new(out: W) -> Result<Groups<W, T>, String> {
+        let level = ZstdLevel::try_new(3).map_err(|e| e.to_string())?;
+        let properties = WriterProperties::builder()
+            .set_compression(Compression::ZSTD(level))
+            .set_max_row_group_row_count(Some(ROW_GROUP))
+            .set_created_by("quipu".into())
+            .build();
+        let schema = T::to_batch(&[])?.schema();
+        let writer =
+            ArrowWriter::try_new(out, schema, Some(properties)).map_err(|e| e.to_string())?;
+        Ok(Groups { writer, waiting: Vec::new(), bytes: 0, group: (0, 0) })
+    }
+
+    pub(crate) fn push(&mut self, row: T) -> Result<(), String> {
+        self.bytes += row.weight();
+        self.waiting.push(row);
+        let full = self.waiting.len() >= ROW_GROUP / 8 || self.bytes >= GROUP_BYTES / 8;
+        if full { self.pass() } else { Ok(()) }
+    }
+
+    /// Hands the rows that wait to the row group, and ends it where it is full.
+    fn pass(&mut self) -> Result<(), String> {
+        let rows = std::mem::take(&mut self.waiting);
+        let bytes = std::mem::take(&mut self.bytes);
+        self.group = (self.group.0 + rows.len(), self.group.1 + bytes);
+        self.writer.write(&T::to_batch(&rows)?).map_err(|e| e.to_string())?;
+        if self.group.0 >= ROW_GROUP {
+            self.group = (0, 0); // the writer ended it
+        } else if self.group.1 >= GROUP_BYTES {
+            self.group = (0, 0);
+            self.writer.flush().map_err(|e| e.to_string())?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn finish(mut self) -> Result<W, String> {
+        if !self.waiting.is_empty() {
+            self.pass()?;
+        }
+        self.writer.into_inner().map_err(|e| e.to_string())
+    }
+}
+
+/// Runs a piece of the Parquet reader, which panics on some damaged bytes instead of refusing them.
+fn guarded<T>(path: &Path, run: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
+        let said = panic.downcast_ref::<String>().map(String::as_str);
+        let said = said.or(panic.downcast_ref::<&str>().copied()).unwrap_or("no reason given");
+        Err(Error::parquet(path)(format!("the reader broke off: {said}")))
+    })
+}
+
+fn open(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>, Error> {
+    let file = File::open(path).map_err(Error::io(path))?;
     // Arrow's own copy of the schema is skipped: its decoder panics on damaged bytes.
     let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-    let reader = ParquetRecordBatchReaderBuilder::try_new_with_options(file, options)
-        .map_err(Error::parquet(path))?
-        .with_batch_size(BATCH)
-        .build()
-        .map_err(Error::parquet(path))?;
+    guarded(path, || {
+        ParquetRecordBatchReaderBuilder::try_new_with_options(file, options)
+            .map_err(Error::parquet(path))
+    })
+}
+
+/// Compressed bytes of each row group.
+pub(crate) fn row_groups(path: &Path) -> Result<Vec<u64>, Error> {
+    let metadata = open(path)?.metadata().clone();
+    Ok(metadata.row_groups().iter().map(|g| g.compressed_size().max(0) as u64).collect())
+}
+
+/// Batches of row groups `from` to `to` of one Parquet file, and the number of their first row.
+pub(crate) fn batches(
+    path: &Path,
+    from: u64,
+    to: u64,
+) -> Result<(impl Iterator<Item = Result<RecordBatch, Error>> + Send + use<>, u64), Error> {
+    let builder = open(path)?;
+    let groups = builder.metadata().row_groups();
+    let bound = |n: u64| usize::try_from(n).unwrap_or(usize::MAX).min(groups.len());
+    let before: u64 = groups[..bound(from)].iter().map(|g| g.num_rows().max(0) as u64).sum();
+    let chosen = (bound(from)..bound(to)).collect();
+    let builder = builder.with_row_groups(chosen).with_batch_size(BATCH);
+    let mut reader = Some(guarded(path, || builder.build().map_err(Error::parquet(path)))?);
+    let path = path.to_owned();
+    let next = move || {
+        let batches = reader.as_mut()?;
+        match guarded(&path, || Ok(batches.next())) {
+            Ok(batch) => Some(batch?.map_err(Error::parquet(&path))),
+            Err(e) => {
+                reader = None; // what it holds after a panic is not trusted
+                Some(Err(e))
+            }
+        }
+    };
+    Ok((std::iter::from_fn(next), before))
+}
+
+/// The numbers of the rows that `wanted` admits, by the texts of some columns; others are not read.
+pub(crate) fn rows_where<const N: usize>(
+    path: &Path,
+    columns: [&str; N],
+    mut wanted: impl FnMut([&str; N]) -> bool,
+) -> Result<Vec<usize>, Error> {
+    let builder = open(path)?.with_batch_size(BATCH);
+    let mask = ProjectionMask::columns(builder.parquet_schema(), columns);
+    let reader = builder.with_projection(mask).build().map_err(Error::parquet(path))?;
+    let (mut found, mut first) = (Vec::new(), 0);
+    for batch in reader {
+        let batch = batch.map_err(Error::parquet(path))?;
+        let mut texts = Vec::with_capacity(N);
+        for name in columns {
+            texts.push(Texts::of(path, &batch, &[name])?);
+        }
+        for row in 0..batch.num_rows() {
+            if wanted(std::array::from_fn(|n| texts[n].get(row))) {
+                found.push(first + row);
+            }
+        }
+        first += batch.num_rows();
+    }
+    Ok(found)
+}
+
+/// Rows of a file.
+pub(crate) fn count(path: &Path) -> Result<usize, Error> {
+    let rows = open(path)?.metadata().file_metadata().num_rows();
+    Ok(usize::try_from(rows).unwrap_or(0))
+}
+
+/// Batches of some rows alone, whose numbers ascend and which are there; pages without them are
+/// not decoded.
+pub(crate) fn batches_of(
+    path: &Path,
+    rows: &[usize],
+) -> Result<impl Iterator<Item = Result<RecordBatch, Error>> + use<>, Error> {
+    let builder = open(path)?.with_batch_size(BATCH);
+    let total = usize::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or(0);
+    let ranges = rows.iter().map(|row| *row..*row + 1);
+    let selection = RowSelection::from_consecutive_ranges(ranges, total);
+    let reader = builder.with_row_selection(selection).build().map_err(Error::parquet(path))?;
     let path = path.to_owned();
     Ok(reader.map(move |batch| batch.map_err(Error::parquet(&path))))
 }
@@ -156,19 +368,30 @@ fn wrong(path: &Path, name: &str, expected: &str, found: String) -> Error {
     Error::Column { path, column, expected: expected.to_owned(), found }
 }
 
+/// The column of one of these names, with the name; `a.b` is the field `b` of the struct `a`.
+fn find<'n>(batch: &RecordBatch, names: &[&'n str]) -> Option<(&'n str, ArrayRef)> {
+    names.iter().find_map(|name| {
+        let Some((outer, inner)) = name.split_once('.') else {
+            return Some((*name, batch.column_by_name(name)?.clone()));
+        };
+        let fields = batch.column_by_name(outer)?.as_struct_opt()?;
+        Some((*name, fields.column_by_name(inner)?.clone()))
+    })
+}
+
 fn column_as(
     path: &Path,
     batch: &RecordBatch,
     names: &[&str],
     wanted: &DataType,
 ) -> Result<Option<ArrayRef>, Error> {
-    let Some((name, array)) = names.iter().find_map(|n| Some((n, batch.column_by_name(n)?))) else {
+    let Some((name, array)) = find(batch, names) else {
         return Ok(None);
     };
     if array.data_type() == wanted {
-        return Ok(Some(array.clone()));
+        return Ok(Some(array));
     }
-    let converted = cast(array, wanted)
+    let converted = cast(&array, wanted)
         .map_err(|_| wrong(path, name, &wanted.to_string(), array.data_type().to_string()))?;
     Ok(Some(converted))
 }
@@ -181,6 +404,13 @@ impl Texts {
         Ok(Texts(column_as(path, batch, names, &DataType::Utf8)?))
     }
 
+    /// A column that only ours has for certain: of another type, it is not ours.
+    fn own(path: &Path, batch: &RecordBatch, name: &str) -> Texts {
+        let ours = batch.column_by_name(name).is_some_and(|a| is_text(a.data_type()));
+        let texts = if ours { Texts::of(path, batch, &[name]).ok() } else { None };
+        texts.unwrap_or(Texts(None))
+    }
+
     fn get(&self, row: usize) -> &str {
         match &self.0 {
             Some(array) if array.is_valid(row) => array.as_string::<i32>().value(row),
@@ -189,22 +419,42 @@ impl Texts {
     }
 }
 
-fn dates(path: &Path, batch: &RecordBatch) -> Result<Vec<Option<i64>>, Error> {
-    let found = DATE_NAMES.iter().find_map(|n| batch.column_by_name(n));
-    let temporal = matches!(
-        found.map(|a| a.data_type()),
-        Some(DataType::Timestamp(..) | DataType::Date32 | DataType::Date64)
-    );
-    if temporal {
-        let array = column_as(path, batch, &DATE_NAMES, &timestamp())?;
-        let values = array.as_ref().map(|a| a.as_primitive::<TimestampMillisecondType>());
-        return Ok(values.map_or_else(Vec::new, |v| v.iter().collect()));
+/// One column of numbers by row.
+struct Numbers(Option<ArrayRef>);
+
+impl Numbers {
+    fn own(path: &Path, batch: &RecordBatch, name: &str) -> Numbers {
+        let ours = batch.column_by_name(name).is_some_and(|a| a.data_type().is_floating());
+        Numbers(
+            if ours { column_as(path, batch, &[name], &DataType::Float32) } else { Ok(None) }
+                .unwrap_or(None),
+        )
     }
-    let texts = match found {
-        Some(_) => Texts::of(path, batch, &DATE_NAMES)?,
-        None => Texts(None),
+
+    fn get(&self, row: usize, absent: f32) -> f32 {
+        match &self.0 {
+            Some(array) if array.is_valid(row) => array.as_primitive::<Float32Type>().value(row),
+            _ => absent,
+        }
+    }
+}
+
+fn dates(path: &Path, batch: &RecordBatch) -> Result<Vec<Option<i64>>, Error> {
+    let Some((name, array)) = find(batch, DATE_NAMES) else {
+        return Ok(vec![None; batch.num_rows()]);
     };
-    Ok((0..batch.num_rows()).map(|row| parse_date(texts.get(row))).collect())
+    match array.data_type() {
+        DataType::Timestamp(..) | DataType::Date32 | DataType::Date64 => {
+            let millis = cast(&array, &timestamp())
+                .map_err(|e| wrong(path, name, "dates", e.to_string()))?;
+            Ok(millis.as_primitive::<TimestampMillisecondType>().iter().collect())
+        }
+        // Seconds or milliseconds since 1970, which parse_date tells apart.
+        _ => {
+            let texts = Texts::of(path, batch, &[name])?;
+            Ok((0..batch.num_rows()).map(|row| parse_date(texts.get(row))).collect())
+        }
+    }
 }
 
 fn heading_lists(batch: &RecordBatch) -> Vec<Vec<String>> {
@@ -238,26 +488,28 @@ fn score_lists(batch: &RecordBatch) -> Vec<Vec<(String, f32)>> {
 pub(crate) fn documents_from_batch(
     path: &Path,
     batch: &RecordBatch,
-    position: usize,
+    position: u64,
 ) -> Result<Vec<Document>, Error> {
     let text = |names: &[&str]| Texts::of(path, batch, names);
-    let texts = text(&TEXT_NAMES)?;
+    let own = |name: &str| Texts::own(path, batch, name);
+    let texts = text(TEXT_NAMES)?;
     if texts.0.is_none() {
         let schema = batch.schema();
         let found: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).collect();
         return Err(wrong(path, "text", "a column of strings", format!("columns {found:?}")));
     }
-    let (ids, urls) = (text(&["id"])?, text(&URL_NAMES)?);
-    let (sources, titles) = (text(&["source"]).unwrap_or(Texts(None)), text(&["title"])?);
-    let (routes, languages) = (text(&["route"])?, text(&["language", "lang"])?);
-    let confidence = column_as(path, batch, &["language_score"], &DataType::Float32)?;
-    let confidence = confidence.as_ref().map(|a| a.as_primitive::<Float32Type>());
+    let (ids, urls, languages) = (text(&["id"])?, text(URL_NAMES)?, text(LANGUAGE_NAMES)?);
+    let (sources, titles, routes) = (own("source"), own("title"), own("route"));
+    let (categories, extras) = (own("category"), own("extra"));
+    let number = |name: &str| Numbers::own(path, batch, name);
+    let (confidence, weights) = (number("language_score"), number("weight"));
+    let others = Others::of(batch);
     let (dates, mut headings, mut scores) =
         (dates(path, batch)?, heading_lists(batch), score_lists(batch));
     let row = |i: usize| {
-        let (url, date) = (urls.get(i).to_owned(), dates.get(i).copied().flatten());
+        let (url, date) = (urls.get(i).to_owned(), dates[i]);
         let id = match ids.get(i) {
-            "" => Id::of(&url, date, &format!("{}", position + i)),
+            "" => Id::of(&url, date, &format!("{}", position + i as u64)),
             given => Id::parse(given),
         };
         Document {
@@ -269,39 +521,79 @@ pub(crate) fn documents_from_batch(
             headings: std::mem::take(&mut headings[i]),
             route: Route::parse(routes.get(i)),
             language: languages.get(i).to_owned(),
-            language_score: confidence.filter(|c| c.is_valid(i)).map_or(0.0, |c| c.value(i)),
+            language_score: confidence.get(i, 0.0),
             text: texts.get(i).to_owned(),
             scores: std::mem::take(&mut scores[i]),
+            category: categories.get(i).to_owned(),
+            weight: weights.get(i, 1.0),
+            extra: others.row(i, ids.get(i), extras.get(i)),
         }
     };
     Ok((0..batch.num_rows()).map(row).collect())
 }
 
+/// What becomes `extra`.
+struct Others(Extra);
+
+impl Others {
+    fn of(batch: &RecordBatch) -> Others {
+        // What was read under a name of others is not ours to keep twice.
+        let read: Vec<&str> = [TEXT_NAMES, URL_NAMES, DATE_NAMES, LANGUAGE_NAMES]
+            .iter()
+            .filter_map(|names| find(batch, names).map(|(name, _)| name))
+            .collect();
+        let ours = |name: &str, kind: &DataType| {
+            OURS.iter().any(|(own, is)| *own == name && is(kind)) || read.contains(&name)
+        };
+        Others(Extra::of(batch, ours))
+    }
+
+    /// One row: columns of others, an identity of theirs, and what was `extra` before.
+    fn row(&self, row: usize, id: &str, before: &str) -> String {
+        if self.0.is_empty() && (id.is_empty() || Id::is_ours(id)) {
+            return before.to_owned();
+        }
+        let mut object = Map::new();
+        if !id.is_empty() && !Id::is_ours(id) {
+            object.insert("id".into(), id.into());
+        }
+        match serde_json::from_str(before) {
+            Ok(Value::Object(earlier)) => object.extend(earlier),
+            _ if !before.is_empty() => drop(object.insert("extra".into(), before.into())),
+            _ => {}
+        }
+        to_extra(&self.0.row(row, object))
+    }
+}
+
 /// The fates of one Parquet file.
 pub(crate) fn fates_from_parquet(path: &Path) -> Result<Vec<Fate>, Error> {
     let mut fates = Vec::new();
-    for batch in batches(path)? {
-        let batch = batch?;
-        let text = |name: &str| Texts::of(path, &batch, &[name]);
-        let (ids, urls, stages) = (text("id")?, text("url")?, text("stage")?);
-        let (rules, details) = (text("rule")?, text("detail")?);
-        let values = column_as(path, &batch, &["value"], &DataType::Float64)?;
-        let lines = column_as(path, &batch, &["line"], &DataType::Int32)?;
-        for i in 0..batch.num_rows() {
-            let value = values.as_ref().map(|a| a.as_primitive::<Float64Type>());
-            let line = lines.as_ref().map(|a| a.as_primitive::<Int32Type>());
-            fates.push(Fate {
-                id: Id::parse(ids.get(i)),
-                url: urls.get(i).to_owned(),
-                stage: stages.get(i).to_owned(),
-                rule: rules.get(i).to_owned(),
-                value: value.filter(|v| v.is_valid(i)).map_or(0.0, |v| v.value(i)),
-                line: line.filter(|l| l.is_valid(i)).map(|l| l.value(i)),
-                detail: details.get(i).to_owned(),
-            });
-        }
+    for batch in batches(path, 0, u64::MAX)?.0 {
+        fates.extend(fates_from_batch(path, &batch?)?);
     }
     Ok(fates)
+}
+
+/// The fates of one batch.
+pub(crate) fn fates_from_batch(path: &Path, batch: &RecordBatch) -> Result<Vec<Fate>, Error> {
+    let text = |name: &str| Texts::of(path, batch, &[name]);
+    let (ids, urls, stages) = (text("id")?, text("url")?, text("stage")?);
+    let (rules, details) = (text("rule")?, text("detail")?);
+    let values = column_as(path, batch, &["value"], &DataType::Float64)?;
+    let lines = column_as(path, batch, &["line"], &DataType::Int32)?;
+    let values = values.as_ref().map(|a| a.as_primitive::<Float64Type>());
+    let lines = lines.as_ref().map(|a| a.as_primitive::<Int32Type>());
+    let fate = |i: usize| Fate {
+        id: Id::parse(ids.get(i)),
+        url: urls.get(i).to_owned(),
+        stage: stages.get(i).to_owned(),
+        rule: rules.get(i).to_owned(),
+        value: values.filter(|v| v.is_valid(i)).map_or(0.0, |v| v.value(i)),
+        line: lines.filter(|l| l.is_valid(i)).map(|l| l.value(i)),
+        detail: details.get(i).to_owned(),
+    };
+    Ok((0..batch.num_rows()).map(fate).collect())
 }
 
 #[cfg(test)]
@@ -325,7 +617,7 @@ mod tests {
 
     #[test]
     fn the_architecture_names_our_columns_in_our_order() {
-        check("Documents, version 1", documents_to_batch(&[]).unwrap());
+        check("Documents, version 2", documents_to_batch(&[]).unwrap());
         check("Fates, version 1", fates_to_batch(&[]).unwrap());
     }
 }

@@ -3,14 +3,88 @@
 //! The caller decides which documents share a file (its units of work); the bytes of a file depend
 //! on its documents alone. Not here: what is worth keeping.
 
-use crate::{Document, Error, FORMAT, Fate, VERSION, schema, write_fates};
+use crate::schema::{Groups, Row};
+use crate::{Document, Error, FORMAT, Fate, VERSION, write_fates};
+use quipu_store::atomic;
 use quipu_store::manifest::{self, Manifest};
 use std::path::{Path, PathBuf};
 
+/// A Parquet file that is written row by row; it appears under its name with `finish`.
+struct Rows<T: Row> {
+    path: PathBuf,
+    groups: Groups<atomic::File, T>,
+}
+
+impl<T: Row> Rows<T> {
+    fn create(path: &Path) -> Result<Rows<T>, Error> {
+        let groups = Groups::new(atomic::File::create(path)?).map_err(Error::write(path))?;
+        Ok(Rows { path: path.to_owned(), groups })
+    }
+
+    fn push(&mut self, row: T) -> Result<(), Error> {
+        self.groups.push(row).map_err(Error::write(&self.path))
+    }
+
+    fn finish(self) -> Result<(), Error> {
+        let file = self.groups.finish().map_err(Error::write(&self.path))?;
+        Ok(file.commit()?)
+    }
+}
+
+/// Writes a Parquet file of rows atomically.
+pub(crate) fn write_rows<T>(path: &Path, rows: &[T]) -> Result<(), Error>
+where
+    for<'a> &'a T: Row,
+{
+    let mut file = Rows::create(path)?;
+    rows.iter().try_for_each(|row| file.push(row))?;
+    file.finish()
+}
+
 /// Writes one Parquet file of documents atomically.
 pub fn write_file(path: &Path, rows: &[Document]) -> Result<(), Error> {
-    let bytes = schema::documents_to_parquet(path, rows)?;
-    Ok(quipu_store::atomic::write(path, |out| out.write_all(&bytes))?)
+    write_rows(path, rows)
+}
+
+/// A Parquet file of documents that grows by one document at a time: memory is one row group. Its
+/// bytes are those of [`write_file`]. Dropped before `finish`, it leaves nothing.
+pub struct DocumentsFile(Rows<Document>);
+
+impl DocumentsFile {
+    /// Begins a file that will be called `path`.
+    pub fn create(path: &Path) -> Result<DocumentsFile, Error> {
+        Rows::create(path).map(DocumentsFile)
+    }
+
+    /// Adds a document.
+    pub fn push(&mut self, document: Document) -> Result<(), Error> {
+        self.0.push(document)
+    }
+
+    /// Puts the file under its name.
+    pub fn finish(self) -> Result<(), Error> {
+        self.0.finish()
+    }
+}
+
+/// A Parquet file of fates that grows by one fate at a time.
+pub struct FatesFile(Rows<Fate>);
+
+impl FatesFile {
+    /// Begins a file that will be called `path`.
+    pub fn create(path: &Path) -> Result<FatesFile, Error> {
+        Rows::create(path).map(FatesFile)
+    }
+
+    /// Adds a fate.
+    pub fn push(&mut self, fate: Fate) -> Result<(), Error> {
+        self.0.push(fate)
+    }
+
+    /// Puts the file under its name.
+    pub fn finish(self) -> Result<(), Error> {
+        self.0.finish()
+    }
 }
 
 /// Writes the numbered files of a documents folder, then its manifest.

@@ -68,7 +68,7 @@ pub enum Command {
         input: Vec<PathBuf>,
     },
     /// Make clean documents of a crawl, with the fate of everything that was dropped
-    Curate(Input),
+    Curate(Box<Curate>),
     /// Go on with a run up to its base model
     Train(Input),
     /// Go on with a run up to its final model
@@ -127,6 +127,53 @@ pub enum Command {
     Doctor,
 }
 
+/// What a cluster consists of; both run until they are interrupted.
+#[derive(Debug, Subcommand)]
+pub enum Service {
+    /// Hand the shuffles of runs to executors (feature `cluster`)
+    Scheduler {
+        /// Where to listen; port 0 takes a free one. There are no passwords: not on open networks
+        #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:50050")]
+        bind: String,
+        /// Seconds of silence after which an executor counts as dead and its tasks are given away
+        #[arg(long, value_name = "SECONDS", default_value_t = 20,
+              value_parser = clap::value_parser!(u64).range(6..))]
+        dead_after: u64,
+    },
+    /// Work for a scheduler (feature `cluster`)
+    Executor {
+        /// The scheduler's address
+        #[arg(long, value_name = "HOST:PORT")]
+        scheduler: String,
+        /// Folder for rows under way; the folders of runs must be seen here under their own paths
+        #[arg(long, value_name = "DIR")]
+        work: PathBuf,
+        /// Where others fetch rows from; 0.0.0.0:0 for all networks, with a free port
+        #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:0")]
+        bind: std::net::SocketAddr,
+        /// Tasks at a time [default: one for each processor]
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+        workers: Option<u16>,
+        /// Memory of all tasks together, such as 8GiB; what does not fit is spilled
+        #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = memory)]
+        memory: u64,
+    },
+}
+
+/// `512MiB`, `8GiB`: memory in powers of 1024.
+fn memory(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let scale: u64 = match &text[digits.len()..] {
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        "TiB" => 1 << 40,
+        unit => return Err(format!("unknown unit {unit:?}: MiB, GiB or TiB, such as 8GiB")),
+    };
+    let number: u64 = digits.parse().map_err(|_| "expected a size such as 8GiB")?;
+    let bytes = number.checked_mul(scale).ok_or("that is more than any machine has")?;
+    if bytes < 64 << 20 { Err("less than 64MiB is no memory to sort in".into()) } else { Ok(bytes) }
+}
+
 /// What a run reads.
 #[derive(Debug, Args)]
 pub struct Input {
@@ -142,6 +189,101 @@ pub struct Input {
     /// [default with --input: 100MB]
     #[arg(long, value_name = "SIZE", value_parser = sample)]
     pub sample: Option<quipu_corpus::Sample>,
+}
+
+/// What `curate` is told. With a recipe of its own, `--out` or `--join` it stands for itself;
+/// without, it is a run's stage, and makes or goes on with a run's folder.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Curate {
+    /// what else can be done with curated documents
+    #[command(subcommand)]
+    pub about: Option<About>,
+    /// A recipe of curation: input, out and [corpus], such as recipes/curate.toml
+    #[arg(value_name = "CURATION")]
+    pub curation: Option<PathBuf>,
+    /// what is read
+    #[command(flatten)]
+    pub input: Input,
+    /// The folder to write: documents, fates and a report, with no run around them
+    #[arg(long, value_name = "FOLDER")]
+    pub out: Option<PathBuf>,
+    /// Work along on what another process curates into this folder
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["out", "curation", "input", "sample"])]
+    pub join: Option<PathBuf>,
+    /// Units at a time in this process [default: the cores]
+    #[arg(long, value_name = "N", value_parser = workers)]
+    pub workers: Option<usize>,
+    /// Do only these of: addresses, rules, languages, dedup, decontaminate; for documents that
+    /// others made
+    #[arg(long, value_name = "PARTS", value_delimiter = ',')]
+    pub only: Vec<String>,
+    /// Send the documents through a command at the end: JSON Lines in and out
+    #[arg(long, value_name = "COMMAND")]
+    pub pipe: Option<String>,
+    /// Select documents of one folder by an SQL predicate, and nothing else (feature `cluster`)
+    #[arg(long = "where", value_name = "SQL", conflicts_with_all = ["only", "pipe", "join"])]
+    pub predicate: Option<String>,
+    /// Let the shuffles run on the cluster whose scheduler listens here (feature `cluster`);
+    /// `local`: as DataFusion plans in this process
+    #[arg(long, value_name = "HOST:PORT")]
+    pub cluster: Option<String>,
+    /// Most memory of the shuffles, such as 1GiB or 512MB [default: 512MiB]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub memory: Option<u64>,
+}
+
+/// What can be asked of curated documents.
+#[derive(Debug, Subcommand)]
+pub enum About {
+    /// Tell the fate of one document, rule by rule
+    Explain {
+        /// The folder of curated documents, or a run's folder
+        folder: PathBuf,
+        /// Its URL, in any form, or its identity of 32 hexadecimal digits
+        #[arg(value_name = "URL-OR-ID")]
+        document: String,
+    },
+    /// the services of a cluster that shuffles for runs with --cluster
+    #[command(flatten)]
+    Service(Service),
+}
+
+/// A worker at least.
+fn workers(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("nothing is done by 0 workers; 1 is the least".into()),
+        Ok(count) if count <= 4096 => Ok(count),
+        Ok(_) => Err("more than 4096 threads of one process do not help".into()),
+        Err(error) => Err(format!("{error}; use a number such as 8")),
+    }
+}
+
+/// The least memory of shuffles with which they still move more than they wait.
+const LEAST_MEMORY: u64 = 16 << 20;
+
+/// `1GiB`, `512MB`: bytes of memory.
+fn size(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let number: f64 = digits.parse().map_err(|_| "expected a size such as 1GiB or 512MB")?;
+    let scale = match text[digits.len()..].to_ascii_lowercase().as_str() {
+        "kb" => 1e3,
+        "mb" => 1e6,
+        "gb" => 1e9,
+        "kib" => 1024.0,
+        "mib" => 1024.0 * 1024.0,
+        "gib" => 1024.0 * 1024.0 * 1024.0,
+        "" => return Err(format!("of which unit? {text}MiB or {text}GiB")),
+        unit => return Err(format!("unknown unit {unit:?}: MB, GB, MiB or GiB")),
+    };
+    let bytes = number * scale;
+    if !(0.0..1e18).contains(&bytes) {
+        return Err("that is more than any machine has".into());
+    }
+    if (bytes as u64) < LEAST_MEMORY {
+        return Err(format!("too little to sort in; the least is {}MiB", LEAST_MEMORY >> 20));
+    }
+    Ok(bytes as u64)
 }
 
 /// An answer of no token is none.
@@ -235,6 +377,17 @@ mod tests {
     }
 
     #[test]
+    fn sizes_of_memory_have_units() {
+        assert_eq!(size("1GiB"), Ok(1 << 30));
+        assert_eq!(size("512MB"), Ok(512_000_000));
+        assert_eq!(size("1.5gib"), Ok(3 << 29));
+        for wrong in ["512", "", "much", "1TB2", "-1GB", "4kB", "1e300GB", "NaNGB"] {
+            assert!(size(wrong).is_err(), "{wrong}");
+        }
+        assert!(workers("0").is_err() && workers("x").is_err() && workers("7") == Ok(7));
+    }
+
+    #[test]
     fn samples_are_bytes_or_pages() {
         let bytes = |text| sample(text).unwrap().bytes;
         assert_eq!(bytes("100MB"), Some(100_000_000));
@@ -242,5 +395,24 @@ mod tests {
         assert_eq!(sample("2000").unwrap().documents, Some(2000));
         assert!(sample("much").is_err() && sample("5TB").is_err() && sample("").is_err());
         assert!(sample("99999999999GB").is_err());
+    }
+
+    #[test]
+    fn memory_has_a_unit() {
+        assert_eq!(memory("64MiB"), Ok(64 << 20));
+        assert_eq!(memory("2TiB"), Ok(2 << 40));
+        for wrong in ["1", "1GB", "GiB", "-1GiB", "1MiB", "99999999999TiB"] {
+            assert!(memory(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_service_takes_no_input_of_a_run() {
+        let parsed = |line: &str| Cli::try_parse_from(line.split(' '));
+        assert!(parsed("quipu curate --input a").is_ok());
+        assert!(parsed("quipu curate scheduler --bind 0.0.0.0:1").is_ok());
+        assert!(parsed("quipu curate executor --scheduler h:1 --work w --memory 2GiB").is_ok());
+        assert!(parsed("quipu curate executor --work w").is_err());
+        assert!(parsed("quipu curate --sample 5 scheduler").is_err());
     }
 }

@@ -4,6 +4,7 @@
 
 use crate::error::{Error, RecipeError};
 use miette::NamedSource;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use toml::{Table, Value};
@@ -96,12 +97,7 @@ impl Recipe {
     }
 
     fn from_text(name: &str, text: &str, sets: &[String]) -> Result<Self, Error> {
-        let (name, text) = if sets.is_empty() {
-            (name.to_owned(), text.to_owned())
-        } else {
-            (format!("{name} with --set {}", sets.join(" --set ")), with_sets(name, text, sets)?)
-        };
-        let mut recipe = parse(&name, &text)?;
+        let (mut recipe, name, text) = read::<Self>(name, text, sets)?;
         recipe.spread_seed();
         recipe.check().map_err(|(key, message)| refusal(&name, &text, &key, message))?;
         Ok(recipe)
@@ -198,14 +194,30 @@ impl Recipe {
 }
 
 /// The key of a crate's refusal: the crates begin their messages with it.
-fn keyed(table: &str, message: &str) -> (String, String) {
+pub fn keyed(table: &str, message: &str) -> (String, String) {
     let message = message.strip_prefix("recipe: ").unwrap_or(message);
     let found = message.split([':', ' ', '=']).next().unwrap_or_default().trim_matches('`');
     let key = found.strip_prefix(table).unwrap_or(found).trim_start_matches('.');
     (format!("{table}.{key}"), message.to_owned())
 }
 
-fn parse(name: &str, text: &str) -> Result<Recipe, Error> {
+/// A recipe of some kind from TOML, with `--set` changes; with it the name and the text in which
+/// a place can be shown.
+pub fn read<T: DeserializeOwned>(
+    name: &str,
+    text: &str,
+    sets: &[String],
+) -> Result<(T, String, String), Error> {
+    let (name, text) = if sets.is_empty() {
+        (name.to_owned(), text.to_owned())
+    } else {
+        let name_with = format!("{name} with --set {}", sets.join(" --set "));
+        (name_with, with_sets::<T>(name, text, sets)?)
+    };
+    Ok((parse(&name, &text)?, name, text))
+}
+
+fn parse<T: DeserializeOwned>(name: &str, text: &str) -> Result<T, Error> {
     toml::from_str(text).map_err(|error| {
         let place = error.span().map(|s| (s.start, s.len().max(1)));
         let message = error.message().to_owned();
@@ -215,7 +227,8 @@ fn parse(name: &str, text: &str) -> Result<Recipe, Error> {
     })
 }
 
-fn refusal(name: &str, text: &str, key: &str, message: String) -> Error {
+/// What cannot be in a recipe, at its place.
+pub fn refusal(name: &str, text: &str, key: &str, message: String) -> Error {
     let source = NamedSource::new(name, text.to_owned());
     let message = if message.contains(key) { message } else { format!("{key}: {message}") };
     let message = format!("{name}: {message}");
@@ -223,9 +236,13 @@ fn refusal(name: &str, text: &str, key: &str, message: String) -> Error {
 }
 
 /// Applies `key=value` to the recipe's text. The value is TOML; a bare word is a string.
-fn with_sets(name: &str, text: &str, sets: &[String]) -> Result<String, Error> {
+fn with_sets<T: DeserializeOwned>(
+    name: &str,
+    text: &str,
+    sets: &[String],
+) -> Result<String, Error> {
     // What is wrong in the file itself is told at its place in the file.
-    parse(name, text)?;
+    parse::<T>(name, text)?;
     let mut table: Table = text.parse().map_err(|e| Error::usage(format!("{name}: {e}")))?;
     for set in sets {
         let (key, value) = set.split_once('=').ok_or_else(|| {
@@ -297,7 +314,7 @@ fn locate(text: &str, key: &str) -> Option<(usize, usize)> {
     None
 }
 
-fn differences(above: &str, a: &Table, b: &Table, found: &mut Vec<(String, String, String)>) {
+pub fn differences(above: &str, a: &Table, b: &Table, found: &mut Vec<(String, String, String)>) {
     let keys = a.keys().chain(b.keys().filter(|k| !a.contains_key(*k)));
     for key in keys {
         let path = if above.is_empty() { key.clone() } else { format!("{above}.{key}") };

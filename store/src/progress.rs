@@ -12,7 +12,16 @@ use std::time::{Duration, Instant};
 pub trait Progress: Send + Sync {
     /// A job of `total` units begins; 0 when the total is unknown.
     fn begin(&self, label: &str, total: u64);
-    /// `n` units were done by an earlier process: counted, but not as this one's speed.
+    /// As [`Progress::begin`], where a unit is a byte, so that they are shown as such.
+    fn begin_bytes(&self, label: &str, total: u64) {
+        self.begin(label, total);
+    }
+    /// `n` more of what the units hold, such as documents: how many of `what` come in a second
+    /// stands beside the bar, or in the line at intervals.
+    fn count(&self, n: u64, what: &'static str) {
+        let _ = (n, what);
+    }
+    /// `n` units were done by another process: counted, but not as this one's speed.
     fn resume(&self, n: u64) {
         self.advance(n);
     }
@@ -41,7 +50,7 @@ pub fn standard(quiet: bool) -> Arc<dyn Progress> {
     if quiet {
         silent()
     } else if std::io::stderr().is_terminal() {
-        Arc::new(Bar(Mutex::new(None)))
+        Arc::new(Bar(Mutex::new(Shown::default())))
     } else {
         lines(Box::new(std::io::stderr()), Duration::from_secs(10))
     }
@@ -55,9 +64,11 @@ pub fn lines(out: Box<dyn Write + Send>, interval: Duration) -> Arc<dyn Progress
         out,
         interval,
         label: String::new(),
+        bytes: false,
         total: 0,
         done: 0,
         resumed: 0,
+        counted: None,
         start: now,
         last: now,
     };
@@ -78,16 +89,36 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-struct Bar(Mutex<Option<ProgressBar>>);
+/// A count beside the units: how many of what.
+type Counted = Option<(u64, &'static str)>;
+
+/// `1,240 documents/s`.
+fn rate_of(counted: Counted, start: Instant) -> Option<String> {
+    let (n, what) = counted?;
+    let rate = n as f64 / start.elapsed().as_secs_f64().max(1e-9);
+    Some(format!("{} {what}/s", short(rate)))
+}
+
+struct Bar(Mutex<Shown>);
+
+/// The bar that stands there now.
+#[derive(Default)]
+struct Shown {
+    bar: Option<ProgressBar>,
+    start: Option<Instant>,
+    counted: Counted,
+}
 
 const KNOWN: &str = "{prefix:7} {bar:16.cyan/dim} {pos}/{len} · {eta} left {wide_msg}";
 const UNKNOWN: &str = "{prefix:7} {spinner} {pos} · {rate} · {elapsed} {wide_msg}";
+const BYTES: &str = "{prefix:7} {bar:16.cyan/dim} {decimal_bytes}/{decimal_total_bytes} · \
+                     {decimal_bytes_per_sec} · {eta} left {wide_msg}";
 
-impl Progress for Bar {
-    fn begin(&self, label: &str, total: u64) {
+impl Bar {
+    fn start(&self, label: &str, total: u64, template: &str) {
         let bar = if total == 0 { ProgressBar::no_length() } else { ProgressBar::new(total) };
         bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(8));
-        let template = if total == 0 { UNKNOWN } else { KNOWN };
+        let template = if total == 0 { UNKNOWN } else { template };
         if let Ok(style) = ProgressStyle::with_template(template) {
             let rate = |state: &ProgressState, out: &mut dyn fmt::Write| {
                 let _ = write!(out, "{}/s", short(state.per_sec()));
@@ -96,39 +127,59 @@ impl Progress for Bar {
         }
         bar.set_prefix(label.to_owned());
         bar.enable_steady_tick(Duration::from_millis(250));
-        if let Some(old) = locked(&self.0).replace(bar) {
+        let shown = Shown { bar: Some(bar), start: Some(Instant::now()), counted: None };
+        if let Some(old) = std::mem::replace(&mut *locked(&self.0), shown).bar {
             old.finish_and_clear();
+        }
+    }
+}
+
+impl Progress for Bar {
+    fn begin(&self, label: &str, total: u64) {
+        self.start(label, total, KNOWN);
+    }
+
+    fn begin_bytes(&self, label: &str, total: u64) {
+        self.start(label, total, BYTES);
+    }
+
+    fn count(&self, n: u64, what: &'static str) {
+        let mut shown = locked(&self.0);
+        shown.counted = Some((shown.counted.map_or(0, |c| c.0) + n, what));
+        let rate = shown.start.and_then(|start| rate_of(shown.counted, start));
+        if let (Some(bar), Some(rate)) = (&shown.bar, rate) {
+            bar.set_message(format!("· {rate}"));
         }
     }
 
     fn resume(&self, n: u64) {
-        if let Some(bar) = &*locked(&self.0) {
-            bar.set_position(n);
+        if let Some(bar) = &locked(&self.0).bar {
+            bar.inc(n);
             bar.reset_eta();
         }
     }
 
     fn advance(&self, n: u64) {
-        if let Some(bar) = &*locked(&self.0) {
+        if let Some(bar) = &locked(&self.0).bar {
             bar.inc(n);
         }
     }
 
     fn step(&self, line: &str) {
-        if let Some(bar) = &*locked(&self.0) {
+        if let Some(bar) = &locked(&self.0).bar {
             bar.set_message(format!("· {line}"));
         }
     }
 
     fn note(&self, line: &str) {
-        match &*locked(&self.0) {
+        match &locked(&self.0).bar {
             Some(bar) => bar.println(line),
             None => eprintln!("{line}"),
         }
     }
 
     fn finish(&self, line: &str) {
-        if let Some(bar) = locked(&self.0).take() {
+        if let Some(bar) = locked(&self.0).bar.take() {
             bar.finish_and_clear();
         }
         if !line.is_empty() {
@@ -143,10 +194,13 @@ struct Lines {
     out: Box<dyn Write + Send>,
     interval: Duration,
     label: String,
+    /// Whether a unit is a byte.
+    bytes: bool,
     total: u64,
     done: u64,
-    /// Of `done`, what earlier processes did.
+    /// Of `done`, what other processes did.
     resumed: u64,
+    counted: Counted,
     start: Instant,
     last: Instant,
 }
@@ -169,26 +223,43 @@ impl Lines {
     }
 
     fn status(&self) -> String {
-        let (label, done, total, rate) = (&self.label, self.done, self.total, short(self.rate()));
-        if total == 0 {
-            return format!("{label} {done} · {rate}/s");
+        let shown = |n: u64| if self.bytes { bytes(n as f64) } else { n.to_string() };
+        let rate = if self.bytes { bytes(self.rate()) } else { short(self.rate()) };
+        let counted =
+            rate_of(self.counted, self.start).map_or(String::new(), |r| format!(" · {r}"));
+        let (label, done) = (&self.label, shown(self.done));
+        if self.total == 0 {
+            return format!("{label} {done} · {rate}/s{counted}");
         }
-        format!("{label} {done}/{total} · {rate}/s · {}", self.left())
+        format!("{label} {done}/{} · {rate}/s{counted} · {}", shown(self.total), self.left())
+    }
+
+    fn begin(&mut self, label: &str, total: u64, bytes: bool) {
+        let now = Instant::now();
+        (self.start, self.last, self.total) = (now, now, total);
+        (self.done, self.resumed, self.counted, self.bytes) = (0, 0, None, bytes);
+        label.clone_into(&mut self.label);
     }
 }
 
 impl Progress for LineProgress {
     fn begin(&self, label: &str, total: u64) {
+        locked(&self.0).begin(label, total, false);
+    }
+
+    fn begin_bytes(&self, label: &str, total: u64) {
+        locked(&self.0).begin(label, total, true);
+    }
+
+    fn count(&self, n: u64, what: &'static str) {
         let mut lines = locked(&self.0);
-        let now = Instant::now();
-        (lines.start, lines.last, lines.total) = (now, now, total);
-        (lines.done, lines.resumed) = (0, 0);
-        label.clone_into(&mut lines.label);
+        lines.counted = Some((lines.counted.map_or(0, |c| c.0) + n, what));
     }
 
     fn resume(&self, n: u64) {
         let mut lines = locked(&self.0);
-        (lines.done, lines.resumed) = (n, n);
+        lines.done += n;
+        lines.resumed += n;
     }
 
     fn advance(&self, n: u64) {
@@ -228,6 +299,18 @@ fn short(rate: f64) -> String {
         r if r >= 1e4 => format!("{:.0}k", r / 1e3),
         r if r >= 100.0 => format!("{r:.0}"),
         r => format!("{r:.1}"),
+    }
+}
+
+/// Bytes in units of a thousand, as files are sized.
+#[must_use]
+pub fn bytes(n: f64) -> String {
+    match n {
+        n if n >= 1e12 => format!("{:.2} TB", n / 1e12),
+        n if n >= 1e9 => format!("{:.2} GB", n / 1e9),
+        n if n >= 1e6 => format!("{:.1} MB", n / 1e6),
+        n if n >= 1e3 => format!("{:.1} kB", n / 1e3),
+        n => format!("{n:.0} bytes"),
     }
 }
 
@@ -296,6 +379,23 @@ mod tests {
         assert!(seen[0].starts_with("extract 4/10 · ") && seen[0].ends_with(" left"), "{text}");
         assert!(seen[1].starts_with("extract 4/10 · loss 2.1 · ") && seen[1].ends_with(" left"));
         assert_eq!(&seen[2..], ["a page of 50 MB was cut", "10 pages"]);
+    }
+
+    #[test]
+    fn bytes_and_what_they_hold_have_their_rates() {
+        let (sender, receiver) = mpsc::channel();
+        let progress = lines(Box::new(Sent(sender)), Duration::ZERO);
+        progress.begin_bytes("extract", 10_000_000);
+        progress.resume(1_000_000);
+        progress.resume(1_000_000);
+        progress.count(7, "documents");
+        progress.advance(3_000_000);
+        drop(progress);
+        let text = String::from_utf8(receiver.iter().collect()).unwrap();
+        assert!(text.starts_with("extract 5.0 MB/10.0 MB · "), "{text}");
+        let parts: Vec<&str> = text.trim_end().split(" · ").collect();
+        assert!(parts[1].ends_with("B/s") && parts[2].ends_with(" documents/s"), "{text}");
+        assert!(parts[3].ends_with(" left"), "{text}");
     }
 
     #[test]

@@ -17,6 +17,8 @@ pub struct Row {
     pub id: u128,
     /// Hash of its canonical URL.
     pub url: u64,
+    /// Hash of its registrable domain; 0 where there is none.
+    pub domain: u64,
     /// Hash of its normalised text.
     pub text: u64,
     /// Milliseconds since 1970; `i64::MIN` where unknown, which is older than any.

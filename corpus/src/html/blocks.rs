@@ -4,7 +4,7 @@
 
 use super::hints::{self, Hints};
 use super::margin;
-use super::math;
+use super::math::{self, Drawn};
 use super::names::*;
 use super::tree::{NONE, NodeId, ROOT, Space, Tree};
 
@@ -230,6 +230,12 @@ struct Walk<'t, 'a> {
     bold: u32,
     formulas: u32,
     pre: u32,
+    /// Open `code`, `samp`, `kbd` and `tt`: in them a no-break space is an indentation.
+    code: u32,
+    /// The block that is being gathered has text with its white space kept.
+    listing: bool,
+    /// How many nodes may yet be looked at for the sources of drawn formulas.
+    search: usize,
     buttons: u32,
     /// White space is owed before the next text.
     space: bool,
@@ -253,6 +259,9 @@ impl<'t, 'a> Walk<'t, 'a> {
             bold: 0,
             formulas: 0,
             pre: 0,
+            code: 0,
+            listing: false,
+            search: 2 * tree.nodes.len(),
             buttons: 0,
             space: false,
             closed: false,
@@ -310,11 +319,19 @@ impl<'t, 'a> Walk<'t, 'a> {
             return false;
         }
         let tag = node.tag;
-        if tag.has(UNREAD) && tag != Tag::BUTTON {
+        if tag.has(UNREAD) && (tag != Tag::BUTTON || self.pre > 0) {
             if tag == Tag::SCRIPT {
                 self.script(id);
             }
             return false;
+        }
+        match math::drawn(self.tree, id, &mut self.search) {
+            Drawn::No => {}
+            Drawn::BesideSource => return false,
+            Drawn::Around(source) => {
+                self.formula(&source);
+                return false;
+            }
         }
         if margin::is_margin(self.tree, id, self.pre > 0) {
             return false;
@@ -324,7 +341,7 @@ impl<'t, 'a> Walk<'t, 'a> {
             Tag::IMG => self.image(id),
             Tag::TITLE | Tag::WBR | Tag::RP => return tag == Tag::WBR,
             Tag::HR => self.flush(),
-            _ if is_frame(tag) => return self.enter_frame(id),
+            _ if self.is_frame(tag) => return self.enter_frame(id),
             _ => return self.enter_inline(id),
         }
         false
@@ -398,9 +415,7 @@ impl<'t, 'a> Walk<'t, 'a> {
             link_blocks: 0,
         });
         self.stack.push(number);
-        if matches!(tag, Tag::PRE | Tag::LISTING | Tag::XMP | Tag::PLAINTEXT) {
-            self.pre += 1;
-        }
+        self.pre += u32::from(is_pre(tag) || margin::is_code_cell(self.tree, id));
         true
     }
 
@@ -437,9 +452,6 @@ impl<'t, 'a> Walk<'t, 'a> {
         if marks & (IN_HIDDEN | IN_ARIA_HIDDEN) != 0 || own & hints::UNSEEN != 0 {
             return false;
         }
-        if math::is_rendering(self.tree, id) {
-            return false;
-        }
         if !self.has_text() {
             self.current.inline |= own;
         }
@@ -449,6 +461,7 @@ impl<'t, 'a> Walk<'t, 'a> {
                 self.current.links = self.current.links.saturating_add(1);
             }
             Tag::B | Tag::STRONG => self.bold += 1,
+            Tag::CODE | Tag::SAMP | Tag::KBD | Tag::TT => self.code += 1,
             Tag::BUTTON | Tag::LABEL => {
                 self.space = true;
                 self.buttons += 1;
@@ -460,7 +473,7 @@ impl<'t, 'a> Walk<'t, 'a> {
 
     fn leave(&mut self, id: NodeId) {
         let tag = self.tree.node(id).tag;
-        if is_frame(tag) {
+        if self.is_frame(tag) {
             let cell = matches!(tag, Tag::TD | Tag::TH);
             if cell {
                 self.tab = self.has_text();
@@ -469,7 +482,7 @@ impl<'t, 'a> Walk<'t, 'a> {
             } else {
                 self.flush();
             }
-            if is_pre(tag) {
+            if is_pre(tag) || margin::is_code_cell(self.tree, id) {
                 self.pre = self.pre.saturating_sub(1);
             }
             if let Some(frame) = self.stack.pop() {
@@ -480,6 +493,7 @@ impl<'t, 'a> Walk<'t, 'a> {
         match tag {
             Tag::A => self.links = self.links.saturating_sub(1),
             Tag::B | Tag::STRONG => self.bold = self.bold.saturating_sub(1),
+            Tag::CODE | Tag::SAMP | Tag::KBD | Tag::TT => self.code = self.code.saturating_sub(1),
             Tag::BUTTON | Tag::LABEL => {
                 self.space = true;
                 self.buttons = self.buttons.saturating_sub(1);
@@ -487,6 +501,14 @@ impl<'t, 'a> Walk<'t, 'a> {
             _ => {}
         }
         self.closed = true;
+    }
+
+    /// Elements that are boxes: block level, cells, and names of the author's own (`x-card`; not
+    /// the `mjx-` of drawn formulas, which stand in lines).
+    fn is_frame(&self, tag: Tag) -> bool {
+        tag.has(BLOCK)
+            || matches!(tag, Tag::TD | Tag::TH)
+            || (tag.0 as usize >= KNOWN && !self.tree.custom_name(tag).starts_with("mjx-"))
     }
 
     fn has_text(&self) -> bool {
@@ -505,8 +527,10 @@ impl<'t, 'a> Walk<'t, 'a> {
 
     fn add_pre(&mut self, text: &str) {
         let before = self.text.len();
-        if text.contains(['\r', '\0']) {
+        self.listing = true;
+        if text.contains(['\r', '\0', '\u{a0}']) {
             let text = text.replace("\r\n", "\n").replace('\r', "\n").replace('\0', "");
+            let text = text.replace('\u{a0}', " ");
             self.text.push_str(&text);
         } else {
             self.text.push_str(text);
@@ -531,7 +555,11 @@ impl<'t, 'a> Walk<'t, 'a> {
         let mut chars = 0;
         for c in text.chars() {
             if c.is_whitespace() || c == '\0' {
-                self.space |= c != '\0';
+                if c == '\u{a0}' && self.code > 0 && self.has_text() {
+                    self.text.push(' ');
+                } else {
+                    self.space |= c != '\0';
+                }
                 continue;
             }
             if is_invisible(c) {
@@ -589,6 +617,7 @@ impl<'t, 'a> Walk<'t, 'a> {
             }
         }
         (self.space, self.closed, self.tab) = (false, false, false);
+        let listing = std::mem::take(&mut self.listing) || self.pre > 0;
         let mut block = std::mem::replace(&mut self.current, empty_block());
         if !self.has_text() {
             return;
@@ -599,7 +628,7 @@ impl<'t, 'a> Walk<'t, 'a> {
         block.frame = frame;
         if let Some(frame) = self.frames.get(frame as usize) {
             block.marks |= frame.marks;
-            block.kind = if self.pre > 0 { Kind::Listing } else { kind_of(frame.tag) };
+            block.kind = if listing { Kind::Listing } else { kind_of(frame.tag) };
         }
         measure(&mut block, &self.text[self.start..]);
         self.start = self.text.len();
@@ -676,11 +705,6 @@ fn is_invisible(c: char) -> bool {
 
 fn is_pre(tag: Tag) -> bool {
     matches!(tag, Tag::PRE | Tag::LISTING | Tag::XMP | Tag::PLAINTEXT)
-}
-
-/// Elements that are boxes: block level, cells, and names of the author's own (`x-card`).
-fn is_frame(tag: Tag) -> bool {
-    tag.has(BLOCK) || matches!(tag, Tag::TD | Tag::TH) || tag.0 as usize >= KNOWN
 }
 
 fn hides(style: &str) -> bool {

@@ -2,6 +2,7 @@
 //! of a block is in `score.rs`.
 
 use super::blocks::{Block, Kind, Page};
+use super::names::Tag;
 use super::{Budget, blocks, build, features, metadata, score};
 
 /// What was found on a page.
@@ -43,7 +44,7 @@ pub fn from_tree(tree: &super::tree::Tree) -> Extracted {
     let claims = metadata::read(tree);
     let page = blocks::flatten(tree);
     let rows = features::of_page(&page, &claims);
-    let keep = score::choose(&page, &rows);
+    let keep = score::choose(&page, &rows, claims.signs);
     let mut extracted = Extracted {
         title: claims.title,
         language: claims.language,
@@ -65,7 +66,7 @@ fn assemble(page: &Page, keep: &[bool]) -> String {
     let mut before: Option<&Block> = None;
     for (block, _) in page.blocks.iter().zip(keep).filter(|(_, keep)| **keep) {
         if let Some(before) = before {
-            out.push_str(if together(before, block) { "\n" } else { "\n\n" });
+            out.push_str(if together(page, before, block) { "\n" } else { "\n\n" });
         }
         out.push_str(page.text_of(block));
         before = Some(block);
@@ -73,9 +74,15 @@ fn assemble(page: &Page, keep: &[bool]) -> String {
     out
 }
 
-fn together(a: &Block, b: &Block) -> bool {
+fn together(page: &Page, a: &Block, b: &Block) -> bool {
     let close = [Kind::Item, Kind::Row, Kind::Definition];
-    a.kind == b.kind && close.contains(&a.kind)
+    let row = |block: &Block| {
+        let frame = &page.frames[block.frame as usize];
+        (block.kind == Kind::Listing && frame.tag == Tag::TR).then_some(frame.parent)
+    };
+    // the lines of a listing that is laid out as a table
+    let lines = row(a).is_some() && row(a) == row(b);
+    a.kind == b.kind && close.contains(&a.kind) || lines
 }
 
 #[cfg(test)]

@@ -3,16 +3,22 @@
 //! hints of names, repetition, position); none names a site, none depends on a language. Numbers
 //! only: what they weigh is in `model.txt`, which `examples/train_extractor.rs` makes.
 
+use super::anchors::{self, Anchors};
 use super::blocks::{Block, Frame, IN_ARTICLE, IN_MAIN, KINDS, Kind, MARKS, Page};
+use super::cues;
 use super::hints;
 use super::metadata::Claims;
 use super::names::Tag;
 
 /// Features that are neither kind, mark nor hint.
-const PLAIN: usize = 86;
+const PLAIN: usize = 86 + SORTS + PAIRS + anchors::COUNT;
+/// Features that two signs make together.
+const PAIRS: usize = 8;
+/// Features of the page's sort.
+const SORTS: usize = 14;
 
 /// How many features a block has.
-pub const COUNT: usize = PLAIN + KINDS + MARKS + 2 * hints::COUNT;
+pub const COUNT: usize = PLAIN + KINDS + MARKS + 2 * hints::COUNT + 2 * cues::COUNT;
 
 /// What a page says of itself, as flags.
 #[derive(Clone, Copy, Debug, Default)]
@@ -28,6 +34,12 @@ pub struct PageSigns {
 /// One row of `COUNT` features a block, in document order.
 pub fn of_page(page: &Page, claims: &Claims) -> Vec<f32> {
     let shape = Shape::of(page, claims);
+    let title = shape.title_known.then_some(shape.title);
+    let anchors = Anchors::of(page, title);
+    let sorts = sorts_of(page);
+    let lines: Vec<u32> = page.blocks.iter().map(|b| cues::of_line(page.text_of(b))).collect();
+    let heads = heads_of(page, &lines);
+    let uncommented = uncommented(page);
     let mut rows = Vec::with_capacity(page.blocks.len() * COUNT);
     for (i, block) in page.blocks.iter().enumerate() {
         let from = rows.len();
@@ -39,6 +51,9 @@ pub fn of_page(page: &Page, claims: &Claims) -> Vec<f32> {
         groups(&shape, i, &mut rows);
         place(page, &shape, i, &mut rows);
         whole(page, &shape, claims.signs, &mut rows);
+        rows.extend(sorts);
+        rows.extend(pairs(page, &anchors, claims.signs, uncommented, block));
+        anchors.features(page, i, &mut rows);
         debug_assert_eq!(rows.len() - from, PLAIN);
         rows.extend((0..KINDS).map(|kind| flag(block.kind as usize == kind)));
         rows.extend((0..MARKS).map(|bit| flag(block.marks >> bit & 1 == 1)));
@@ -46,8 +61,93 @@ pub fn of_page(page: &Page, claims: &Claims) -> Vec<f32> {
         let near = near_hints(page, frame) | block.inline;
         rows.extend((0..hints::COUNT).map(|bit| flag(near >> bit & 1 == 1)));
         rows.extend((0..hints::COUNT).map(|bit| flag(frame.all >> bit & 1 == 1)));
+        rows.extend((0..cues::COUNT).map(|bit| flag(lines[i] >> bit & 1 == 1)));
+        rows.extend((0..cues::COUNT).map(|bit| flag(heads[i] >> bit & 1 == 1)));
     }
     rows
+}
+
+/// What sort of page it is, as shares of its characters in boxes of some names and in some kinds
+/// of blocks, and shares of its blocks.
+fn sorts_of(page: &Page) -> [f32; SORTS] {
+    const NAMES: [u32; 8] = [
+        hints::COMMENT,
+        hints::FORUM,
+        hints::LIST,
+        hints::PRODUCT,
+        hints::RELATED,
+        hints::ARTICLE,
+        hints::BODY,
+        hints::USER,
+    ];
+    const LINES: [Kind; 4] = [Kind::Item, Kind::Row, Kind::Listing, Kind::Paragraph];
+    let mut sums = [0u32; SORTS];
+    let (mut chars, mut blocks) = (0, 0);
+    for block in &page.blocks {
+        let names = page.frames[block.frame as usize].all;
+        for (sum, name) in sums.iter_mut().zip(NAMES) {
+            *sum += if names & name != 0 { block.chars } else { 0 };
+        }
+        for (sum, kind) in sums[NAMES.len()..].iter_mut().zip(LINES) {
+            *sum += if block.kind == kind { block.chars } else { 0 };
+        }
+        sums[SORTS - 2] += u32::from(block.digits >= 4 && block.words <= 8);
+        sums[SORTS - 1] += u32::from(page.text_of(block).contains(['$', '€', '£']));
+        chars += block.chars;
+        blocks += 1;
+    }
+    let mut shares = [0.0; SORTS];
+    for (i, (share_of, sum)) in shares.iter_mut().zip(sums).enumerate() {
+        let whole = if i < SORTS - 2 { chars } else { blocks };
+        *share_of = share(sum, whole);
+    }
+    shares
+}
+
+/// Characters of long blocks with few links that are in no box named after comments.
+fn uncommented(page: &Page) -> u32 {
+    let named = |b: &Block| page.frames[b.frame as usize].all & hints::COMMENT != 0;
+    page.blocks.iter().filter(|b| is_long(b) && !named(b)).map(|b| b.chars).sum()
+}
+
+/// Signs that count together and not alone: comments go where there is something to comment on
+/// but are the text of a thread; a box beside others goes where the page is one article.
+fn pairs(
+    page: &Page,
+    anchors: &Anchors,
+    signs: PageSigns,
+    uncommented: u32,
+    block: &Block,
+) -> [f32; PAIRS] {
+    const BESIDE: u32 = hints::RELATED | hints::SIDE | hints::AD | hints::LIST;
+    let names = page.frames[block.frame as usize].all;
+    let comment = names & hints::COMMENT != 0;
+    let (inside, other) = (anchors.in_candidate(block), anchors.in_other_post(page, block));
+    [
+        flag(comment && uncommented >= 500),
+        flag(comment && uncommented >= 500 && signs.article),
+        flag(comment && signs.forum),
+        flag(!inside && signs.article),
+        flag(other && signs.article),
+        flag(names & BESIDE != 0 && signs.article),
+        flag(names & BESIDE != 0 && !inside),
+        flag(block.link_chars * 2 >= block.chars && signs.article),
+    ]
+}
+
+/// By block, the cues of the heading under which it stands: the last one before it whose box's
+/// parent also holds the block.
+fn heads_of(page: &Page, lines: &[u32]) -> Vec<u32> {
+    let (mut cues, mut until) = (0, 0);
+    let mut heads = Vec::with_capacity(lines.len());
+    for (i, block) in page.blocks.iter().enumerate() {
+        if matches!(block.kind, Kind::Heading | Kind::Title) {
+            let own = &page.frames[block.frame as usize];
+            (cues, until) = (lines[i], page.frames[own.parent as usize].end as usize);
+        }
+        heads.push(if i < until { cues } else { 0 });
+    }
+    heads
 }
 
 fn flag(on: bool) -> f32 {
@@ -95,6 +195,8 @@ struct Shape {
     core: usize,
     /// The block that is the page's title.
     title: usize,
+    /// It was found: a first heading, or a block that says what the page's title says.
+    title_known: bool,
     /// First and last long block.
     first_long: usize,
     last_long: usize,
@@ -127,14 +229,14 @@ impl Shape {
         let is_title = |b: &Block| b.kind == Kind::Title;
         let title = (page.blocks.iter().zip(&titles).position(|(b, t)| *t && is_title(b)))
             .or_else(|| page.blocks.iter().position(is_title))
-            .or_else(|| titles.iter().position(|t| *t))
-            .unwrap_or(0);
+            .or_else(|| titles.iter().position(|t| *t));
         Shape {
             chars: body.map_or(0, |b| b.chars),
             prose: body.map_or(0, |b| b.prose),
             link_chars: body.map_or(0, |b| b.link_chars),
             core: core_of(page),
-            title,
+            title: title.unwrap_or(0),
+            title_known: title.is_some(),
             first_long: page.blocks.iter().position(is_long).unwrap_or(0),
             last_long: page.blocks.iter().rposition(is_long).unwrap_or(last),
             repeats: repeats_of(page),

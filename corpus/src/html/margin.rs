@@ -25,12 +25,48 @@ const NUMBERS: &[&str] = &[
 
 /// Whether an element holds nothing but a mark or numbers of the margin. `listing`: it is in one.
 pub fn is_margin(tree: &Tree, id: NodeId, listing: bool) -> bool {
+    if is_prompt(tree, id) || (listing && is_copier(tree, id)) {
+        return true;
+    }
     match tree.node(id).tag {
         Tag::A if !listing => is_place(tree, id),
         Tag::TD | Tag::PRE => is_numbered(tree, id) && holds_numbers(tree, id),
         _ if listing => (is_numbered(tree, id) || is_line_id(tree, id)) && holds_numbers(tree, id),
         _ => false,
     }
+}
+
+/// A cell that holds code though it is not in `pre`: one line (GitHub's files and diffs), or a box
+/// of lines (SyntaxHighlighter).
+pub fn is_code_cell(tree: &Tree, id: NodeId) -> bool {
+    let cell = matches!(tree.node(id).tag, Tag::TD | Tag::TH);
+    let class = if cell { tree.attr(id, Attr::Class).unwrap_or("") } else { "" };
+    if class == "code" {
+        let first = tree.node(id).first;
+        return first != NONE && tree.attr(first, Attr::Class) == Some("container");
+    }
+    !class.is_empty() && class.split_ascii_whitespace().any(|c| c == "blob-code")
+}
+
+/// `In [3]:` and `Out[3]:` of notebooks.
+fn is_prompt(tree: &Tree, id: NodeId) -> bool {
+    let class = tree.attr(id, Attr::Class).unwrap_or("");
+    let first = tree.node(id).first;
+    if !class.contains("rompt") || first == NONE || tree.node(first).tag != Tag::TEXT {
+        return false;
+    }
+    let text = tree.text(first).trim();
+    let inside = text.trim_start_matches("In").trim_start_matches("Out").trim();
+    let number = inside.strip_prefix('[').and_then(|t| t.trim_end_matches(':').strip_suffix(']'));
+    number.is_some_and(|n| n.chars().all(|c| c.is_ascii_digit() || c == '*' || c.is_whitespace()))
+}
+
+/// A button to copy a listing, by its name: it is not always a `button`.
+fn is_copier(tree: &Tree, id: NodeId) -> bool {
+    let class = tree.attr(id, Attr::Class).unwrap_or("");
+    let named = ["copy", "clipboard", "Copy"].iter().any(|name| class.contains(name));
+    let first = tree.node(id).first;
+    named && (first == NONE || (tree.node(first).next == NONE && tree.text(first).len() <= 12))
 }
 
 /// A link whose whole text is one mark.

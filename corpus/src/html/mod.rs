@@ -4,15 +4,19 @@
 //! kept in structure, no Markdown markers. Not a browser: no scripts, no style sheets, no network.
 
 mod adoption;
+mod anchors;
 #[cfg(test)]
 mod attacks;
 pub mod blocks;
 mod body;
 mod build;
+mod cues;
 mod entities;
 mod extract;
 pub mod features;
 mod foreign;
+#[cfg(test)]
+mod forms;
 #[cfg(test)]
 mod gold;
 pub mod hints;
@@ -22,6 +26,7 @@ pub mod metadata;
 pub mod names;
 #[cfg(test)]
 mod oracle;
+pub mod repeats;
 pub mod score;
 mod tables;
 pub(crate) mod tokenizer;

@@ -249,9 +249,10 @@ pub enum Attr {
     Alttext,
     Charset,
     HttpEquiv,
+    Src,
 }
 
-const ATTRS: [(&str, Attr); 22] = [
+const ATTRS: [(&str, Attr); 23] = [
     ("class", Attr::Class),
     ("id", Attr::Id),
     ("role", Attr::Role),
@@ -274,6 +275,7 @@ const ATTRS: [(&str, Attr); 22] = [
     ("alttext", Attr::Alttext),
     ("charset", Attr::Charset),
     ("http-equiv", Attr::HttpEquiv),
+    ("src", Attr::Src),
 ];
 
 impl Attr {

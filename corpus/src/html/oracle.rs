@@ -204,23 +204,27 @@ fn templates() {
     check("<div><template></div></template>a</div>b");
 }
 
-/// The same extracted text on at least 99 % of the real pages.
+/// The same extracted text on at least 99.5 % of all pages of the shared data.
 #[test]
 fn real_pages_read_as_html5ever_reads_them() {
-    let Some(pages) = super::gold::pages("real_pages_read_as_html5ever_reads_them") else { return };
-    let (mut same_text, mut same_blocks, mut different) = (0, 0, Vec::new());
-    for (id, html) in &pages {
-        let (ours, _) = parse(html, Budget::default());
-        let theirs = reference(html);
-        same_blocks += usize::from(blocks::flatten(&ours).text == blocks::flatten(&theirs).text);
-        if from_tree(&ours).text == from_tree(&theirs).text {
-            same_text += 1;
-        } else {
-            different.push(id.as_str());
+    let name = "real_pages_read_as_html5ever_reads_them";
+    let Some(sources) = super::gold::all_pages(name) else { return };
+    let (mut same, mut count) = (0, 0);
+    for (source, pages) in &sources {
+        assert!(!pages.is_empty(), "no page of {source} was read");
+        let mut different = Vec::new();
+        for (id, html) in pages {
+            let (ours, _) = parse(html, Budget::default());
+            let theirs = reference(html);
+            let equal = blocks::flatten(&ours).text == blocks::flatten(&theirs).text;
+            if !equal && from_tree(&ours).text != from_tree(&theirs).text {
+                different.push(id.as_str());
+            }
         }
+        println!("{source}: {} of {} differ: {different:?}", different.len(), pages.len());
+        same += pages.len() - different.len();
+        count += pages.len();
     }
-    let count = pages.len();
-    println!("same extracted text {same_text}/{count}, same blocks {same_blocks}/{count}");
-    println!("different: {different:?}");
-    assert!(same_text * 100 >= count * 99, "{same_text} of {count}, not {different:?}");
+    println!("same extracted text {same} of {count}");
+    assert!(same * 1000 >= count * 995, "{same} of {count}");
 }

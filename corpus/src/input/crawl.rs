@@ -4,43 +4,81 @@
 //! response of another status than 200 or without text in it has a fate (`http-status`,
 //! `not-html`); every other record is counted by its kind. Not here: the format.
 
+use super::range::Range;
 use super::{Body, Found, Page, Stream};
 use crate::warc::http::{self, Refused};
-use crate::warc::{Item, MAX_BLOCK, Record, Records};
+use crate::warc::{Form, Inflated, Item, MAX_BLOCK, Record, Records, is_damage, is_packed};
 use crate::{Error, input::kind};
 use quipu_documents::parse_date;
-use std::io::Read;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
-/// Opens a crawl; an error where the file is none.
-pub(super) fn open(path: &Path) -> Result<Stream, Error> {
-    let file = std::fs::File::open(path).map_err(Error::io(path))?;
-    let mut start = Vec::new();
-    let head = std::fs::File::open(path).map_err(Error::io(path))?;
-    let read = crate::warc::Inflated::new(head).take(64).read_to_end(&mut start);
-    if read.is_ok() && !crate::warc::is_warc(&start) {
-        return Err(Error::NotWarc { path: path.to_owned(), found: kind::shown(&start) });
+/// What is read of a file to see what it is.
+const HEAD: u64 = 64;
+
+/// What has to be known of a crawl to read a range of it; an error where the file is none.
+fn form(path: &Path) -> Result<Form, Error> {
+    let open = || File::open(path).map_err(Error::io(path));
+    let (mut raw, mut start) = (Vec::new(), Vec::new());
+    open()?.take(8).read_to_end(&mut raw).map_err(Error::io(path))?;
+    match Inflated::new(open()?).take(HEAD).read_to_end(&mut start) {
+        Ok(_) if !crate::warc::is_warc(&start) => {
+            Err(Error::NotWarc { path: path.to_owned(), found: kind::shown(&start) })
+        }
+        Err(e) if !is_damage(&e) => Err(Error::io(path)(e)),
+        _ => {
+            let arc = start.trim_ascii_start().starts_with(b"filedesc:");
+            Ok(Form { arc, packed: is_packed(&raw), dictionary: None })
+        }
     }
+}
+
+/// Ranges of a crawl that is not compressed, each from one record to another.
+pub(super) fn cut(path: &Path, size: u64, bytes: u64) -> Result<Vec<Range>, Error> {
+    let (mut ranges, mut from) = (Vec::new(), 0);
+    if size > bytes {
+        let file = File::open(path).map_err(Error::io(path))?;
+        for item in Records::range(file, 0, u64::MAX, form(path)?) {
+            let Item::Record(record) = item.map_err(Error::io(path))? else { continue };
+            let place = record.place.member;
+            // The first record at or behind the next multiple of the size.
+            if place / bytes.max(1) > from / bytes.max(1) {
+                ranges.push(Range { from, to: place });
+                from = place;
+            }
+        }
+    }
+    ranges.push(Range { from, to: size });
+    Ok(ranges)
+}
+
+/// Opens a range of a crawl; an error where the file is none.
+pub(super) fn open(path: &Path, range: Range) -> Result<Stream, Error> {
+    let form = form(path)?;
+    let mut file = File::open(path).map_err(Error::io(path))?;
+    file.seek(SeekFrom::Start(range.from)).map_err(Error::io(path))?;
     let path = path.to_owned();
-    let records = Records::new(file).enumerate();
-    Ok(Box::new(records.map(move |(number, item)| match item.map_err(Error::io(&path))? {
-        Item::Record(record) => Ok(page(*record, number)),
+    let records = Records::range(file, range.from, range.to, form);
+    Ok(Box::new(records.map(move |item| match item.map_err(Error::io(&path))? {
+        Item::Record(record) => Ok(page(*record)),
         Item::Damage(damage) => {
-            let place = format!("{}@{}#{number}", path.display(), damage.offset);
-            Ok(Found::Damaged(place, damage.reason))
+            Ok(Found::Damaged(format!("{}@{}", path.display(), damage.place), damage.reason))
         }
     })))
 }
 
-fn page(record: Record, number: usize) -> Found {
+fn page(record: Record) -> Found {
     let http =
         record.content_type.contains("application/http") || record.block.starts_with(b"HTTP/");
     match record.kind.as_str() {
         "response" | "resource" | "conversion" => {}
         other => return Found::Skipped(other.to_owned()),
     }
-    let position =
-        if record.id.is_empty() { format!("record {number}") } else { record.id.clone() };
+    let position = match record.id.as_str() {
+        "" => format!("record@{}", record.place),
+        id => id.to_owned(),
+    };
     let name = position.trim_start_matches("urn:uuid:").to_owned();
     let page = |body| {
         let (url, date) = (record.url.clone(), parse_date(&record.date));
@@ -104,7 +142,7 @@ mod tests {
         let (kind, content_type) = (kind.to_owned(), media.to_owned());
         let (block, length) = (block.to_vec(), block.len() as u64);
         let record = Record { kind, content_type, block, length, ..Record::default() };
-        let found = match page(record, 0) {
+        let found = match page(record) {
             Found::Page(page) => match page.body {
                 Body::Html(..) => "html".to_owned(),
                 Body::Text(_) => "text".into(),

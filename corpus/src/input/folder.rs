@@ -4,7 +4,7 @@
 //! below the folder. Links are not followed. Not here: which pages of it are sampled.
 
 use super::kind::{self, Kind};
-use super::{Body, Found, Page, Stream, rust_docs};
+use super::{Body, Found, Page, Range, Stream, rust_docs};
 use crate::warc::Inflated;
 use crate::warc::http::MAX_BODY;
 use crate::{Error, look};
@@ -176,21 +176,21 @@ fn walk(
     Ok(())
 }
 
-/// Pages of one HTML file or of a folder of them; of the latter only those that `take` admits, by
-/// the hash of their path.
-pub(super) fn open_html(input: &Input, take: Option<u64>) -> Result<Stream, Error> {
+/// Pages of one HTML file, or of a range of the files of a folder; of the latter only those with a
+/// key up to `limit`.
+pub(super) fn open_html(input: &Input, range: Range, limit: u64) -> Result<Stream, Error> {
     let (root, files) = (input.path.clone(), input.files.clone());
     if files.is_empty() {
         let url = root.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         let url = if input.below.is_empty() { url } else { input.below.clone() };
         return Ok(Box::new(std::iter::once(html_page(&root, url))));
     }
-    let admitted = move |n: &usize| {
-        take.is_none_or(|limit| xxhash_rust::xxh3::xxh3_64(files[*n].as_bytes()) <= limit)
-    };
-    let files = input.files.clone();
-    let numbers = (0..files.len()).filter(admitted);
-    Ok(Box::new(numbers.map(move |n| html_page(&root.join(&files[n]), files[n].clone()))))
+    let bound = |n: u64| usize::try_from(n).unwrap_or(usize::MAX).min(files.len());
+    let numbers = bound(range.from)..bound(range.to);
+    Ok(Box::new(numbers.filter_map(move |n| {
+        let admitted = xxhash_rust::xxh3::xxh3_64(files[n].as_bytes()) <= limit;
+        admitted.then(|| html_page(&root.join(&files[n]), files[n].clone()))
+    })))
 }
 
 fn html_page(path: &Path, url: String) -> Result<Found, Error> {

@@ -9,6 +9,7 @@ mod folder;
 mod json_lines;
 pub mod kind;
 pub(crate) mod markdown;
+mod parquet;
 mod range;
 pub mod rust_docs;
 pub(crate) mod sample;
@@ -39,7 +40,8 @@ pub enum Found {
 /// A page or text before extraction.
 #[derive(Debug, Default)]
 pub struct Page {
-    /// Where it stands in its input: record id, path below the folder, line number. Unique there.
+    /// Where it stands in its input: record id, path below the folder, offset. Unique there, and the
+    /// same whatever range of the input was opened.
     pub position: String,
     /// Its name by which a scorer knows it: record id, or file name without `.html`.
     pub name: String,
@@ -92,54 +94,3 @@ impl Page {
 
 /// A stream of pages and of what is none.
 pub type Stream = Box<dyn Iterator<Item = Result<Found, Error>> + Send>;
-
-impl Input {
-    /// Opens the input for a sample: files of a folder that it leaves out are not even read. Other
-    /// pages are for the caller to leave out, by their key.
-    pub(crate) fn open_admitted(&self, piece_bytes: usize, limit: u64) -> Result<Stream, Error> {
-        match self.kind {
-            Kind::Html if !self.files.is_empty() => folder::open_html(self, Some(limit)),
-            _ => self.open(piece_bytes),
-        }
-    }
-
-    pub(crate) fn open_range(&self, _: Range, piece: usize, limit: u64) -> Result<Stream, Error> {
-        self.open_admitted(piece, limit)
-    }
-
-    pub fn ranges(&self, _: u64) -> Result<Vec<Range>, Error> {
-        Ok(vec![Range { from: 0, to: u64::MAX }])
-    }
-
-    pub fn bytes(&self) -> Result<u64, Error> {
-        Ok(std::fs::metadata(&self.path).map_err(Error::io(&self.path))?.len())
-    }
-
-    /// Opens the input. `piece_bytes`: plain text is split into pieces of about this size.
-    pub fn open(&self, piece_bytes: usize) -> Result<Stream, Error> {
-        match self.kind {
-            Kind::Warc => crawl::open(&self.path),
-            Kind::Html => folder::open_html(self, None),
-            Kind::Text => text::open(self, piece_bytes, false),
-            Kind::Markdown => text::open(self, piece_bytes, true),
-            Kind::JsonLines => json_lines::open(&self.path),
-            Kind::Parquet => open_parquet(self),
-        }
-    }
-}
-
-fn open_parquet(input: &Input) -> Result<Stream, Error> {
-    let rows = quipu_documents::Reader::open(&input.path)?.enumerate();
-    Ok(Box::new(rows.map(|(row, document)| {
-        let document = document?;
-        let (url, date) = (document.url.clone(), document.date);
-        let (position, name) = (row.to_string(), document.id.to_string());
-        Ok(Found::Page(Page {
-            position,
-            name,
-            url,
-            date,
-            body: Body::Document(Box::new(document)),
-        }))
-    })))
-}

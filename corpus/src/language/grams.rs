@@ -15,10 +15,10 @@ fn is_wide(c: char) -> bool {
         | '\u{1780}'..='\u{17ff}')
 }
 
-fn hash(gram: &[char]) -> usize {
-    let mix = |h: u64, c: &char| (h ^ u64::from(*c as u32)).wrapping_mul(0x0000_0100_0000_01b3);
-    let h = gram.iter().fold(0xcbf2_9ce4_8422_2325 ^ gram.len() as u64, mix);
+/// The bucket of a gram, from the hash of its characters so far.
+fn bucket(h: u64, length: usize) -> usize {
     // The low bits of this product see only low bits of the characters: fold the high ones in.
+    let h = h ^ (length as u64) << 56;
     let h = (h ^ (h >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     (h >> 40) as usize % BUCKETS
 }
@@ -56,10 +56,11 @@ fn grams(word: &[char], each: &mut impl FnMut(usize, bool)) {
     for start in 0..word.len() {
         let wide = is_wide(word[start]);
         let longest = if wide { 2 } else { LONGEST };
-        for n in 1..=longest.min(word.len() - start) {
-            let gram = &word[start..start + n];
-            if gram != [MARK] {
-                each(hash(gram), n >= 3 || (wide && n == 2));
+        let mut h = 0xcbf2_9ce4_8422_2325u64;
+        for (n, c) in word[start..].iter().take(longest).enumerate() {
+            h = (h ^ u64::from(*c as u32)).wrapping_mul(0x0000_0100_0000_01b3);
+            if n > 0 || *c != MARK {
+                each(bucket(h, n + 1), n >= 2 || (wide && n == 1));
             }
         }
     }

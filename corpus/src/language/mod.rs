@@ -2,18 +2,26 @@
 //! that the model does not know.
 //!
 //! Every gram of one to four characters votes for the languages in which it was seen; a text whose
-//! grams nobody knows well enough is `other`. The paper uses fastText's 176 languages (§3.1.2);
-//! this small model of our own needs no download. Weights: `weights/language.bin`, made by
-//! [`train`] from Open Source Guides (CC BY 4.0) and translations of the Universal Declaration of
-//! Human Rights (free to reproduce); licence line in `weights/README.md`. Not here: languages
-//! within a document.
+//! grams nobody knows well enough is `other`, and one whose windows are in two languages `mixed`.
+//! The paper uses fastText's 176 languages (§3.1.2): a user who has that file, or GlotLID's, brings
+//! it ([`Identifier`]); this small model of our own needs no download. Weights:
+//! `weights/language.bin`, made by [`train`] from Open Source Guides (CC BY 4.0) and translations of
+//! the Universal Declaration of Human Rights (free to reproduce); languages and licence in
+//! `weights/README.md`. Not here: which language a line is in.
 
+pub mod evaluate;
+mod given;
 mod grams;
+mod labels;
 mod model;
+mod texts;
 pub mod train;
+mod windows;
 
-pub use model::Model;
+pub use given::{Given, Identifier};
+pub use model::{Model, Reading};
 
+use model::intern;
 use std::sync::LazyLock;
 
 /// The language of documents whose language nobody taught us.
@@ -22,33 +30,46 @@ pub const OTHER: &str = "other";
 static MODEL: LazyLock<Option<Model>> =
     LazyLock::new(|| Model::decode(include_bytes!("../../weights/language.bin")).ok());
 
+/// The language of documents in two languages.
+pub const MIXED: &str = "mixed";
+/// Share of the second language from which a document is mixed, and the characters that must be in
+/// it: a quotation or a menu in another language makes no mixed document.
+const MIXED_SHARE: f32 = 0.3;
+const MIXED_LENGTH: usize = 150;
+
 /// What was found.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Guess {
-    /// BCP 47 tag in lower case, or [`OTHER`].
+    /// BCP 47 tag in lower case, [`OTHER`] or [`MIXED`].
     pub language: &'static str,
-    /// Confidence, 0 to 1.
+    /// Confidence, 0 to 1; below what a language needs, how near the nearest one is.
     pub score: f32,
+    /// The second language, and its share of what can be told; of mixed documents the one with
+    /// less text.
+    pub second: Option<(&'static str, f32)>,
 }
-
-/// Bytes of a text that are looked at: beginning, middle and end of longer ones.
-const ENOUGH: usize = 6 << 10;
 
 /// The language of a text.
 pub fn identify(text: &str) -> Guess {
-    let nothing = Guess { language: OTHER, score: 0.0 };
-    let Some(model) = &*MODEL else { return nothing };
-    let (name, score) = if text.len() <= ENOUGH {
-        model.guess(text)
-    } else {
-        let part = |from: usize| {
-            let start = text.ceil_char_boundary(from);
-            &text[start..text.floor_char_boundary(start + ENOUGH / 3)]
-        };
-        let (middle, end) = (text.len() / 2, text.len() - ENOUGH / 3);
-        model.guess(&[part(0), part(middle), part(end)].join("\n"))
-    };
-    name.map_or(nothing, |language| Guess { language, score })
+    match &*MODEL {
+        Some(model) => Guess::of(&model.read(text)),
+        None => Guess { language: OTHER, score: 0.0, second: None },
+    }
+}
+
+/// The languages that the program's own model knows.
+fn known() -> Vec<&'static str> {
+    MODEL.as_ref().map_or_else(Vec::new, |model| model.names().map(intern).collect())
+}
+
+impl Guess {
+    fn of(reading: &Reading) -> Guess {
+        let second = reading.second;
+        let mixed = second.is_some_and(|(_, s, length)| s >= MIXED_SHARE && length >= MIXED_LENGTH);
+        let language = if mixed { MIXED } else { reading.first.unwrap_or(OTHER) };
+        let second = second.map(|(language, share, _)| (language, share));
+        Guess { language, score: reading.score, second }
+    }
 }
 
 /// How surprising the letters of Latin words are, in nats a letter; `None` for too few of them.

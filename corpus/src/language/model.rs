@@ -6,6 +6,7 @@
 //! language usually reach. Not here: where the weights come from ([`super::train`]).
 
 use super::grams::{self, BUCKETS};
+use super::windows;
 
 const MAGIC: &[u8; 8] = b"quipuL01";
 /// Weights are stored in steps of this many nats.
@@ -17,6 +18,8 @@ const MIN_GRAMS: u32 = 12;
 /// Share of its usual sum that a text of a language must reach: texts of other kinds than those
 /// learned from reach three quarters, invented languages in the same letters half.
 const NEAR: f32 = 0.62;
+/// Lead of a window's language over the next, in nats, from which the window speaks for itself.
+const EVIDENCE: f32 = 25.0;
 /// Bytes of the decompressed weights that are believed.
 const MAX_BYTES: usize = 32 << 20;
 
@@ -28,6 +31,46 @@ pub(super) struct Language {
     pub usual: f32,
     /// Spread of that, between paragraphs.
     pub spread: f32,
+}
+
+/// What a text is in.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Reading {
+    /// Its language, where a known one is near.
+    pub first: Option<&'static str>,
+    /// Confidence in it; how near the nearest is where none is near enough.
+    pub score: f32,
+    /// The second language of its windows: share and characters of those that speak for themselves.
+    pub second: Option<(&'static str, f32, usize)>,
+}
+
+/// Sums of weights by language: of short grams, then of long ones.
+pub(super) struct Tally {
+    sums: Vec<u32>,
+    grams: u32,
+    long_grams: u32,
+}
+
+impl Tally {
+    fn clear(&mut self) {
+        self.sums.fill(0);
+        (self.grams, self.long_grams) = (0, 0);
+    }
+
+    fn add(&mut self, other: &Tally) {
+        self.sums.iter_mut().zip(&other.sums).for_each(|(sum, more)| *sum += more);
+        self.grams += other.grams;
+        self.long_grams += other.long_grams;
+    }
+}
+
+/// What the grams of a text say.
+pub(super) struct Vote {
+    pub language: usize,
+    /// Lead over the next language, in nats a gram.
+    pub lead: f32,
+    /// Sum a long gram.
+    pub mean: f32,
 }
 
 /// The weights.
@@ -42,46 +85,89 @@ pub struct Model {
 }
 
 impl Model {
-    /// The most likely language with the confidence in it; `None` where no language is near.
-    pub fn guess(&self, text: &str) -> (Option<&'static str>, f32) {
-        match self.near(text) {
-            Ok((best, margin)) => {
-                (Some(intern(&self.languages[best].name)), 1.0 - (-margin * 12.0).exp())
+    /// What a text is in: its language, or two of them.
+    pub fn read(&self, text: &str) -> Reading {
+        let (mut whole, mut own) = (self.tally(), self.tally());
+        let mut letters = vec![0usize; self.languages.len()];
+        let mut looked = 0;
+        windows::each(text, |window| {
+            own.clear();
+            self.count(window, &mut own);
+            let length = window.chars().count();
+            looked += length;
+            if let Some(vote) = self.vote(&own)
+                && self.is_near(&vote)
+                && vote.lead * own.grams as f32 >= EVIDENCE
+            {
+                letters[vote.language] += length;
             }
-            Err(nearness) => (None, nearness),
-        }
+            whole.add(&own);
+        });
+        let Some(vote) = self.vote(&whole) else { return Reading::default() };
+        let name = |language: usize| intern(&self.languages[language].name);
+        let near = self.is_near(&vote);
+        let score = if near { 1.0 - (-vote.lead * 12.0).exp() } else { self.nearness(&vote) };
+        let mut order: Vec<usize> = (0..letters.len()).filter(|l| letters[*l] > 0).collect();
+        order.sort_by_key(|l| (std::cmp::Reverse(letters[*l]), *l));
+        let decided: usize = letters.iter().sum();
+        // Two languages in one text: the sum is near to neither.
+        let clear = order.first().filter(|l| letters[**l] * 2 >= looked);
+        let first = if near { Some(&vote.language) } else { clear };
+        let second = order.get(1).filter(|_| decided * 2 >= looked);
+        let second = second.map(|l| (name(*l), letters[*l] as f32 / decided as f32, letters[*l]));
+        Reading { first: first.map(|l| name(*l)), score, second }
     }
 
-    /// The most likely language, by number, and its lead over the next; `Err` with how near the
-    /// text comes to the nearest one where none is near enough.
-    pub(super) fn near(&self, text: &str) -> Result<(usize, f32), f32> {
-        let Some((best, margin, mean)) = self.vote(text) else { return Err(0.0) };
-        let nearness = mean / self.languages[best].usual.max(0.1);
-        if nearness >= NEAR { Ok((best, margin)) } else { Err(nearness) }
+    /// The languages that it knows.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.languages.iter().map(|language| language.name.as_str())
     }
 
-    /// Language, its lead over the next a gram, and its sum a long gram.
-    pub(super) fn vote(&self, text: &str) -> Option<(usize, f32, f32)> {
-        let mut sums = vec![0u32; self.languages.len()];
-        let mut long_sums = vec![0u32; self.languages.len()];
-        let (mut count, mut long_count) = (0u32, 0u32);
-        grams::each(text, |bucket, long| {
-            count += 1;
-            long_count += u32::from(long);
+    fn nearness(&self, vote: &Vote) -> f32 {
+        vote.mean / self.languages[vote.language].usual.max(0.1)
+    }
+
+    fn is_near(&self, vote: &Vote) -> bool {
+        self.nearness(vote) >= NEAR
+    }
+
+    pub(super) fn tally(&self) -> Tally {
+        let sums = vec![0; self.languages.len() * 2];
+        Tally { sums, grams: 0, long_grams: 0 }
+    }
+
+    /// Lets the grams of a text vote.
+    pub(super) fn count(&self, text: &str, tally: &mut Tally) {
+        let (short_sums, long_sums) = tally.sums.split_at_mut(self.languages.len());
+        let (mut short, mut long) = (0, 0);
+        grams::each(text, |bucket, is_long| {
+            let sums = if is_long { &mut *long_sums } else { &mut *short_sums };
+            long += u32::from(is_long);
+            short += u32::from(!is_long);
             let range = self.starts[bucket] as usize..self.starts[bucket + 1] as usize;
             for (language, weight) in &self.entries[range] {
-                let weight = u32::from(*weight);
-                sums[usize::from(*language)] += weight;
-                long_sums[usize::from(*language)] += if long { weight } else { 0 };
+                sums[usize::from(*language)] += u32::from(*weight);
             }
         });
-        if count < MIN_GRAMS {
+        tally.grams += short + long;
+        tally.long_grams += long;
+    }
+
+    /// The language of the largest sum; none for too few grams.
+    pub(super) fn vote(&self, tally: &Tally) -> Option<Vote> {
+        if tally.grams < MIN_GRAMS {
             return None;
         }
-        let best = (0..sums.len()).max_by_key(|l| (sums[*l], std::cmp::Reverse(*l)))?;
-        let next = (0..sums.len()).filter(|l| *l != best).map(|l| sums[l]).max().unwrap_or(0);
+        let count = self.languages.len();
+        let sum = |l: usize| tally.sums[l] + tally.sums[count + l];
+        let language = (0..count).max_by_key(|l| (sum(*l), std::cmp::Reverse(*l)))?;
+        let next = (0..count).filter(|l| *l != language).map(sum).max().unwrap_or(0);
         let mean = |sum: u32, count: u32| sum as f32 * STEP / count.max(1) as f32;
-        Some((best, mean(sums[best] - next, count), mean(long_sums[best], long_count)))
+        Some(Vote {
+            language,
+            lead: mean(sum(language) - next, tally.grams),
+            mean: mean(tally.sums[count + language], tally.long_grams),
+        })
     }
 
     /// Mean surprise of the letters of Latin words and of their ends, in nats; `None` below 40.
@@ -154,8 +240,8 @@ impl Model {
     }
 }
 
-/// Names live as long as the program: there are at most 255 of them.
-fn intern(name: &str) -> &'static str {
+/// Names live as long as the program: there are as many as models have languages.
+pub(super) fn intern(name: &str) -> &'static str {
     use std::collections::BTreeSet;
     use std::sync::{Mutex, PoisonError};
     static NAMES: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
@@ -217,7 +303,7 @@ mod tests {
             let at = n * 7919 % bytes.len();
             bytes[at] ^= 0x55;
             if let Ok(model) = Model::decode(&bytes) {
-                let _ = model.guess("a text to be identified by damaged weights");
+                let _ = model.read("a text to be identified by damaged weights");
             }
         }
     }

@@ -1,103 +1,42 @@
 //! Makes the identifier's weights from texts of known language.
 //!
-//! Articles in 29 languages, and for some forty more what the Universal Declaration of Human Rights
-//! has; each tenth paragraph is kept back to measure. The same texts give the same bytes. Run:
-//! `cargo run --release -p quipu-corpus --example train_language -- ../shared/data`.
+//! A gram weighs in a language what its frequency there is above a floor, in logarithms. The same
+//! texts give the same bytes. Run:
+//! `cargo run --release -p quipu-corpus --example train_language -- ../shared/data`. Not here: how
+//! good it is ([`super::evaluate`]).
 
 use super::grams::{self, BUCKETS};
 use super::model::{LETTERS, Language, Model, STEP, each_step};
+use super::texts::{Corpus, Texts};
 use crate::Error;
-use crate::input::markdown;
-use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Languages of which only the Declaration is at hand and that a crawl is likely to hold.
-const FURTHER: [&str; 44] = [
-    "af", "az", "bs", "ca", "cs", "cy", "eo", "et", "eu", "fi", "gu", "hy", "is", "ka", "kk", "km",
-    "kn", "ku", "ky", "la", "lb", "lg", "lt", "lv", "mi", "ml", "mr", "oc", "om", "pa", "rm", "rn",
-    "sk", "sl", "so", "sr", "sv", "ti", "tk", "tl", "tt", "ur", "vi", "yo",
-];
 /// Entries of a bucket that are kept.
 const MOST_ENTRIES: usize = 255;
 /// Frequency below which a gram says nothing.
 const FLOOR: f64 = 4e-6;
+/// Of so many paragraphs one is kept back to measure what texts of a language usually reach.
+const KEPT: usize = 10;
 
-/// What training measured on the paragraphs that it kept back.
-#[derive(Debug, Default)]
-pub struct Measured {
-    /// Macro F1 over the languages that have articles, by paragraph.
-    pub macro_f1: f64,
-    /// The same by article (those kept back in a second training).
-    pub paragraphs: usize,
-    /// Share of paragraphs called `other`.
-    pub unknown: f64,
-    /// Confusions, most frequent first.
-    pub confused: Vec<(String, String, usize)>,
+/// The weights that the texts in a folder give; it holds `text-multilingual` and `html-udhr`.
+pub fn train(data: &Path) -> Result<Vec<u8>, Error> {
+    let corpus = Corpus::read(data)?;
+    learn(&corpus.taught(|_| false)).encode().map_err(Error::io(data))
 }
 
-type Texts = BTreeMap<String, Vec<String>>;
-
-/// Trains on a folder that holds `text-multilingual` and `html-udhr`; returns the weights and what
-/// was measured.
-pub fn train(data: &Path) -> Result<(Vec<u8>, Measured), Error> {
-    let mut texts = articles(&data.join("text-multilingual"))?;
-    let main: Vec<String> = texts.keys().cloned().collect();
-    declaration(&data.join("html-udhr"), &mut texts)?;
-    let (taught, kept) = split(&texts);
-    let measured = measure(&fit(&taught, &kept), &main, &kept);
-    let model = fit(&texts, &kept);
-    let bytes = model.encode().map_err(Error::io(data))?;
-    Ok((bytes, measured))
+/// Learns from all texts what the doors are by learning from nine of ten.
+pub(super) fn learn(texts: &Texts) -> Model {
+    let (taught, kept) = split(texts);
+    let mut measured = fit(&taught);
+    usual(&mut measured, &kept);
+    Model { languages: measured.languages, ..fit(texts) }
 }
 
-fn sorted(dir: &Path) -> Result<Vec<std::path::PathBuf>, Error> {
-    let entries = std::fs::read_dir(dir).map_err(Error::io(dir))?;
-    let paths: Result<Vec<_>, _> = entries.map(|e| e.map(|e| e.path())).collect();
-    let mut paths = paths.map_err(Error::io(dir))?;
-    paths.sort();
-    Ok(paths)
-}
-
-fn articles(dir: &Path) -> Result<Texts, Error> {
-    let mut texts = Texts::new();
-    for folder in sorted(dir)?.iter().filter(|p| p.is_dir()) {
-        let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        for file in sorted(folder)? {
-            let text = std::fs::read_to_string(&file).map_err(Error::io(&file))?;
-            let plain = markdown::strip(&text).text;
-            texts.entry(name.clone()).or_default().extend(paragraphs(&plain));
-        }
-    }
-    Ok(texts)
-}
-
-fn paragraphs(text: &str) -> impl Iterator<Item = String> + '_ {
-    text.lines().map(str::trim).filter(|l| l.chars().count() >= 40).map(str::to_owned)
-}
-
-fn declaration(dir: &Path, texts: &mut Texts) -> Result<(), Error> {
-    for file in sorted(dir)?.iter().filter(|p| p.extension().is_some_and(|e| e == "html")) {
-        let html = std::fs::read_to_string(file).map_err(Error::io(file))?;
-        let tag =
-            html.split("lang=\"").nth(1).and_then(|t| t.split('"').next()).unwrap_or_default();
-        let primary = tag.split('-').next().unwrap_or_default();
-        let known = primary == tag && texts.contains_key(tag);
-        if !known && !FURTHER.contains(&primary) {
-            continue;
-        }
-        let plain: String =
-            html.split('<').filter_map(|p| p.split_once('>')).map(|p| p.1).collect();
-        let lines = plain.lines().map(str::trim).filter(|l| l.chars().count() >= 40);
-        texts.entry(primary.to_owned()).or_default().extend(lines.map(str::to_owned));
-    }
-    Ok(())
-}
-
-/// Nine paragraphs of ten to learn from, and the tenth.
+/// Paragraphs to learn from, and those kept back.
 fn split(texts: &Texts) -> (Texts, Texts) {
     let part = |kept: bool| {
         let of = |list: &Vec<String>| -> Vec<String> {
-            let chosen = list.iter().enumerate().filter(|(n, _)| (n % 10 == 9) == kept);
+            let chosen = list.iter().enumerate().filter(|(n, _)| (n % KEPT == KEPT - 1) == kept);
             chosen.map(|(_, text)| text.clone()).collect()
         };
         texts.iter().map(|(name, list)| (name.clone(), of(list))).collect()
@@ -105,7 +44,7 @@ fn split(texts: &Texts) -> (Texts, Texts) {
     (part(false), part(true))
 }
 
-fn fit(texts: &Texts, kept: &Texts) -> Model {
+fn fit(texts: &Texts) -> Model {
     let mut by_bucket: Vec<Vec<(u8, u8)>> = vec![Vec::new(); BUCKETS];
     for (number, list) in texts.values().enumerate() {
         let mut counts = vec![0u32; BUCKETS];
@@ -133,9 +72,7 @@ fn fit(texts: &Texts, kept: &Texts) -> Model {
     }
     let unknown = |name: &String| Language { name: name.clone(), usual: 0.0, spread: 1.0 };
     let languages = texts.keys().map(unknown).collect();
-    let mut model = Model { languages, starts, entries, bigrams: bigrams(texts) };
-    usual(&mut model, kept);
-    model
+    Model { languages, starts, entries, bigrams: bigrams(texts) }
 }
 
 /// What texts of each language reach, measured on the paragraphs kept back.
@@ -143,9 +80,13 @@ fn usual(model: &mut Model, kept: &Texts) {
     for (number, name) in kept.keys().enumerate() {
         let means: Vec<f32> = kept[name]
             .iter()
-            .filter_map(|text| model.vote(text))
-            .filter(|(best, _, _)| *best == number)
-            .map(|(_, _, mean)| mean)
+            .filter_map(|text| {
+                let mut tally = model.tally();
+                model.count(text, &mut tally);
+                model.vote(&tally)
+            })
+            .filter(|vote| vote.language == number)
+            .map(|vote| vote.mean)
             .collect();
         if means.is_empty() {
             continue;
@@ -179,42 +120,4 @@ fn bigrams(texts: &Texts) -> Vec<u8> {
         (surprise / f64::from(STEP)).round().clamp(0.0, 255.0) as u8
     };
     counts.iter().enumerate().map(steps).collect()
-}
-
-fn measure(model: &Model, main: &[String], kept: &Texts) -> Measured {
-    let mut out = Measured::default();
-    let mut confusions: BTreeMap<(String, String), usize> = BTreeMap::new();
-    let (mut right, mut given, mut unknown) =
-        (BTreeMap::<String, f64>::new(), BTreeMap::<String, f64>::new(), 0);
-    for name in main {
-        for text in &kept[name] {
-            let found = match model.guess_name(text) {
-                Some(found) => found,
-                None => {
-                    unknown += 1;
-                    "other".to_owned()
-                }
-            };
-            out.paragraphs += 1;
-            *given.entry(found.clone()).or_default() += 1.0;
-            if found == *name {
-                *right.entry(found).or_default() += 1.0;
-            } else {
-                *confusions.entry((name.clone(), found)).or_default() += 1;
-            }
-        }
-    }
-    let of = |map: &BTreeMap<String, f64>, name: &String| map.get(name).copied().unwrap_or(0.0);
-    let f1 = |name: &String| 2.0 * of(&right, name) / (of(&given, name) + kept[name].len() as f64);
-    out.macro_f1 = main.iter().map(f1).sum::<f64>() / main.len() as f64;
-    out.unknown = f64::from(unknown) / out.paragraphs as f64;
-    out.confused = confusions.into_iter().map(|((a, b), n)| (a, b, n)).collect();
-    out.confused.sort_by_key(|(_, _, n)| std::cmp::Reverse(*n));
-    out
-}
-
-impl Model {
-    fn guess_name(&self, text: &str) -> Option<String> {
-        self.near(text).ok().map(|(number, _)| self.languages[number].name.clone())
-    }
 }

@@ -6,7 +6,8 @@
 
 pub mod checkpoint;
 
-use crate::input::{Found, Input, Kind, Page, Skipped, expand};
+use crate::input::{Found, Input, Kind, Page, Range, Skipped, expand};
+use crate::judges::Judges;
 use crate::page::{self, Outcome};
 use crate::summary::EXCERPT_BYTES;
 use crate::{Error, Recipe};
@@ -129,7 +130,7 @@ pub fn look(paths: &[PathBuf], recipe: &Recipe) -> Result<Look, Error> {
     }
     look.pages = look.inputs.iter().map(|s| s.pages).sum();
     let start = Instant::now();
-    let documents = extract(&mut look, chosen, recipe);
+    let documents = extract(&mut look, chosen, recipe, &Judges::of(recipe)?);
     let share = look.pages as f64 / look.looked.max(1) as f64;
     // Writing takes about a third of what extraction takes, and reading is done once more.
     look.seconds = reading + start.elapsed().as_secs_f64() * share * 1.35;
@@ -199,7 +200,7 @@ fn count(
         seen.files += input.files.len() as u64;
         seen.pages += input.files.len() as u64;
     }
-    for (number, found) in input.open_admitted(recipe.piece_bytes, limit)?.enumerate() {
+    for (number, found) in input.open_range(Range::WHOLE, recipe.piece_bytes, limit)?.enumerate() {
         if number as u64 == COUNTED {
             return Ok(true);
         }
@@ -219,11 +220,13 @@ fn count(
 }
 
 /// Extracts the chosen pages; returns those that would be kept.
-fn extract(look: &mut Look, chosen: Chosen, recipe: &Recipe) -> Vec<Document> {
+fn extract(look: &mut Look, chosen: Chosen, recipe: &Recipe, judges: &Judges) -> Vec<Document> {
     let pages: Vec<(Page, String)> = chosen.pages.into_values().collect();
     look.looked = pages.len() as u64;
-    let outcomes: Vec<Outcome> =
-        pages.into_par_iter().map(|(page, source)| page::process(page, &source, recipe)).collect();
+    let outcomes: Vec<Outcome> = pages
+        .into_par_iter()
+        .map(|(page, source)| page::process(page, &source, recipe, judges))
+        .collect();
     let mut documents = Vec::new();
     for outcome in outcomes {
         let rule = match outcome {

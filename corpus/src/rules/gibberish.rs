@@ -4,30 +4,38 @@
 //! Formulas: mean surprise of a letter after a letter, by a table over all Latin-script languages
 //! of the identifier's training; share of words that mix letters and digits. Thresholds: surprise
 //! above 3.7 nats a letter (articles in 29 languages have 2.6 to 3.1, random letters 4.1 and
-//! more), or above 0.35 of words mixed, from 20 words on. Texts of other scripts are not judged.
+//! more), or above 0.35 of words mixed, from 20 words on. Texts of other scripts are not judged, nor
+//! are letters of a text whose function words say what language it is in: above 0.15 of its words.
 
-use super::{Rule, TEXT, View};
+use super::stop_words;
+use super::{Judge, Rule, Set, TEXT, View};
 use crate::language;
 
 const MAX_SURPRISE: f32 = 3.7;
 const MAX_MIXED: f32 = 0.35;
 const MIN_WORDS: usize = 20;
+const MAX_FUNCTION: f32 = 0.15;
 
 pub(super) const RULE: Rule = Rule {
     name: "gibberish",
+    set: Set::Llama3,
     reason: "Random letters have no structure; a model can only memorise them.",
     routes: TEXT,
     check,
 };
 
-fn check(view: &View) -> Option<f32> {
+fn check(view: &View, _: &Judge) -> Option<f32> {
     if view.words.len() < MIN_WORDS {
         return None;
     }
-    let mixed = view.words.iter().filter(|w| is_mixed(view.word(w))).count();
+    let mixed = view.words.iter().filter(|w| w.digits && w.letters && is_mixed(view.word(w)));
+    let mixed = mixed.count();
     let share = mixed as f32 / view.words.len() as f32;
     if share > MAX_MIXED {
         return Some(share);
+    }
+    if stop_words::share(view).is_some_and(|(share, _)| share > MAX_FUNCTION) {
+        return None;
     }
     language::surprise(view.text).filter(|s| *s > MAX_SURPRISE)
 }

@@ -5,7 +5,7 @@
 //! begin with a date, a time or an address, or carry a level in capitals. Threshold: above 0.5,
 //! from 8 lines on. Three lines of a log quoted in prose stay.
 
-use super::{EVERY, Rule, View};
+use super::{EVERY, Judge, Rule, Set, View};
 
 const MAX_SHARE: f32 = 0.5;
 const MIN_LINES: usize = 8;
@@ -13,21 +13,28 @@ const LEVELS: [&str; 8] = ["INFO", "WARN", "WARNING", "ERROR", "DEBUG", "TRACE",
 
 pub(super) const RULE: Rule = Rule {
     name: "log-dump",
+    set: Set::Llama3,
     reason: "Logs are written by machines for machines; their identifiers cannot be learned.",
     routes: EVERY,
     check,
 };
 
-fn check(view: &View) -> Option<f32> {
+fn check(view: &View, _: &Judge) -> Option<f32> {
     if view.lines.len() < MIN_LINES {
         return None;
     }
-    let logged = view.lines.iter().filter(|l| is_log_line(l)).count();
+    let logged =
+        view.lines.iter().filter(|l| l.digits > 0 && is_log_line(view.line(l), l.digits)).count();
     let share = logged as f32 / view.lines.len() as f32;
     (share > MAX_SHARE).then_some(share)
 }
 
-fn is_log_line(line: &str) -> bool {
+fn is_log_line(line: &str, digits: u32) -> bool {
+    // A date alone also begins the lines of a chronicle: a level or more figures must follow.
+    let detail = digits as usize * 6 > line.len();
+    if !detail && digits < 4 {
+        return false;
+    }
     let start: String = line.chars().take(48).collect();
     let mut fields = start.split_whitespace();
     let first = fields.next().unwrap_or_default().trim_start_matches(['[', '(', '<']);
@@ -35,8 +42,6 @@ fn is_log_line(line: &str) -> bool {
     let stamp = digits >= 4 && first.contains([':', '-', '.', '/']) && digits * 2 >= first.len();
     let words = start.split(|c: char| !c.is_ascii_alphanumeric());
     let level = words.take(8).any(|w| LEVELS.contains(&w));
-    let detail = line.bytes().filter(u8::is_ascii_digit).count() * 6 > line.len();
-    // A date alone also begins the lines of a chronicle: a level or more figures must follow.
     (stamp && (level || detail)) || (level && detail)
 }
 

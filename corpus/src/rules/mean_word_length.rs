@@ -4,7 +4,7 @@
 //! digits over words. Thresholds: 2.5 to 10; 14 where the script is not Latin, Cyrillic or Greek
 //! (Tamil and Malayalam words are long); none for scripts without spaces.
 
-use super::{Rule, TEXT, View};
+use super::{Judge, Rule, Set, TEXT, View};
 
 const MIN: f32 = 2.5;
 const MAX: f32 = 10.0;
@@ -12,16 +12,20 @@ const MAX_OTHER: f32 = 14.0;
 
 pub(super) const RULE: Rule = Rule {
     name: "mean-word-length",
+    set: Set::Llama3,
     reason: "Words of one letter or of thirty are keys, tables or encoded data, not language.",
     routes: TEXT,
     check,
 };
 
-fn check(view: &View) -> Option<f32> {
+fn check(view: &View, _: &Judge) -> Option<f32> {
     if view.words.is_empty() || view.unspaced > 0.2 {
         return None;
     }
     let mean = view.word_chars() as f32 / view.words.len() as f32;
+    if (MIN..=MAX).contains(&mean) {
+        return None;
+    }
     let western = |c: &char| (*c as u32) < 0x530;
     let letters = view.text.chars().filter(|c| c.is_alphabetic()).take(400);
     let (all, few) = letters.fold((0, 0), |(a, f), c| (a + 1, f + usize::from(western(&c))));

@@ -5,7 +5,7 @@
 //! sentence, or have at least 12 words. Threshold: below 0.15, or below 0.5 where only one line in
 //! ten is sentence-like (a list with a notice below it), in texts of at least 5 lines.
 
-use super::{PROSE, Rule, View};
+use super::{Judge, PROSE, Rule, Set, View};
 
 const MIN_SHARE: f32 = 0.15;
 const MIN_SHARE_OF_LIST: f32 = 0.5;
@@ -15,17 +15,19 @@ const LONG_LINE: usize = 12;
 
 pub(super) const RULE: Rule = Rule {
     name: "menu-only",
+    set: Set::Llama3,
     reason: "A list of links names things and says nothing about them.",
     routes: PROSE,
     check,
 };
 
-fn check(view: &View) -> Option<f32> {
+fn check(view: &View, _: &Judge) -> Option<f32> {
     if view.lines.len() < MIN_LINES {
         return None;
     }
     let (mut sentences, mut all, mut ended_lines) = (0, 0, 0);
     for line in &view.lines {
+        let line = view.line(line);
         let words = count_words(line);
         all += words;
         let ended = line.trim_end_matches(['"', '”', '’', '\'', ')', '»', ']']);
@@ -44,6 +46,12 @@ fn check(view: &View) -> Option<f32> {
 
 /// Words by spaces; a run of an unspaced script counts by its length.
 fn count_words(line: &str) -> usize {
+    if line.is_ascii() {
+        let (blank, bytes) = (|b: &u8| *b <= b' ', line.as_bytes());
+        let next = bytes.iter().skip(1);
+        let starts = bytes.iter().zip(next).filter(|(one, two)| blank(one) && !blank(two)).count();
+        return starts + usize::from(bytes.first().is_some_and(|b| !blank(b)));
+    }
     line.split_whitespace().map(|w| if w.is_ascii() { 1 } else { 1 + wide(w) / 2 }).sum()
 }
 

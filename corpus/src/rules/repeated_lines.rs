@@ -4,8 +4,9 @@
 //! 0.20. Formula: share of lines (and of their characters) that stood before in the same text.
 //! Thresholds: as Gopher, from 6 lines on; lines without a letter or digit do not count.
 
-use super::{Rule, TEXT, View};
-use std::collections::HashSet;
+use super::grams::with_table;
+use super::{Judge, Rule, Set, TEXT, View};
+use xxhash_rust::xxh3::xxh3_64;
 
 const MAX_LINES: f32 = 0.30;
 const MAX_CHARS: f32 = 0.20;
@@ -13,25 +14,30 @@ const MIN_LINES: usize = 6;
 
 pub(super) const RULE: Rule = Rule {
     name: "repeated-lines",
+    set: Set::Llama3,
     reason: "A text that repeats its lines was made by a broken template or for a search engine.",
     routes: TEXT,
     check,
 };
 
-fn check(view: &View) -> Option<f32> {
-    let mut seen = HashSet::new();
-    let (mut lines, mut repeated, mut bytes, mut repeated_bytes) = (0, 0, 0, 0);
-    for line in view.lines.iter().filter(|l| l.chars().any(char::is_alphanumeric)) {
-        lines += 1;
-        bytes += line.len();
-        if !seen.insert(*line) {
-            repeated += 1;
-            repeated_bytes += line.len();
-        }
-    }
+fn check(view: &View, _: &Judge) -> Option<f32> {
+    let worded = || view.lines.iter().filter(|l| !l.words().is_empty());
+    let lines = worded().count();
     if lines < MIN_LINES {
         return None;
     }
+    let (mut repeated, mut bytes, mut repeated_bytes) = (0, 0, 0);
+    with_table(lines, |seen| {
+        for line in worded().map(|l| view.line(l)) {
+            bytes += line.len();
+            let count = seen.count(xxh3_64(line.as_bytes()));
+            if *count > 0 {
+                repeated += 1;
+                repeated_bytes += line.len();
+            }
+            *count = 1;
+        }
+    });
     let by_lines = repeated as f32 / lines as f32;
     let by_bytes = repeated_bytes as f32 / bytes as f32;
     (by_lines > MAX_LINES || by_bytes > MAX_CHARS).then_some(by_lines.max(by_bytes))

@@ -4,57 +4,27 @@
 //! every character that is neither letter, digit, space nor ordinary punctuation. Formulas: `#` and
 //! ellipses over words above 0.1; symbols over characters that are not spaces above 0.12.
 
-use super::{PROSE, Rule, View};
+use super::{Judge, PROSE, Rule, Set, View};
 
 const MAX_MARKS: f32 = 0.1;
 const MAX_SYMBOLS: f32 = 0.12;
 
 pub(super) const RULE: Rule = Rule {
     name: "symbol-ratio",
+    set: Set::Llama3,
     reason: "Where ornaments take the place of sentences there is no prose to learn from.",
     routes: PROSE,
     check,
 };
 
-fn check(view: &View) -> Option<f32> {
-    let (mut symbols, mut all) = (0u32, 0u32);
-    for c in view.text.chars().filter(|c| !c.is_whitespace()) {
-        all += 1;
-        symbols += u32::from(is_symbol(c));
-    }
-    let hashes = view.text.matches('#').count();
-    let ellipses = view.text.matches("...").count() + view.text.matches('…').count();
-    let marks = (hashes + ellipses) as f32 / view.words.len().max(1) as f32;
-    let share = symbols as f32 / all.max(1) as f32;
+fn check(view: &View, _: &Judge) -> Option<f32> {
+    let counts = &view.counts;
+    let marks = (counts.hashes + counts.ellipses) as f32 / view.words.len().max(1) as f32;
+    let share = counts.symbols as f32 / counts.visible.max(1) as f32;
     if marks > MAX_MARKS {
         return Some(marks);
     }
     (share > MAX_SYMBOLS).then_some(share)
-}
-
-fn is_symbol(c: char) -> bool {
-    if c.is_ascii() {
-        return matches!(
-            c,
-            '#' | '*'
-                | '~'
-                | '^'
-                | '_'
-                | '|'
-                | '\\'
-                | '{'
-                | '}'
-                | '<'
-                | '>'
-                | '='
-                | '@'
-                | '+'
-                | '`'
-                | '$'
-                | '&'
-        );
-    }
-    matches!(c, '…' | '\u{2190}'..='\u{27bf}' | '\u{1f000}'..='\u{1faff}' | '\u{fffd}' | '•' | '·')
 }
 
 #[cfg(test)]

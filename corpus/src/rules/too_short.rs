@@ -3,19 +3,20 @@
 //! Source: every pipeline has it; Gopher (Rae et al. 2021) asks for 50 words, which drops short
 //! entries of encyclopedias, so the recipe's `min_words` is 25 by default. Formula: words.
 
-use super::{EVERY, Rule, View};
+use super::{EVERY, Judge, Rule, Set, View};
 
 /// Name of the rule; it acts again after line deduplication.
 pub const NAME: &str = "too-short";
 
 pub(super) const RULE: Rule = Rule {
     name: NAME,
+    set: Set::Llama3,
     reason: "A page of a few words teaches nothing but its own template.",
     routes: EVERY,
     check,
 };
 
-fn check(view: &View) -> Option<f32> {
+fn check(view: &View, _: &Judge) -> Option<f32> {
     let words = view.words.len();
     (words < view.min_words as usize).then_some(words as f32)
 }

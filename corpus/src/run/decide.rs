@@ -1,20 +1,23 @@
 //! Pass 2: which candidates stay, and which of their lines go.
 //!
-//! Order: newest visit of each URL, the verdicts of the rules, one of near copies, then lines,
-//! which are counted over what is left, so that junk does not make a line frequent. Where lines
+//! Order: newest visit of each URL, the verdicts of the rules, domains as a whole, one of near
+//! copies, documents whose words are far from the corpus ([`super::words`]), then lines, which are
+//! counted over what is left, so that junk does not make a line frequent. Where lines
 //! went, equal documents are looked for once more: two mirrors that differ in what their sites put
 //! around a text are one. The three levels of deduplication are in the paper's order; that the
 //! rules act between does not change what is kept, since a rule judges a document by itself, but
 //! each removal has its true reason. Everything moves as rows; of texts only those of one unit are
 //! held, of which lines went.
 
-use super::Job;
-use super::extract::{Facts, number, numbers, place, visits};
+use super::extract::{self, Facts, number, numbers, place, visits};
 use super::rows::{self, Kept, SHINGLES, SKETCHES, Sketch, Sketches};
+use super::{Job, words};
 use crate::Error;
 use crate::dedup::{exact, lines, near};
+use crate::domains::{self, Limits};
 use crate::page::without_frequent;
-use crate::rules::View;
+use crate::recipe::Part;
+use crate::rules::{View, divergence};
 use crate::shuffle::{self, Merge, Plan, Runs, Shuffle, Sorter};
 use quipu_documents::{Id, Reader};
 use serde::{Deserialize, Serialize};
@@ -25,10 +28,14 @@ use std::rc::Rc;
 /// Decisions about all candidates, as rows by number.
 #[derive(Default)]
 pub(super) struct Decisions {
+    /// Domains that go as a whole, by hash.
+    domains: HashMap<u64, domains::Verdict>,
     /// `[page, newer visit]`.
     visits: Runs,
     /// `[page, copy kept, bits of their similarity]`.
     near: Runs,
+    /// `[page, bits of its distance from the corpus]`.
+    far: Runs,
     /// `[page, line]`.
     lines: Runs,
     /// `[page, copy kept]`, equal without their frequent lines.
@@ -42,10 +49,14 @@ pub(super) struct Decisions {
 pub(super) enum Decision {
     /// It stays, unless its lines go.
     Stays,
+    /// Its domain goes as a whole.
+    Domain(domains::Verdict),
     /// Another visit of its URL is newer: that of page number …
     OtherVisit(u64),
     /// A rule removes it.
     Rule(crate::page::Verdict),
+    /// Its words are further from the corpus than they may be.
+    Far(f32),
     /// A near copy is kept: page number …, of this similarity.
     Near(u64, f64),
     /// Another document is equal without frequent lines: page number …
@@ -65,19 +76,48 @@ pub(super) fn pass(job: &Job, shuffle: &dyn Shuffle, units: &[Facts]) -> Result<
     job.progress.begin("deduplicate", 0);
     let buckets = buckets(units, job.plan.recipe.bucket);
     let mut all = Decisions { buckets, ..Decisions::default() };
-    all.visits = shuffle.run("url", Plan::First, &visits(job, units))?;
-    let bands = each_unit(job, "bands", units, |unit| bands(job, unit, &all))?;
-    let edges = shuffle.run("stars", Plan::Star, &bands)?;
-    let clusters = shuffle::components(shuffle, "clusters", edges)?;
-    let near = each_unit(job, "near", units, |unit| near(job, unit, &clusters))?;
-    all.near = shuffle.run("removed", Plan::Union, &near)?;
-    let counted = each_unit(job, "lines", units, |unit| lines_of(job, unit, &all))?;
-    let limit = u64::from(job.plan.recipe.line_limit);
-    all.lines = shuffle.run("frequent", Plan::Frequent(limit), &counted)?;
-    let texts = each_unit(job, "texts", units, |unit| texts(job, unit, &all))?;
-    all.same = shuffle.run("same", Plan::First, &texts)?;
+    let recipe = &job.plan.recipe;
+    if recipe.does(Part::Addresses) {
+        let counts = shuffle.run("domains", Plan::Sum, &extract::domains(job, units))?;
+        all.domains = unwanted(&counts, &recipe.addresses.limits)?;
+    }
+    if recipe.does(Part::Dedup) {
+        let older = shuffle.run("url", Plan::First, &visits(job, units))?;
+        all.visits = shuffle.run("url-by-page", Plan::Union, &older)?;
+        let bands = each_unit(job, "bands", units, |unit| bands(job, unit, &all))?;
+        let edges = shuffle.run("stars", Plan::Star, &bands)?;
+        let clusters = shuffle::components(shuffle, "clusters", edges)?;
+        let near = each_unit(job, "near", units, |unit| near(job, unit, &clusters))?;
+        all.near = shuffle.run("copies", Plan::Union, &near)?;
+    }
+    if recipe.does(Part::Rules) && !recipe.without.iter().any(|rule| rule == divergence::NAME) {
+        all.far = words::pass(job, units, &all)?;
+    }
+    if recipe.does(Part::Dedup) {
+        let counted = each_unit(job, "lines", units, |unit| lines_of(job, unit, &all))?;
+        let limit = u64::from(recipe.line_limit);
+        let frequent = shuffle.run("frequent", Plan::Frequent(limit), &counted)?;
+        // By page now, so that a unit finds its own in few places.
+        all.lines = shuffle.run("frequent-by-page", Plan::Union, &frequent)?;
+        let texts = each_unit(job, "texts", units, |unit| texts(job, unit, &all))?;
+        all.same = shuffle.run("same", Plan::First, &texts)?;
+    }
     job.progress.finish("");
     Ok(all)
+}
+
+/// The domains that go, of all counts `[domain, documents, traits]`.
+fn unwanted(counts: &Runs, limits: &Limits) -> Result<HashMap<u64, domains::Verdict>, Error> {
+    let mut found = HashMap::new();
+    for row in Merge::<3>::all(counts)? {
+        let [domain, documents, traits] = row?;
+        let (personal, adult) = (traits >> 32, traits & 0xffff_ffff);
+        let counts = domains::Counts { documents, personal, adult, harm: 0 };
+        if let Some(verdict) = counts.judge(limits) {
+            found.insert(domain, verdict);
+        }
+    }
+    Ok(found)
 }
 
 /// In how many parts lines of each language are counted.
@@ -98,7 +138,7 @@ struct Written {
 }
 
 /// Makes rows of each unit; `task` returns the runs it wrote into the stage's folder.
-fn each_unit(
+pub(super) fn each_unit(
     job: &Job,
     stage: &str,
     units: &[Facts],
@@ -120,7 +160,7 @@ fn each_unit(
 }
 
 impl Job<'_> {
-    fn sorter<const W: usize>(&self, stage: &str, unit: usize) -> Sorter<W> {
+    pub(super) fn sorter<const W: usize>(&self, stage: &str, unit: usize) -> Sorter<W> {
         let memory = self.memory / self.crew.workers() as u64 / 2;
         Sorter::new(&self.crew.stage(stage).join(format!("{unit:06}")), memory)
     }
@@ -276,9 +316,21 @@ impl Decisions {
             let [page, other] = row?;
             decisions[place(page).1 as usize] = Decision::OtherVisit(other);
         }
+        for (kept, decision) in rows.iter().zip(&mut decisions) {
+            // A document that goes for itself has that as its reason.
+            if let (Decision::Stays, Some(verdict)) =
+                (*decision, self.domains.get(&kept.row.domain))
+            {
+                *decision = Decision::Domain(*verdict);
+            }
+        }
         for row in Merge::<3>::between(&self.near, from, to)? {
             let [page, kept, similarity] = row?;
             decisions[place(page).1 as usize] = Decision::Near(kept, f64::from_bits(similarity));
+        }
+        for row in Merge::<2>::between(&self.far, from, to)? {
+            let [page, bits] = row?;
+            decisions[place(page).1 as usize] = Decision::Far(f32::from_bits(bits as u32));
         }
         for row in Merge::<2>::between(&self.same, from, to)? {
             let [page, kept] = row?;
@@ -294,7 +346,7 @@ impl Decisions {
 }
 
 impl Decided {
-    fn staying(&self) -> impl Iterator<Item = (usize, &Kept)> {
+    pub(super) fn staying(&self) -> impl Iterator<Item = (usize, &Kept)> {
         let stays = |place: &usize| self.decisions[*place] == Decision::Stays;
         (0..self.rows.len()).filter(stays).map(|place| (place, &self.rows[place]))
     }

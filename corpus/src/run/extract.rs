@@ -5,6 +5,7 @@
 
 use super::{Job, rows};
 use crate::Error;
+use crate::domains::Counts;
 use crate::input::{Found, Page};
 use crate::page::{self, Candidate, Outcome};
 use crate::shuffle::{Runs, Sorter};
@@ -42,8 +43,11 @@ pub(super) struct Facts {
     pub text_bytes: u64,
     /// Candidates by language.
     pub languages: BTreeMap<String, u64>,
-    /// Runs of visits that were written.
+    /// Words of the candidates that no rule removes, by language.
+    pub words: BTreeMap<String, u64>,
+    /// Runs of visits and of counts by domain that were written.
     pub visits: usize,
+    pub domains: usize,
 }
 
 /// The number of page `place` of a unit, by which rows name it.
@@ -71,10 +75,13 @@ impl Job<'_> {
 /// Runs the pass; returns the facts of all units, in order.
 pub(super) fn pass(job: &Job) -> Result<Vec<Facts>, Error> {
     let total = job.plan.inputs.iter().map(|input| input.bytes()).sum::<Result<u64, _>>()?;
-    job.progress.begin(STAGE, total);
+    job.progress.begin_bytes(STAGE, total);
     let done = |facts: &Facts, before: bool| match before {
         true => job.progress.resume(facts.read),
-        false => job.progress.advance(facts.read),
+        false => {
+            job.progress.count(facts.pages, "pages");
+            job.progress.advance(facts.read);
+        }
     };
     let facts = job.crew.run(STAGE, job.plan.units.len(), |unit| extract(job, unit), done)?;
     job.progress.finish("");
@@ -87,6 +94,7 @@ struct Made {
     facts: Facts,
     fates: Vec<Fate>,
     candidates: Vec<Candidate>,
+    domains: BTreeMap<u64, Counts>,
 }
 
 fn extract(job: &Job, unit: usize) -> Result<Facts, Error> {
@@ -113,15 +121,29 @@ impl Made {
     fn page(&mut self, page: Page, source: &str, job: &Job) {
         self.facts.pages += 1;
         self.facts.bytes += page.bytes();
-        match page::process(page, source, &job.plan.recipe) {
+        match page::process(page, source, &job.plan.recipe, &job.judges) {
             Outcome::Candidate(candidate) => {
                 let document = &candidate.document;
                 self.facts.candidates += 1;
                 self.facts.text_bytes += document.text.len() as u64;
                 *self.facts.languages.entry(document.language.clone()).or_default() += 1;
+                if candidate.verdict.is_none() {
+                    let words = self.facts.words.entry(document.language.clone()).or_default();
+                    *words += candidate.words;
+                }
+                self.domain(&candidate);
+                self.fates.extend(candidate.fates.iter().cloned());
                 self.candidates.push(*candidate);
             }
             Outcome::Removed(fate) => self.fates.push(*fate),
+        }
+    }
+
+    /// Counts what a domain as a whole is judged by.
+    fn domain(&mut self, candidate: &Candidate) {
+        if candidate.row.domain != 0 {
+            let counts = self.domains.entry(candidate.row.domain).or_default();
+            counts.add(candidate.traits.personal, candidate.traits.adult, false);
         }
     }
 
@@ -145,16 +167,32 @@ impl Made {
             visits.push([candidate.row.url, a, b, number(unit, place)])?;
         }
         self.facts.visits = visits.finish()?.paths.len();
+        let mut domains = Sorter::<4>::new(&file("domains"), u64::MAX);
+        for (domain, counts) in &self.domains {
+            // Two counts in a word: neither has more than a unit has pages.
+            let traits = counts.personal << 32 | counts.adult;
+            domains.push([*domain, unit as u64, counts.documents, traits])?;
+        }
+        self.facts.domains = domains.finish()?.paths.len();
         let documents: Vec<_> = self.candidates.into_iter().map(|c| c.document).collect();
         write_file(&file("parquet"), &documents)?;
         Ok(self.facts)
     }
 }
 
-/// The visits of all pages: rows of [`Sorter`] runs `[URL, rank, rank, number]`.
+/// The visits of all pages: rows `[URL, rank, rank, number]`.
 pub(super) fn visits(job: &Job, facts: &[Facts]) -> Runs {
-    let paths = facts.iter().enumerate().flat_map(|(unit, facts)| {
-        (0..facts.visits).map(move |run| job.work_file(unit, &format!("visits-{run}.run")))
+    runs(job, "visits", facts.iter().map(|facts| facts.visits))
+}
+
+/// What all domains are judged by: rows `[domain, unit, documents, traits]`.
+pub(super) fn domains(job: &Job, facts: &[Facts]) -> Runs {
+    runs(job, "domains", facts.iter().map(|facts| facts.domains))
+}
+
+fn runs(job: &Job, end: &str, counts: impl Iterator<Item = usize>) -> Runs {
+    let paths = counts.enumerate().flat_map(|(unit, count)| {
+        (0..count).map(move |run| job.work_file(unit, &format!("{end}-{run}.run")))
     });
     Runs { width: 4, paths: paths.collect() }
 }

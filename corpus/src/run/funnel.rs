@@ -8,8 +8,21 @@ use quipu_store::progress::thousands;
 use std::collections::BTreeMap;
 
 /// Stages in the order in which they act.
-pub(super) const STAGES: [&str; 7] =
-    ["read", "extract", "url", "rules", "document", "lines", "short"];
+pub(super) const STAGES: [&str; 13] = [
+    "read",
+    "address",
+    "extract",
+    "contamination",
+    "url",
+    "rules",
+    "domain",
+    "document",
+    "words",
+    "lines",
+    "short",
+    "scores",
+    "pipe",
+];
 /// Samples of kept documents in a summary.
 const KEPT_SAMPLES: usize = 12;
 /// Inputs that are listed: files of one folder and kind are one.
@@ -29,7 +42,8 @@ pub(super) fn begin(plan: &Plan, units: &[Facts]) -> Summary {
     let mut summary = Summary {
         not_sampled: plan.admission.left_out,
         unrecognised: plan.unrecognised,
-        near: plan.recipe.near,
+        named: plan.names.clone(),
+        recipe: plan.recipe.clone(),
         ..Summary::default()
     };
     for unit in units {
@@ -72,6 +86,7 @@ pub(super) fn finish(summary: &mut Summary, files: &[Output], alarm: f64) {
         summary.kept_words += file.kept_words;
         let room = EXCERPTS.saturating_sub(summary.line_samples.len());
         summary.line_samples.extend(file.line_samples.iter().take(room).cloned());
+        summary.figures.merge(&file.figures);
         add(&mut summary.lines, &file.lines);
         add(&mut summary.languages, &file.languages);
         add(&mut summary.routes, &file.routes);
@@ -86,10 +101,12 @@ pub(super) fn finish(summary: &mut Summary, files: &[Output], alarm: f64) {
             let sum = steps.entry((order, step.rule.clone())).or_default();
             (sum.stage, sum.rule) = (step.stage.clone(), step.rule.clone());
             sum.documents += step.documents;
-            let room = EXCERPTS.saturating_sub(sum.samples.len());
-            sum.samples.extend(step.samples.iter().take(room).cloned());
+            sum.samples.extend(step.samples.iter().cloned());
+            sum.samples.sort_by(|a, b| a.id.cmp(&b.id));
+            sum.samples.truncate(EXCERPTS);
         }
     }
+    summary.figures.finish();
     let alarming = |source: &Source| source.removed as f64 > alarm * source.documents as f64;
     let alarms = summary.sources.iter().filter(|(_, source)| alarming(source));
     summary.alarms = alarms.map(|(name, _)| name.clone()).collect();

@@ -12,13 +12,22 @@
 //! what the shuffles are given. Not here: what happens to one page.
 
 mod decide;
+mod estimate;
+pub(crate) mod explain;
 mod extract;
 mod funnel;
 mod plan;
 mod rows;
+mod told;
 mod truth;
+mod words;
 mod write;
 
+pub use estimate::{Estimate, estimate};
+pub use explain::explain;
+
+use crate::classify::Runs as Scores;
+use crate::judges::Judges;
 use crate::shuffle::{Embedded, Shuffle};
 use crate::{Error, Recipe, Summary};
 use plan::Plan;
@@ -32,19 +41,33 @@ use std::path::{Path, PathBuf};
 /// The folder of work files below the output.
 const WORK: &str = "work";
 
+/// Where the shuffles run. The rows are the same.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Engine {
+    /// Here, by sorted runs.
+    #[default]
+    Embedded,
+    /// Here, as DataFusion plans (feature `cluster`).
+    Local,
+    /// On the Ballista cluster whose scheduler has this address (feature `cluster`).
+    Cluster(String),
+}
+
 /// How a run uses its machine; nothing of it changes a result.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Tasks at a time in this process.
     pub workers: usize,
     /// Bytes that the shuffles may hold in memory, all workers together.
     pub memory: u64,
+    /// Where the shuffles run.
+    pub engine: Engine,
 }
 
 impl Default for Options {
     fn default() -> Options {
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
-        Options { workers, memory: 512 << 20 }
+        Options { workers, memory: 512 << 20, engine: Engine::Embedded }
     }
 }
 
@@ -105,9 +128,12 @@ pub fn join(
 /// What every stage needs.
 struct Job<'a> {
     plan: Plan,
+    judges: Judges,
+    scores: Option<Scores>,
     out: &'a Path,
     crew: Crew,
     memory: u64,
+    engine: Engine,
     progress: &'a dyn Progress,
     cancel: &'a Cancel,
 }
@@ -120,8 +146,48 @@ impl<'a> Job<'a> {
         progress: &'a dyn Progress,
         cancel: &'a Cancel,
     ) -> Result<Job<'a>, Error> {
+        let judges = Judges::of(&plan.recipe)?;
         let crew = Crew::new(&out.join(WORK), options.workers, cancel)?;
-        Ok(Job { plan, out, crew, memory: options.memory, progress, cancel })
+        let scores = match plan.recipe.scores.as_slice() {
+            [] => None,
+            files => {
+                // Its own for each process; it goes with the process.
+                let dir = out.join(WORK).join(format!("scores-{}", std::process::id()));
+                quipu_store::atomic::create_dir(&dir)?;
+                Some(Scores::sort(files, &dir, options.memory as usize / 2)?)
+            }
+        };
+        Ok(Job {
+            plan,
+            judges,
+            scores,
+            out,
+            crew,
+            memory: options.memory,
+            engine: options.engine.clone(),
+            progress,
+            cancel,
+        })
+    }
+
+    /// Who runs the plans.
+    fn shuffle(&self) -> Result<Box<dyn Shuffle + '_>, Error> {
+        match &self.engine {
+            Engine::Embedded => Ok(Box::new(Embedded::new(&self.crew, self.memory))),
+            #[cfg(feature = "cluster")]
+            Engine::Local => {
+                Ok(Box::new(crate::cluster::Local::new(&self.crew, self.cancel, self.memory)?))
+            }
+            #[cfg(feature = "cluster")]
+            Engine::Cluster(address) => Ok(Box::new(crate::cluster::Ballista::connect(
+                &self.crew,
+                self.cancel,
+                self.memory,
+                address,
+            )?)),
+            #[cfg(not(feature = "cluster"))]
+            Engine::Local | Engine::Cluster(_) => Err(Error::NoCluster),
+        }
     }
 
     fn run(&self) -> Result<Summary, Error> {
@@ -131,8 +197,7 @@ impl<'a> Job<'a> {
             let reason = funnel::why_empty(&summary);
             return Err(Error::EmptyCrawl { inputs: self.plan.names.clone(), reason });
         }
-        let shuffle = Embedded::new(&self.crew, self.memory);
-        let decisions = decide::pass(self, &shuffle as &dyn Shuffle, &extracted)?;
+        let decisions = decide::pass(self, &*self.shuffle()?, &extracted)?;
         let files = write::pass(self, &extracted, &decisions)?;
         funnel::finish(&mut summary, &files, self.plan.recipe.alarm);
         if summary.kept == 0 {

@@ -18,8 +18,8 @@ const NAME: &str = "plan.json";
 const END: u64 = 64 << 10;
 /// Bytes of input of a unit: at most, at least, and the number of units that small inputs are cut
 /// into, so that several workers have something to do.
-const MOST: u64 = 4 << 20;
-const LEAST: u64 = 256 << 10;
+const MOST: u64 = 8 << 20;
+const LEAST: u64 = 1 << 20;
 const UNITS: u64 = 64;
 
 /// What is to be done.
@@ -71,7 +71,7 @@ impl Plan {
             units.extend(ranges.into_iter().map(|range| Unit { input: number, range }));
         }
         Ok(Plan {
-            stage: stage_hash(&inputs, recipe, bytes),
+            stage: stage_hash(&inputs, recipe, bytes)?,
             recipe: recipe.clone(),
             inputs,
             names: names.join(", "),
@@ -124,16 +124,19 @@ fn unreadable(path: &Path, error: &serde_json::Error) -> Error {
 
 /// What the results depend on: recipe, inputs with sizes and both their ends, version. Not times
 /// of change: an input that is written anew with the same bytes gives the same run.
-fn stage_hash(inputs: &[Input], recipe: &Recipe, unit: u64) -> String {
+fn stage_hash(inputs: &[Input], recipe: &Recipe, unit: u64) -> Result<String, Error> {
     let mut key = format!("{} {VERSION} {unit} ", env!("CARGO_PKG_VERSION"));
     key += &serde_json::to_string(recipe).unwrap_or_default();
+    for path in recipe.files().into_iter().filter(|path| path.is_file()) {
+        key += &format!("\n{} {}", path.display(), quipu_store::checksum::xxh3_file(path)?);
+    }
     for input in inputs {
         let size = std::fs::metadata(&input.path).map_or(0, |data| data.len());
         let ends = ends(&input.path).unwrap_or_default();
         let (path, kind, files) = (input.path.display(), input.kind, input.files.join("\n"));
         key += &format!("\n{path} {kind} {size} {ends} {files}");
     }
-    quipu_store::checksum::xxh3_bytes(key.as_bytes())
+    Ok(quipu_store::checksum::xxh3_bytes(key.as_bytes()))
 }
 
 /// Checksum of the first and the last [`END`] bytes of a file; a terabyte is not read for it.

@@ -16,7 +16,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 const MAGIC: &[u8; 8] = b"quipuR02";
 /// Bytes of a page before its line hashes.
-const FIXED: usize = 16 + 8 + 8 + 8 + 4 + 2 + 8 + 1 + 4 + 4;
+const FIXED: usize = 16 + 8 + 8 + 8 + 4 + 2 + 8 + 1 + 4 + 4 + 8;
 
 /// What is kept of a page.
 #[derive(Clone, Debug, PartialEq)]
@@ -71,6 +71,7 @@ pub(super) fn write(
         rows.push(verdict.map_or(STAYS, |v| v.rule));
         rows.extend_from_slice(&verdict.map_or(0.0, |v| v.value).to_le_bytes());
         rows.extend_from_slice(&(lines.len() as u32).to_le_bytes());
+        rows.extend_from_slice(&row.domain.to_le_bytes());
         lines.iter().for_each(|hash| rows.extend_from_slice(&hash.to_le_bytes()));
         let first = shingles.len() as u64 / 4;
         let bytes: Vec<u8> = set.iter().flat_map(|s| s.to_le_bytes()).collect();
@@ -117,6 +118,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<Kept>, Error> {
             bytes: u32::from_le_bytes(array(fixed, 40)),
             url_length: u16::from_le_bytes(array(fixed, 44)),
             language: u64::from_le_bytes(array(fixed, 46)),
+            domain: u64::from_le_bytes(array(fixed, 63)),
         };
         let verdict = (fixed[54] != STAYS)
             .then(|| Verdict { rule: fixed[54], value: f32::from_le_bytes(array(fixed, 55)) });
@@ -199,8 +201,16 @@ mod tests {
     use super::*;
 
     fn candidate(verdict: Option<Verdict>, lines: Vec<u64>, shingles: Vec<u32>) -> Candidate {
-        let row =
-            Row { id: 1 << 99, url: 2, text: 3, date: -4, bytes: 5, url_length: 6, language: 7 };
+        let row = Row {
+            id: 1 << 99,
+            url: 2,
+            text: 3,
+            date: -4,
+            bytes: 5,
+            url_length: 6,
+            language: 7,
+            domain: 8,
+        };
         Candidate { row, verdict, lines, bands: vec![8, 9], shingles, ..Candidate::default() }
     }
 

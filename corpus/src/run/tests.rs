@@ -207,14 +207,18 @@ fn busy_crawl() -> Vec<u8> {
 fn results_do_not_depend_on_workers_or_on_where_a_run_was_stopped() {
     let crawl = busy_crawl();
     let whole = Place::with("crawl.warc.gz", &crawl);
-    whole.run_with("crawl.warc.gz", &Options { workers: 1, memory: 1 << 30 }).unwrap();
+    whole
+        .run_with("crawl.warc.gz", &Options { workers: 1, memory: 1 << 30, ..Options::default() })
+        .unwrap();
     let expected = files(&whole.dir.path().join("out"));
     assert_eq!(expected.len(), 3, "documents, fates, manifest");
     for (workers, memory) in [(2, 1 << 30), (7, 1 << 20)] {
         let place = Place::with("unused", b"");
         let (out, silent) = (place.dir.path().join("out"), progress::silent());
-        let (input, options) =
-            (whole.dir.path().join("crawl.warc.gz"), Options { workers, memory });
+        let (input, options) = (
+            whole.dir.path().join("crawl.warc.gz"),
+            Options { workers, memory, ..Options::default() },
+        );
         run(&[input], &Recipe::default(), &out, &options, silent.as_ref(), &Cancel::new()).unwrap();
         assert!(files(&out) == expected, "{workers} workers");
     }
@@ -224,7 +228,8 @@ fn results_do_not_depend_on_workers_or_on_where_a_run_was_stopped() {
         let cancel = Cancel::new();
         let progress = StopAfter { cancel: cancel.clone(), calls: pages.into() };
         let input = [whole.dir.path().join("crawl.warc.gz")];
-        let (recipe, three) = (Recipe::default(), Options { workers: 3, memory: 1 << 22 });
+        let (recipe, three) =
+            (Recipe::default(), Options { workers: 3, memory: 1 << 22, ..Options::default() });
         let stopped = run(&input, &recipe, &out, &three, &progress, &cancel);
         if let Err(error) = stopped {
             assert!(matches!(error, Error::Cancelled(_)), "{error}");
@@ -240,7 +245,8 @@ fn results_do_not_depend_on_workers_or_on_where_a_run_was_stopped() {
 fn two_that_work_on_one_folder_make_what_one_makes() {
     let whole = Place::with("crawl.warc.gz", &busy_crawl());
     let input = [whole.dir.path().join("crawl.warc.gz")];
-    let (recipe, options) = (Recipe::default(), Options { workers: 1, memory: 1 << 24 });
+    let (recipe, options) =
+        (Recipe::default(), Options { workers: 1, memory: 1 << 24, ..Options::default() });
     whole.run_with("crawl.warc.gz", &options).unwrap();
     let out = whole.dir.path().join("shared");
     let silent = progress::silent();

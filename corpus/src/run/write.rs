@@ -6,11 +6,14 @@
 use super::Job;
 use super::decide::{Decision, Decisions};
 use super::extract::Facts;
-use crate::Error;
-use crate::page::{EXCERPT, excerpt, rule_name, without_frequent};
-use crate::rules::{TOO_SHORT, View};
+use crate::classify::Runs as Scores;
+use crate::domains;
+use crate::figures::{self, Cluster, Figures};
+use crate::page::{EXCERPT, LOW_SCORE_NAME, excerpt, rule_name, without_frequent};
+use crate::rules::{TOO_SHORT, View, divergence};
 use crate::summary::{EXCERPT_BYTES, EXCERPTS, Excerpt, Source, Step};
-use quipu_documents::{Document, Fate, Id, Reader, Writer, read_fates};
+use crate::{Error, Recipe, pipe};
+use quipu_documents::{Document, Fate, Id, Reader, Writer, document_at, read_fates};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashSet};
 
@@ -34,6 +37,7 @@ pub(super) struct Output {
     pub routes: BTreeMap<String, u64>,
     pub samples: Vec<Excerpt>,
     pub sources: BTreeMap<String, Source>,
+    pub figures: Figures,
 }
 
 /// Documents and fates of the units that share a file.
@@ -43,6 +47,8 @@ struct Part {
     documents: Vec<Document>,
     words: u64,
     fates: Vec<(Fate, String)>,
+    /// Near copies that were removed, with the page number of the copy kept.
+    copies: Vec<(u64, Excerpt)>,
 }
 
 /// Runs the pass; returns what each file holds.
@@ -53,7 +59,7 @@ pub(super) fn pass(
 ) -> Result<Vec<Output>, Error> {
     let files = files(units);
     let bytes = units.iter().map(|unit| unit.text_bytes).sum();
-    job.progress.begin("write", bytes);
+    job.progress.begin_bytes("write", bytes);
     let writer = Writer::resumed(job.out);
     let task = |number: usize| -> Result<Output, Error> {
         let mut whole = Part::default();
@@ -61,16 +67,54 @@ pub(super) fn pass(
             job.cancel.check()?;
             part(job, unit, decisions, &mut whole)?;
         }
+        if let Some(scores) = &job.scores {
+            join(scores, &job.plan.recipe, &mut whole)?;
+        }
+        if let Some(command) = &job.plan.recipe.pipe {
+            let piped = pipe::through(command, std::mem::take(&mut whole.documents))?;
+            whole.documents = piped.kept;
+            for document in piped.dropped {
+                let detail = excerpt(&document.text, EXCERPT);
+                whole.remove(document, "pipe", "pipe", 0.0, detail);
+            }
+        }
         let read = units[files[number].clone()].iter().map(|unit| unit.text_bytes).sum();
-        Ok(Output { read, ..write(number, whole, &writer)? })
+        Ok(Output { read, ..write(job, number, whole, &writer)? })
     };
     let done = |output: &Output, before: bool| match before {
         true => job.progress.resume(output.read),
-        false => job.progress.advance(output.read),
+        false => {
+            job.progress.count(output.kept, "documents");
+            job.progress.advance(output.read);
+        }
     };
     let outputs = job.crew.run("write", files.len(), task, done)?;
     job.progress.finish("");
     Ok(outputs)
+}
+
+/// Adds the scores of score files, and removes documents with one that is below the least.
+fn join(scores: &Scores, recipe: &Recipe, part: &mut Part) -> Result<(), Error> {
+    let ids: Vec<Id> = part.documents.iter().map(|document| document.id).collect();
+    let found = scores.lookup()?.scores(&ids)?;
+    for (mut document, found) in std::mem::take(&mut part.documents).into_iter().zip(found) {
+        let mut low = None;
+        for (number, score) in found {
+            let name = &scores.names()[number];
+            document.scores.retain(|(known, _)| known != name);
+            document.scores.push((name.clone(), score));
+            if recipe.least.get(name).is_some_and(|least| score < *least) {
+                low = low.or(Some((name, score)));
+            }
+        }
+        match low {
+            Some((name, score)) => {
+                part.remove(document, "scores", LOW_SCORE_NAME, f64::from(score), name.clone());
+            }
+            None => part.documents.push(document),
+        }
+    }
+    Ok(())
 }
 
 /// Ranges of units that share a file.
@@ -89,7 +133,9 @@ fn files(units: &[Facts]) -> Vec<std::ops::Range<usize>> {
 /// Adds what became of a unit.
 fn part(job: &Job, unit: usize, all: &Decisions, part: &mut Part) -> Result<(), Error> {
     for fate in read_fates(&job.work_file(unit, "fates.parquet"))? {
-        part.fates.push((fate, String::new()));
+        // A line that a rule removed is shown as it stood.
+        let shown = fate.line.map_or(String::new(), |_| fate.detail.clone());
+        part.fates.push((fate, shown));
     }
     let decided = all.of(job, unit)?;
     let documents = Reader::open(&job.work_file(unit, "parquet"))?;
@@ -105,8 +151,18 @@ fn part(job: &Job, unit: usize, all: &Decisions, part: &mut Part) -> Result<(), 
                 let kept = format!("kept {}", job.id(other)?);
                 part.remove(document, "url", "url-duplicate", 1.0, kept);
             }
+            Decision::Domain(verdict) => {
+                let domain = domains::domain(&document.url).unwrap_or_default().to_owned();
+                part.remove(document, "domain", verdict.rule, verdict.value, domain);
+            }
+            Decision::Far(distance) => {
+                let detail = excerpt(&document.text, EXCERPT);
+                part.remove(document, "words", divergence::NAME, f64::from(distance), detail);
+            }
             Decision::Near(other, similarity) => {
                 let kept = format!("kept {}", job.id(other)?);
+                let copy = sample(document.id, &document.url, similarity, &document.text);
+                part.copies.push((other, copy));
                 part.remove(document, "document", COPY, similarity, kept);
             }
             Decision::Same(other) => {
@@ -129,7 +185,7 @@ const COPY: &str = "document-duplicate";
 impl Part {
     /// Counts what deduplication of documents saw of a source.
     fn count(&mut self, source: &str, decision: Decision) {
-        if matches!(decision, Decision::OtherVisit(_) | Decision::Rule(_)) {
+        if matches!(decision, Decision::Domain(_) | Decision::OtherVisit(_) | Decision::Rule(_)) {
             return;
         }
         let source = self.sources.entry(source.to_owned()).or_default();
@@ -183,9 +239,10 @@ fn keep(
     part.documents.push(document);
 }
 
-fn write(number: usize, part: Part, writer: &Writer) -> Result<Output, Error> {
-    let Part { sources, documents, words, fates } = part;
-    let mut output = Output { kept_words: words, sources, ..Output::default() };
+fn write(job: &Job, number: usize, part: Part, writer: &Writer) -> Result<Output, Error> {
+    let Part { sources, documents, words, fates, copies } = part;
+    let figures = figures_of(job, &documents, &fates, copies)?;
+    let mut output = Output { kept_words: words, sources, figures, ..Output::default() };
     for document in &documents {
         output.kept += 1;
         output.kept_bytes += document.text.len() as u64;
@@ -209,15 +266,61 @@ fn write(number: usize, part: Part, writer: &Writer) -> Result<Output, Error> {
         let step = steps.entry((order, fate.rule.clone())).or_default();
         (step.stage, step.rule) = (fate.stage.clone(), fate.rule.clone());
         step.documents += 1;
-        if step.samples.len() < EXCERPTS {
-            let text = if text.is_empty() { &fate.detail } else { text };
+        let text = if text.is_empty() { &fate.detail } else { text };
+        let last = step.samples.last().map(|s| s.id.as_str());
+        if step.samples.len() < EXCERPTS || last.is_some_and(|l| fate.id.to_string().as_str() < l) {
             step.samples.push(sample(fate.id, &fate.url, fate.value, text));
+            step.samples.sort_by(|a, b| a.id.cmp(&b.id));
+            step.samples.truncate(EXCERPTS);
         }
     }
     output.steps = steps.into_values().collect();
     let fates: Vec<Fate> = fates.into_iter().map(|(fate, _)| fate).collect();
     writer.write(number, &documents, &fates)?;
     Ok(output)
+}
+
+/// What the report draws of one file.
+fn figures_of(
+    job: &Job,
+    documents: &[Document],
+    fates: &[(Fate, String)],
+    copies: Vec<(u64, Excerpt)>,
+) -> Result<Figures, Error> {
+    let mut figures = Figures::default();
+    for document in documents {
+        figures.kept(document);
+        if let Some((_, words)) = document.scores.iter().find(|s| s.0 == "words") {
+            let words = f64::from(*words);
+            figures.short(words, || sample(document.id, &document.url, words, &document.text));
+        }
+    }
+    for (fate, text) in fates {
+        match fate.line {
+            Some(_) => figures.line(excerpt(text.trim(), EXCERPT).as_str()),
+            None => figures.removed(&fate.rule, &fate.url, fate.value),
+        }
+    }
+    copies.iter().for_each(|(_, copy)| figures.similarity.add(copy.value));
+    let [largest, doubtful] = figures::chosen(copies);
+    let with_kept = |(number, cluster): (u64, Cluster)| {
+        let kept = page_of(job, number)?;
+        let kept = sample(kept.id, &kept.url, 0.0, &kept.text);
+        Ok(Cluster { kept, ..cluster })
+    };
+    figures.largest = largest.into_iter().map(with_kept).collect::<Result<_, Error>>()?;
+    figures.doubtful = doubtful.into_iter().map(with_kept).collect::<Result<_, Error>>()?;
+    figures.bound();
+    Ok(figures)
+}
+
+/// A numbered page as it was extracted; for the few that are shown.
+fn page_of(job: &Job, number: u64) -> Result<Document, Error> {
+    let (unit, place) = super::extract::place(number);
+    let path = job.work_file(unit, "parquet");
+    let reason = || format!("page {place} is missing; remove the folder `work` and run again");
+    let missing = || Error::Line { path: path.clone(), line: 1, reason: reason() };
+    document_at(&path, place as usize)?.ok_or_else(missing)
 }
 
 fn sample(id: Id, url: &str, value: f64, text: &str) -> Excerpt {

@@ -6,27 +6,27 @@
 //! behind a cut the decoder takes the beginning of the next member for more of its own. Memory is
 //! a window of the bytes read last. Not here: what the bytes mean.
 
+use super::start::{self, CHAIN, Form, GZIP, ZSTD, begins_member, zstd_decoder};
 use flate2::bufread::GzDecoder;
 use std::io::{self, BufRead, Read};
 
 /// Bytes read from the file at a time.
 const BUFFER: usize = 128 << 10;
-/// Bytes kept behind the place of reading: more than a decoder takes in, behind a cut, before what
-/// it reads makes no sense to it (a stored block of gzip or a block of zstd at the most).
-const BACK: usize = 256 << 10;
+/// Bytes of a member that are kept until it has ended, so that all of it can be searched.
+const KEEP: u64 = 4 << 20;
+/// Bytes kept behind the place of reading in a longer one: more than a decoder takes in, behind a
+/// cut, before what it reads makes no sense to it (a stored block or two).
+const BACK: u64 = 256 << 10;
 /// Bytes that may be gone back over, besides [`SHARE`]: a file made of false beginnings costs a
 /// few readings of it, not one a beginning.
-const FREE: u64 = 4 << 20;
-/// Bytes that may be gone back over for each byte of the file so far.
+const FREE: u64 = 8 << 20;
+/// Bytes that may be gone back over for each byte since members last followed each other for
+/// [`CHAIN`] bytes; counted from there, so that it is the same where reading began at a start.
 const SHARE: u64 = 4;
-/// First bytes of a gzip member with the only method there is.
-const GZIP: [u8; 3] = [0x1f, 0x8b, 8];
-/// First bytes of a zstd frame.
-const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
 /// Whether bytes begin a gzip member or zstd frame.
 pub fn is_packed(start: &[u8]) -> bool {
-    start.starts_with(&GZIP) || start.starts_with(&ZSTD)
+    start.starts_with(&GZIP) || start.starts_with(&ZSTD) || start::skippable(start).is_some()
 }
 
 /// A buffered reader that can look ahead and knows its offset.
@@ -35,28 +35,54 @@ struct Raw<R> {
     buffer: Vec<u8>,
     from: usize,
     offset: u64,
-    /// Bytes gone back over so far.
+    /// Bytes gone back over since `sound`.
     again: u64,
+    /// Where members last followed each other for long enough.
+    sound: u64,
+    /// Where the member begins that is being read.
+    member: u64,
 }
 
 impl<R: Read> Raw<R> {
-    /// Goes back to `offset` or the oldest byte that is kept, within what may be read again.
+    /// Goes back to `offset`, or over what is kept of a long member, within what may be read again.
+    /// How far does not depend on how the file was buffered.
     fn go_back(&mut self, offset: u64) {
-        let step = self.offset.saturating_sub(offset).min(self.from as u64);
-        if self.again + step <= FREE + SHARE * self.offset {
+        let all = self.offset.saturating_sub(offset);
+        let step = if all > KEEP { BACK } else { all }.min(self.from as u64);
+        if self.again + step <= FREE + SHARE * (self.offset - self.sound) {
             self.again += step;
             self.from -= step as usize;
             self.offset -= step;
         }
     }
 
+    /// Bytes behind the place of reading that are still needed.
+    fn kept(&self) -> usize {
+        let all = self.offset.saturating_sub(self.member);
+        if all > KEEP { BACK as usize } else { all.max(BACK) as usize }
+    }
+
+    /// Passes over bytes without keeping them all.
+    fn pass(&mut self, mut count: u64) -> io::Result<()> {
+        while count > 0 {
+            let step = (self.peek(1)?.len() as u64).min(count);
+            if step == 0 {
+                return Ok(());
+            }
+            self.consume(step as usize);
+            count -= step;
+        }
+        Ok(())
+    }
+
     /// At least `wanted` bytes, unless the file ends before.
     fn peek(&mut self, wanted: usize) -> io::Result<&[u8]> {
         while self.buffer.len() - self.from < wanted {
             // Not at every reading: what is kept is moved by it.
-            if self.from >= BACK + BUFFER {
-                self.buffer.drain(..self.from - BACK);
-                self.from = BACK;
+            let kept = self.kept();
+            if self.from >= kept + BUFFER {
+                self.buffer.drain(..self.from - kept);
+                self.from = kept;
             }
             let have = self.buffer.len();
             self.buffer.resize(have + BUFFER, 0);
@@ -95,6 +121,8 @@ impl<R: Read> BufRead for Raw<R> {
 }
 
 enum State<R: Read> {
+    /// In the middle of a file: the first start is to be looked for.
+    Enter(Raw<R>),
     /// Between members.
     Between(Raw<R>),
     Gzip(Box<GzDecoder<Raw<R>>>),
@@ -105,12 +133,18 @@ enum State<R: Read> {
     Done,
 }
 
-/// The decompressed bytes of a file. An error that [`is_damage`] means one damaged member: the
-/// next read goes on behind it. Any other error is the operating system's and ends the reading.
+/// The decompressed bytes of a file, or of a range of it. An error that [`is_damage`] means one
+/// damaged member: the next read goes on behind it. Any other error is the operating system's and
+/// ends the reading.
 pub struct Inflated<R: Read> {
+    // In front of `form`, since a decoder must not outlive its dictionary.
     state: State<R>,
+    form: Form,
     member: u64,
-    packed: bool,
+    /// The first start from here on is where another reader begins.
+    until: u64,
+    /// Where the members began that followed each other up to here.
+    run: u64,
     /// Where the last damage was found: bytes before it belong to a member that is counted.
     counted: u64,
 }
@@ -125,36 +159,80 @@ pub fn is_damage(error: &io::Error) -> bool {
 impl<R: Read> Inflated<R> {
     /// Wraps a reader; what it is compressed with is read from its first bytes.
     pub fn new(inner: R) -> Inflated<R> {
-        let raw = Raw { inner, buffer: Vec::new(), from: 0, offset: 0, again: 0 };
-        Inflated { state: State::Between(raw), member: 0, packed: false, counted: 0 }
+        Inflated::range(inner, 0, u64::MAX, Form::default())
     }
 
-    /// Offset in the file of the member that is being read (0 in a file that is not compressed).
+    /// Wraps a reader that stands at byte `from` of a file of this form: members from the first
+    /// start there up to the first start at or behind `until`. A file that is not compressed is
+    /// read from `from` on; where that ends, who knows its records decides.
+    pub(crate) fn range(inner: R, from: u64, until: u64, form: Form) -> Inflated<R> {
+        let raw = Raw {
+            inner,
+            buffer: Vec::new(),
+            from: 0,
+            offset: from,
+            again: 0,
+            sound: from,
+            member: from,
+        };
+        let state = match form.packed && from > 0 {
+            true => State::Enter(raw),
+            false => State::Between(raw),
+        };
+        Inflated { state, form, member: from, until, run: from, counted: 0 }
+    }
+
+    /// Offset in the file of the member that is being read (of the first byte that is read, in a
+    /// file that is not compressed).
     pub fn member(&self) -> u64 {
         self.member
     }
 
+    /// Whether a compressed member was met.
+    pub(super) fn is_packed(&self) -> bool {
+        self.form.packed
+    }
+
+    /// Goes to the first start before `until`; at none, there is nothing to read.
+    fn enter(&mut self, mut raw: Raw<R>) -> io::Result<()> {
+        while find_member(&mut raw)? && raw.offset < self.until {
+            if is_start(&mut raw, &self.form)? {
+                (raw.sound, self.run) = (raw.offset, raw.offset);
+                self.state = State::Between(raw);
+                return Ok(());
+            }
+            raw.consume(1);
+        }
+        Ok(())
+    }
+
     /// Opens the next member; on damage the state is left at [`State::Lost`].
     fn open(&mut self, mut raw: Raw<R>) -> io::Result<()> {
-        let start = raw.peek(4)?;
-        let (length, gzip, zstd) =
-            (start.len(), start.starts_with(&GZIP), start.starts_with(&ZSTD));
-        let padding = start.iter().take(4).all(|b| *b == 0);
-        if length == 0 {
+        let ends = self.form.packed && raw.offset >= self.until;
+        let bytes = raw.peek(8)?;
+        let padding = bytes.iter().take(4).all(|b| *b == 0);
+        let (gzip, zstd) = (bytes.starts_with(&GZIP), bytes.starts_with(&ZSTD));
+        let skippable = start::skippable(bytes);
+        let over = bytes.is_empty();
+        if over || (ends && is_start(&mut raw, &self.form)?) {
             return Ok(());
         }
         self.member = raw.offset;
+        raw.member = raw.offset;
+        self.form.packed |= gzip || zstd || skippable.is_some();
         if gzip {
-            self.packed = true;
             self.state = State::Gzip(Box::new(GzDecoder::new(raw)));
         } else if zstd {
-            self.packed = true;
-            let decoder = zstd::stream::read::Decoder::with_buffer(raw)?;
-            self.state = State::Zstd(Box::new(decoder.single_frame()));
-        } else if !self.packed {
+            let decoder = zstd_decoder(raw, self.form.dictionary.as_deref())?;
+            self.state = State::Zstd(Box::new(decoder));
+        } else if let Some(length) = skippable {
+            raw.pass(length)?;
+            self.state = State::Between(raw);
+        } else if !self.form.packed {
             self.state = State::Plain(raw);
         } else {
             let counted = raw.offset < self.counted;
+            self.run = raw.offset;
             self.state = State::Lost(raw);
             // Padding of zeros between or behind members is harmless; anything else is damage.
             if !padding && !counted {
@@ -165,12 +243,62 @@ impl<R: Read> Inflated<R> {
         Ok(())
     }
 
+    /// Leaves a member that was read to its end.
+    fn close(&mut self, mut raw: Raw<R>) {
+        self.counted = 0;
+        if raw.offset - self.run > CHAIN as u64 {
+            (raw.again, raw.sound) = (0, raw.offset);
+        }
+        self.state = State::Between(raw);
+    }
+
     /// Leaves a member whose decoder failed.
     fn lose(&mut self, mut raw: Raw<R>) {
         self.counted = self.counted.max(raw.offset);
         raw.go_back(self.member + 1);
         self.state = State::Lost(raw);
     }
+
+    /// Bytes of the member that is open; 0 at its end, or where none is.
+    fn inflate(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        match std::mem::replace(&mut self.state, State::Done) {
+            State::Gzip(mut decoder) => match decoder.read(out) {
+                Ok(0) => self.close(decoder.into_inner()),
+                Ok(n) => {
+                    self.state = State::Gzip(decoder);
+                    return Ok(n);
+                }
+                Err(e) => {
+                    self.lose(decoder.into_inner());
+                    return Err(e);
+                }
+            },
+            State::Zstd(mut decoder) => match decoder.read(out) {
+                Ok(0) => self.close(decoder.finish()),
+                Ok(n) => {
+                    self.state = State::Zstd(decoder);
+                    return Ok(n);
+                }
+                Err(e) => {
+                    self.lose(decoder.finish());
+                    return Err(e);
+                }
+            },
+            other => self.state = other,
+        }
+        Ok(0)
+    }
+
+    /// Further bytes of the member from which the last came; 0 at its end.
+    pub(super) fn more(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if out.is_empty() { Ok(0) } else { self.inflate(out) }
+    }
+}
+
+/// Whether a reader stands at a start.
+fn is_start<R: Read>(raw: &mut Raw<R>, form: &Form) -> io::Result<bool> {
+    let window = raw.peek(CHAIN + 1)?;
+    Ok(start::is_start(&window[..window.len().min(CHAIN)], window.len() <= CHAIN, form))
 }
 
 /// Moves to the next magic number; `false` at the end of the file.
@@ -180,9 +308,9 @@ fn find_member<R: Read>(raw: &mut Raw<R>) -> io::Result<bool> {
         if bytes.len() < 5 {
             return Ok(false);
         }
-        // The three high bits of a gzip member's flags are reserved and zero.
-        let begins = |w: &[u8]| (w.starts_with(&GZIP) && w[3] & 0xe0 == 0) || w.starts_with(&ZSTD);
-        match bytes.windows(5).position(begins) {
+        match memchr::memchr2_iter(GZIP[0], ZSTD[0], &bytes[..bytes.len() - 4])
+            .find(|at| begins_member(&bytes[*at..]))
+        {
             Some(at) => {
                 raw.consume(at);
                 return Ok(true);
@@ -203,6 +331,7 @@ impl<R: Read> Read for Inflated<R> {
         loop {
             match std::mem::replace(&mut self.state, State::Done) {
                 State::Done => return Ok(0),
+                State::Enter(raw) => self.enter(raw)?,
                 State::Between(raw) => self.open(raw)?,
                 State::Lost(mut raw) => {
                     // A damaged member must not be found again at its own first byte.
@@ -211,6 +340,7 @@ impl<R: Read> Read for Inflated<R> {
                         raw.consume(1);
                     }
                     if find_member(&mut raw)? {
+                        self.run = raw.offset;
                         self.state = State::Between(raw);
                     }
                 }
@@ -219,28 +349,13 @@ impl<R: Read> Read for Inflated<R> {
                     self.state = State::Plain(raw);
                     return Ok(n);
                 }
-                State::Gzip(mut decoder) => match decoder.read(out) {
-                    Ok(0) => self.state = State::Between(decoder.into_inner()),
-                    Ok(n) => {
-                        self.state = State::Gzip(decoder);
-                        return Ok(n);
+                open => {
+                    self.state = open;
+                    match self.inflate(out)? {
+                        0 => {}
+                        n => return Ok(n),
                     }
-                    Err(e) => {
-                        self.lose(decoder.into_inner());
-                        return Err(e);
-                    }
-                },
-                State::Zstd(mut decoder) => match decoder.read(out) {
-                    Ok(0) => self.state = State::Between(decoder.finish()),
-                    Ok(n) => {
-                        self.state = State::Zstd(decoder);
-                        return Ok(n);
-                    }
-                    Err(e) => {
-                        self.lose(decoder.finish());
-                        return Err(e);
-                    }
-                },
+                }
             }
         }
     }

@@ -8,9 +8,14 @@
 mod arc;
 pub mod http;
 mod inflate;
+mod lines;
+mod start;
 
 pub use inflate::{Inflated, is_damage, is_packed};
+pub use lines::Place;
+pub use start::Form;
 
+use lines::Lines;
 use std::io::{self, Read};
 
 /// Bytes of a record's header, and of one line of it.
@@ -37,15 +42,15 @@ pub struct Record {
     pub block: Vec<u8>,
     /// Its length in the file.
     pub length: u64,
-    /// Offset of its member in the file.
-    pub offset: u64,
+    /// Where it begins in the file.
+    pub place: Place,
 }
 
 /// A piece of the file that is no record.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Damage {
-    /// Offset of the member.
-    pub offset: u64,
+    /// Where it begins: the member that does not inflate, or the record that is wrong.
+    pub place: Place,
     /// What is wrong.
     pub reason: String,
 }
@@ -84,31 +89,59 @@ pub fn is_warc(start: &[u8]) -> bool {
     text.starts_with(b"WARC/") || text.starts_with(b"filedesc:")
 }
 
-/// The records of a WARC or ARC file.
+/// The records of a WARC or ARC file, or of a range of it.
 pub struct Records<R: Read> {
     lines: Lines<R>,
     arc: bool,
     lost: bool,
     done: bool,
+    /// A record that begins here or behind is another reader's.
+    until: u64,
+    /// Where the record that is being read begins.
+    place: Place,
+    /// The member whose damage is counted.
+    counted: Option<u64>,
 }
 
 impl<R: Read> Records<R> {
     /// Reads from a file that may be compressed.
     pub fn new(reader: R) -> Records<R> {
-        Records { lines: Lines::new(reader), arc: false, lost: false, done: false }
+        Records::range(reader, 0, u64::MAX, Form::default())
+    }
+
+    /// Reads the records of a file of this form that begin from `from` on, where `reader` stands,
+    /// up to `until`. In a compressed file records belong to the range in which the last start of
+    /// a member before them lies; in one that is not, `from` and `until` are where records begin.
+    pub fn range(reader: R, from: u64, until: u64, form: Form) -> Records<R> {
+        let (arc, place) = (form.arc, Place::default());
+        let lines = Lines::new(Inflated::range(reader, from, until, form), arc);
+        Records { lines, arc, lost: false, done: false, until, place, counted: None }
     }
 
     /// The next record; `Ok(None)` at the end. Blank lines before it are skipped.
     fn record(&mut self) -> Result<Option<Record>, Fault> {
         loop {
-            let Some(line) = self.lines.line()? else { return Ok(None) };
+            let Some(place) = self.lines.place()? else {
+                if self.lines.pass() {
+                    continue;
+                }
+                return Ok(None);
+            };
+            let Some(line) = self.lines.line()? else { continue };
             let first = line.trim_ascii();
-            if first.starts_with(b"WARC/") {
+            let warc = first.starts_with(b"WARC/");
+            let arc = arc::begins(first) && (self.arc || first.starts_with(b"filedesc:"));
+            if (warc || arc) && !self.lines.is_packed() && place.member >= self.until {
+                return Ok(None);
+            }
+            self.place = place;
+            if warc {
                 self.lost = false;
                 return self.warc().map(Some);
             }
-            if arc::begins(first) && (self.arc || first.starts_with(b"filedesc:")) {
+            if arc {
                 self.arc = true;
+                self.lines.expect_arc();
                 match arc::parse(first) {
                     Ok(header) => {
                         self.lost = false;
@@ -126,7 +159,7 @@ impl<R: Read> Records<R> {
     }
 
     fn warc(&mut self) -> Result<Record, Fault> {
-        let mut record = Record { offset: self.lines.offset(), ..Record::default() };
+        let mut record = Record::default();
         let mut length = None;
         let mut bytes = 0;
         loop {
@@ -152,7 +185,7 @@ impl<R: Read> Records<R> {
 
     /// Reads the block of a record whose header is read.
     fn block(&mut self, mut record: Record) -> Result<Record, Fault> {
-        record.offset = self.lines.offset();
+        record.place = self.place;
         let kept = record.length.min(MAX_BLOCK as u64);
         record.block = self.lines.bytes(kept as usize)?;
         let rest = record.length - record.block.len() as u64;
@@ -199,111 +232,22 @@ impl<R: Read> Iterator for Records<R> {
                 Some(Err(e))
             }
             Err(Fault::Damage(reason, behind)) => {
-                let offset = self.lines.offset();
+                let place = match behind {
+                    true => Place { member: self.lines.member(), inside: 0 },
+                    false => self.place,
+                };
                 if behind {
                     self.lines.forget();
                 }
                 self.lost = true;
-                Some(Ok(Item::Damage(Damage { offset, reason })))
+                let packed = self.lines.is_packed();
+                // A record at fault and the member it stands in are one damage.
+                if packed && self.counted.replace(place.member) == Some(place.member) && behind {
+                    return self.next();
+                }
+                Some(Ok(Item::Damage(Damage { place, reason })))
             }
         }
-    }
-}
-
-/// Lines and blocks of a stream.
-struct Lines<R: Read> {
-    stream: Inflated<R>,
-    buffer: Vec<u8>,
-    from: usize,
-    member: u64,
-}
-
-/// Bytes taken from the stream at a time.
-const STEP: usize = 64 << 10;
-
-impl<R: Read> Lines<R> {
-    fn new(reader: R) -> Lines<R> {
-        Lines { stream: Inflated::new(reader), buffer: Vec::new(), from: 0, member: 0 }
-    }
-
-    /// Offset of the member from which the last bytes came.
-    fn offset(&self) -> u64 {
-        self.member
-    }
-
-    /// More bytes behind those at hand; `false` at the end.
-    fn fill(&mut self) -> io::Result<bool> {
-        if self.from > 0 {
-            self.buffer.drain(..self.from);
-            self.from = 0;
-        }
-        let have = self.buffer.len();
-        self.buffer.resize(have + STEP, 0);
-        let got = self.stream.read(&mut self.buffer[have..]);
-        self.buffer.truncate(have + *got.as_ref().unwrap_or(&0));
-        if have == 0 {
-            self.member = self.stream.member();
-        }
-        got.map(|n| n > 0)
-    }
-
-    /// One line with its end, cut at [`MAX_HEADER`] bytes; `None` at the end.
-    fn line(&mut self) -> io::Result<Option<Vec<u8>>> {
-        let mut searched = 0;
-        loop {
-            let bytes = &self.buffer[self.from..];
-            let end = bytes[searched..].iter().position(|b| *b == b'\n').map(|i| searched + i + 1);
-            searched = bytes.len();
-            let end = end.or((searched >= MAX_HEADER).then_some(searched));
-            if let Some(end) = end {
-                let line = bytes[..end].to_vec();
-                self.from += end;
-                return Ok(Some(line));
-            }
-            if !self.fill()? {
-                let rest = self.buffer[self.from..].to_vec();
-                self.from = self.buffer.len();
-                return Ok((!rest.is_empty()).then_some(rest));
-            }
-        }
-    }
-
-    /// The next `wanted` bytes, fewer at the end.
-    fn bytes(&mut self, wanted: usize) -> io::Result<Vec<u8>> {
-        let at_hand = (self.buffer.len() - self.from).min(wanted);
-        let mut block = self.buffer[self.from..self.from + at_hand].to_vec();
-        self.from += at_hand;
-        while block.len() < wanted {
-            // Grow by steps: the length is a claim of the file, not yet memory to be had.
-            let have = block.len();
-            block.resize(have + STEP.min(wanted - have), 0);
-            let got = self.stream.read(&mut block[have..]);
-            block.truncate(have + *got.as_ref().unwrap_or(&0));
-            if got? == 0 {
-                break;
-            }
-        }
-        Ok(block)
-    }
-
-    /// Passes over `count` bytes; returns how many there were.
-    fn skip(&mut self, count: u64) -> io::Result<u64> {
-        let mut passed = 0;
-        while passed < count {
-            if self.from == self.buffer.len() && !self.fill()? {
-                break;
-            }
-            let step = ((self.buffer.len() - self.from) as u64).min(count - passed);
-            self.from += step as usize;
-            passed += step;
-        }
-        Ok(passed)
-    }
-
-    /// Drops what is left of a damaged member.
-    fn forget(&mut self) {
-        self.buffer.clear();
-        self.from = 0;
     }
 }
 

@@ -2,6 +2,8 @@
 
 mod bench;
 pub mod chat;
+mod cluster;
+mod curate;
 pub mod doctor;
 mod export;
 mod extract;
@@ -57,7 +59,7 @@ pub fn run(cli: Cli, cancel: &Cancel) -> Result<(), Error> {
             look::run(&input, &recipe.corpus, &terminal)
         }
         Command::Extract { input } => extract::run(&input),
-        Command::Curate(input) => speedrun::up_to(global, input, "corpus", &setting),
+        Command::Curate(told) => curate::run(global, *told, &setting),
         Command::Train(input) => speedrun::up_to(global, input, "train", &setting),
         Command::Tune(input) => speedrun::up_to(global, input, "tune", &setting),
         Command::Eval(input) => speedrun::up_to(global, input, "eval", &setting),

@@ -35,7 +35,7 @@ pub fn run(global: &Global, input: Input, setting: &Setting) -> Result<(), Error
 }
 
 /// A mistyped path, and dialogues that are none, are told before anything is written.
-fn check(inputs: &[PathBuf], dialogues: Option<&Path>) -> Result<(), Error> {
+pub fn check(inputs: &[PathBuf], dialogues: Option<&Path>) -> Result<(), Error> {
     let paths = inputs.iter().map(PathBuf::as_path).chain(dialogues);
     let named = |path: &&Path| path.to_str() != Some("rust-docs");
     match paths.filter(named).find(|path| !path.exists()) {

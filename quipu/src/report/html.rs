@@ -3,7 +3,7 @@
 //! has the page, what the run did and where it comes from; what was learned is in `learned`.
 
 use super::chart::escape;
-use super::learned;
+use super::{corpus, learned};
 use crate::terminal::thousands;
 use quipu_store::progress::duration;
 use serde_json::Value;
@@ -14,23 +14,33 @@ const CSS: &str = include_str!("page.css");
 /// The page for a report.
 pub fn page(report: &Value) -> String {
     let name = text(&report["recipe"]["name"]);
-    let mut out = format!(
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
-         <title>quipu: {0}</title><style>{CSS}</style></head><body>\n<h1>{0}</h1>\n",
-        escape(&name)
-    );
+    let mut out = head(&name);
     verdict(&mut out, report);
     stages(&mut out, report);
-    funnel(&mut out, &report["corpus"]);
+    corpus::section(&mut out, &report["corpus"]);
     learned::training(&mut out, &report["train"]);
     learned::tuning(&mut out, &report["tune"], &report["dialogues"]);
     learned::examination(&mut out, &report["eval"]);
     learned::answers(&mut out, &report["answers"]);
     learned::conversation(&mut out, &report["chat"]);
     origin(&mut out, report);
+    close(out)
+}
+
+/// A page of this name up to its title.
+pub fn head(name: &str) -> String {
+    format!(
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
+         <title>quipu: {0}</title><style>{CSS}</style></head><body>\n<h1>{0}</h1>\n",
+        escape(name)
+    )
+}
+
+/// The whole page.
+pub fn close(page: String) -> String {
     // A number and its sign stay on one line.
-    out.replace(" %", "\u{a0}%") + "</body></html>\n"
+    page.replace(" %", "\u{a0}%") + "</body></html>\n"
 }
 
 /// A string as it is, anything else as JSON, null as nothing.
@@ -57,16 +67,6 @@ pub fn percent(value: &Value) -> String {
 
 fn memory(value: &Value) -> String {
     shown(value, |v| format!("{} MiB", thousands(v as u64)))
-}
-
-/// Bytes in units of a thousand, as files are sized.
-fn bytes(value: &Value) -> String {
-    shown(value, |v| match v {
-        v if v >= 1e9 => format!("{:.2} GB", v / 1e9),
-        v if v >= 1e6 => format!("{:.2} MB", v / 1e6),
-        v if v >= 1e3 => format!("{:.1} kB", v / 1e3),
-        v => format!("{v:.0} bytes"),
-    })
 }
 
 pub fn list(value: &Value) -> &[Value] {
@@ -105,7 +105,7 @@ fn column(name: &str) -> (&'static str, &str) {
 }
 
 /// A bar as long as `share` of its cell.
-fn bar(share: f64) -> String {
+pub fn bar(share: f64) -> String {
     let width = (100.0 * share).clamp(0.0, 100.0);
     format!("<span class=\"bar\"><i style=\"width:{width:.1}%\"></i></span>")
 }
@@ -176,122 +176,6 @@ fn stages(out: &mut String, report: &Value) {
     );
 }
 
-fn funnel(out: &mut String, corpus: &Value) {
-    if corpus.is_null() {
-        return;
-    }
-    let _ = write!(
-        out,
-        "<h2>From pages to documents</h2><p>{} pages ({}) were read, {} documents ({} of text, {} \
-         words) kept; this is what went, by the rule that removed it.</p>",
-        count(&corpus["pages"]),
-        bytes(&corpus["page_bytes"]),
-        count(&corpus["kept"]),
-        bytes(&corpus["kept_bytes"]),
-        count(&corpus["kept_words"])
-    );
-    if let Some(left) = corpus["not_sampled"].as_u64().filter(|n| *n > 0) {
-        let _ = write!(out, "<p>{} more pages are not in the sample.</p>", thousands(left));
-    }
-    let steps = list(&corpus["steps"]);
-    if let Some(damaged) = steps.iter().find(|s| s["rule"] == "damaged-record") {
-        let n = count(&damaged["documents"]);
-        let _ = write!(out, "<p>{n} damaged records are no pages and stand beside them.</p>");
-    }
-    let most = steps.iter().filter_map(|s| s["documents"].as_f64()).fold(1.0, f64::max);
-    let row = |step: &Value| {
-        vec![
-            escape(&text(&step["rule"])),
-            escape(&text(&step["stage"])),
-            count(&step["documents"]),
-            bar(step["documents"].as_f64().unwrap_or(0.0) / most),
-            excerpts("samples", &step["samples"]),
-        ]
-    };
-    let mut rows: Vec<_> = steps.iter().map(row).collect();
-    for (rule, n) in corpus["lines"].as_object().into_iter().flatten() {
-        // They are not told apart by rule.
-        let samples = match corpus["lines"].as_object().map(|lines| lines.len()) {
-            Some(1) => excerpts("samples", &corpus["line_samples"]),
-            _ => String::new(),
-        };
-        let removed = format!("{} lines", count(n));
-        rows.push(vec![escape(rule), "lines".into(), removed, String::new(), samples]);
-    }
-    table(out, &["rule", "stage", "#removed", "", ""], &rows);
-    let shares = |key: &str| {
-        let parts = corpus[key].as_object().into_iter().flatten();
-        parts
-            .map(|(name, n)| format!("{} {}", escape(name), count(n)))
-            .collect::<Vec<_>>()
-            .join(" · ")
-    };
-    let _ = write!(
-        out,
-        "<h3>Kept</h3><p>By language: {}. By route: {}.</p>",
-        shares("languages"),
-        shares("routes")
-    );
-    out.push_str(&excerpts("kept documents as they read, chosen by hash", &corpus["samples"]));
-    scores(out, &corpus["scores"], &corpus["unseen"]);
-}
-
-fn excerpts(name: &str, samples: &Value) -> String {
-    let samples = list(samples);
-    if samples.is_empty() {
-        return String::new();
-    }
-    let mut out = format!("<details><summary>{} {}</summary>", samples.len(), escape(name));
-    for sample in samples {
-        let _ = write!(
-            out,
-            "<div class=\"soft small\">{}</div><div class=\"text\">{}</div>",
-            escape(&text(&sample["url"])),
-            escape(&text(&sample["text"]))
-        );
-    }
-    out + "</details>"
-}
-
-fn scores(out: &mut String, scores: &Value, unseen: &Value) {
-    if list(scores).is_empty() {
-        return;
-    }
-    out.push_str("<details><summary>each rule against the world's truth</summary>");
-    let share = |part: &Value, whole: &Value| {
-        let (part, whole) = (part.as_f64().unwrap_or(0.0), whole.as_f64().unwrap_or(0.0));
-        if whole > 0.0 { format!("{:.3}", part / whole) } else { "–".into() }
-    };
-    let row = |s: &Value| {
-        vec![
-            escape(&text(&s["rule"])),
-            count(&s["expected"]),
-            count(&s["removed"]),
-            count(&s["right"]),
-            share(&s["right"], &s["removed"]),
-            share(&s["right"], &s["expected"]),
-            count(&s["wrongly_removed"]),
-            count(&s["wrongly_kept"]),
-        ]
-    };
-    let names = [
-        "rule",
-        "#should remove",
-        "#removed",
-        "#rightly",
-        "#precision",
-        "#recall",
-        "#good pages lost",
-        "#bad pages kept",
-    ];
-    table(out, &names, &list(scores).iter().map(row).collect::<Vec<_>>());
-    if unseen.is_u64() {
-        let n = count(unseen);
-        let _ = write!(out, "<p>{n} pages of the truth were neither kept nor removed.</p>");
-    }
-    out.push_str("</details>");
-}
-
 fn origin(out: &mut String, report: &Value) {
     out.push_str("<h2>Where this comes from</h2>");
     let machine = &report["machine"];
@@ -327,6 +211,11 @@ fn origin(out: &mut String, report: &Value) {
         out,
         "<details><summary>the recipe, every key</summary><pre>{recipe}</pre></details>"
     );
+    next(out, report);
+}
+
+/// What to do next.
+pub fn next(out: &mut String, report: &Value) {
     let next = list(&report["next"]);
     if !next.is_empty() {
         out.push_str("<h3>Next</h3>");
@@ -392,7 +281,7 @@ mod tests {
         for inside in ["21 too long", "60 programs"] {
             assert!(others.contains(inside) && !facts.contains(inside), "{inside}");
         }
-        for inside in ["1 samples", "24 damaged records", "7 pages of the truth"] {
+        for inside in ["1 removed, chosen by hash", "24 damaged records", "7 pages of the truth"] {
             assert!(html.contains(inside), "{inside}");
         }
     }

@@ -74,14 +74,14 @@ fn train(mut train: Value, eval: &mut Value) -> Value {
 }
 
 /// How this program was started, so that a command that is printed works as it stands.
-fn program() -> String {
+pub fn program() -> String {
     let by_cargo = std::env::var("CARGO_PKG_NAME").is_ok_and(|name| name == "quipu");
     let first = std::env::args().next().unwrap_or_else(|| "quipu".into());
     if by_cargo { "cargo run --release --".into() } else { quoted(&first) }
 }
 
 /// A word as a shell reads it back.
-fn quoted(word: &str) -> String {
+pub fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || "-_./=:,+@%".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         return word.to_owned();

@@ -1,0 +1,306 @@
+//! `--where "SQL"`: the documents of a folder for which a predicate holds.
+//!
+//! File by file and row by row, in order; only the columns that the predicate reads are decoded to
+//! judge, whole documents only to be written. What is not kept has a fate, as with every other
+//! rule. Memory is the documents of one file, as for all who write documents. Not here: what a
+//! predicate may say; see [`super::predicate`].
+
+use super::{Error, Predicate};
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::{DataType, Schema};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use quipu_documents::{Document, Fate, Id, Reader, Writer, read_fates};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+/// Rows judged at a time.
+const BATCH: usize = 1024;
+/// The rule that its fates name.
+const RULE: &str = "where";
+
+/// What a selection left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Selected {
+    /// Documents looked at.
+    pub documents: u64,
+    /// Those for which the predicate holds.
+    pub kept: u64,
+}
+
+/// Writes those documents of `documents` (a folder of ours, or any with Parquet files of documents)
+/// for which `predicate` holds as the documents folder `out`; the others have a fate there, beside
+/// the fates they came with.
+///
+/// # Errors
+/// A predicate that is none; folders that cannot be read or written; `out` being `documents`.
+pub fn select(documents: &Path, predicate: &str, out: &Path) -> Result<Selected, crate::Error> {
+    let files = quipu_documents::files(documents)?;
+    let mut judge = Judge { text: predicate, ready: None };
+    if let Some(first) = files.first() {
+        // Before anything is written, or a manifest of an earlier selection is removed.
+        judge.prepare(&opened(first)?)?;
+    }
+    refuse_itself(documents, out)?;
+    let writer = Writer::new(out)?;
+    let mut selected = Selected::default();
+    for (unit, file) in files.iter().enumerate() {
+        let holds = judge.file(file)?;
+        let (mut kept, mut fates) = (Vec::new(), fates_beside(file)?);
+        for (position, document) in Reader::open(file)?.enumerate() {
+            let document = document?;
+            selected.documents += 1;
+            if holds.get(position).copied().unwrap_or(false) {
+                kept.push(document);
+            } else {
+                fates.push(fate(&document, predicate));
+            }
+        }
+        selected.kept += kept.len() as u64;
+        writer.write(unit, &kept, &fates)?;
+    }
+    let Selected { documents: looked_at, kept } = selected;
+    let facts = serde_json::json!({ "where": predicate, "documents": looked_at, "kept": kept });
+    writer.finish(files.len(), facts)?;
+    Ok(selected)
+}
+
+/// The ids of the documents for which `predicate` holds, in their order, file by file.
+///
+/// # Errors
+/// As [`select`]; an error in the stream ends it.
+pub fn matching(
+    documents: &Path,
+    predicate: &str,
+) -> Result<impl Iterator<Item = Result<Id, crate::Error>>, crate::Error> {
+    let files = quipu_documents::files(documents)?;
+    let mut judge = Judge { text: predicate, ready: None };
+    if let Some(first) = files.first() {
+        judge.prepare(&opened(first)?)?;
+    }
+    let text = predicate.to_owned();
+    let of_file = move |file: PathBuf| -> Result<Vec<Id>, crate::Error> {
+        let mut judge = Judge { text: &text, ready: None };
+        let holds = judge.file(&file)?;
+        let ids = ids(&file)?;
+        Ok(ids.into_iter().zip(holds).filter_map(|(id, holds)| holds.then_some(id)).collect())
+    };
+    let mut failed = false;
+    Ok(files.into_iter().flat_map(of_file_or_error(of_file)).take_while(move |id| {
+        let go_on = !failed;
+        failed |= id.is_err();
+        go_on
+    }))
+}
+
+type Found = Vec<Result<Id, crate::Error>>;
+
+/// The ids of a file, or its error as the only item.
+fn of_file_or_error(
+    of_file: impl Fn(PathBuf) -> Result<Vec<Id>, crate::Error>,
+) -> impl FnMut(PathBuf) -> Found {
+    move |file| match of_file(file) {
+        Ok(ids) => ids.into_iter().map(Ok).collect(),
+        Err(error) => vec![Err(error)],
+    }
+}
+
+/// A predicate, prepared for the columns of the file before.
+struct Judge<'a> {
+    text: &'a str,
+    ready: Option<(Schema, Predicate)>,
+}
+
+impl Judge<'_> {
+    fn prepare(
+        &mut self,
+        file: &ParquetRecordBatchReaderBuilder<File>,
+    ) -> Result<&Predicate, crate::Error> {
+        let schema = file.schema().as_ref().clone();
+        let known = self.ready.take().filter(|(of, _)| *of == schema);
+        let ready = match known {
+            Some(ready) => ready,
+            None => {
+                let predicate = Predicate::new(self.text, &schema)?;
+                (schema, predicate)
+            }
+        };
+        Ok(&self.ready.insert(ready).1)
+    }
+
+    /// Whether the predicate holds, for each row of a file.
+    fn file(&mut self, path: &Path) -> Result<Vec<bool>, crate::Error> {
+        let file = opened(path)?;
+        let predicate = self.prepare(&file)?;
+        let mut holds = Vec::new();
+        for batch in batches(path, file, predicate.columns())? {
+            holds.extend(predicate.holds(&batch?)?);
+        }
+        Ok(holds)
+    }
+}
+
+fn opened(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>, crate::Error> {
+    let file = File::open(path).map_err(crate::Error::io(path))?;
+    // As the reader of documents does: Arrow's copy of the schema is not trusted.
+    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+    Ok(ParquetRecordBatchReaderBuilder::try_new_with_options(file, options)
+        .map_err(Error::parquet(path))?)
+}
+
+/// The named columns of a file.
+fn batches(
+    path: &Path,
+    file: ParquetRecordBatchReaderBuilder<File>,
+    columns: &[String],
+) -> Result<impl Iterator<Item = Result<RecordBatch, crate::Error>>, crate::Error> {
+    let names = file.schema().fields().iter().map(|field| field.name());
+    let roots = names.enumerate().filter(|(_, name)| columns.contains(name)).map(|(n, _)| n);
+    let mask = ProjectionMask::roots(file.parquet_schema(), roots);
+    let reader =
+        file.with_projection(mask).with_batch_size(BATCH).build().map_err(Error::parquet(path))?;
+    let path = path.to_owned();
+    Ok(reader.map(move |batch| batch.map_err(|e| Error::parquet(&path)(e).into())))
+}
+
+/// The ids of a file: its column `id`, or, where it has none, those that the reader gives.
+fn ids(path: &Path) -> Result<Vec<Id>, crate::Error> {
+    let file = opened(path)?;
+    let is_text = |schema: &Schema| {
+        schema.field_with_name("id").is_ok_and(|field| field.data_type() == &DataType::Utf8)
+    };
+    if !is_text(file.schema()) {
+        return Reader::open(path)?.map(|document| Ok(document?.id)).collect();
+    }
+    let mut ids = Vec::new();
+    for batch in batches(path, file, &["id".to_owned()])? {
+        let batch = batch?;
+        let column = batch.column(0).as_string::<i32>();
+        ids.extend(column.iter().map(|id| Id::parse(id.unwrap_or_default())));
+    }
+    Ok(ids)
+}
+
+fn fate(document: &Document, predicate: &str) -> Fate {
+    Fate {
+        id: document.id,
+        url: document.url.clone(),
+        stage: "rules".into(),
+        rule: RULE.into(),
+        value: 0.0,
+        line: None,
+        detail: predicate.into(),
+    }
+}
+
+/// The fates of the same pages, where the folder has them.
+fn fates_beside(file: &Path) -> Result<Vec<Fate>, crate::Error> {
+    let name = file.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let Some(number) = name.strip_prefix("documents-") else { return Ok(Vec::new()) };
+    let fates = file.with_file_name(format!("fates-{number}"));
+    if fates.exists() { Ok(read_fates(&fates)?) } else { Ok(Vec::new()) }
+}
+
+fn refuse_itself(documents: &Path, out: &Path) -> Result<(), Error> {
+    let same = documents.canonicalize().ok().zip(out.canonicalize().ok());
+    if same.is_some_and(|(from, to)| from == to) {
+        let reason = "this is the folder that is read; name another one to write".to_owned();
+        return Err(Error::Parquet { path: out.to_owned(), reason });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quipu_documents::Route;
+
+    fn document(n: u128) -> Document {
+        Document {
+            id: Id(n),
+            url: format!("http://a.example/{n}"),
+            date: Some(1_700_000_000_000 + n as i64 * 86_400_000),
+            language: if n.is_multiple_of(2) { "en" } else { "de" }.into(),
+            language_score: n as f32 / 100.0,
+            route: Route::ALL[n as usize % 3],
+            headings: vec![format!("heading {n}")],
+            text: format!("text {n}"),
+            scores: vec![("links".into(), n as f32)],
+            ..Document::default()
+        }
+    }
+
+    /// Two files of 50 documents, with one fate.
+    fn folder(dir: &Path) -> Vec<Document> {
+        let all: Vec<Document> = (0..100).map(document).collect();
+        let writer = Writer::new(dir).unwrap();
+        let gone =
+            Fate { id: Id(1000), stage: "url".into(), rule: "url".into(), ..Fate::default() };
+        writer.write(0, &all[..50], &[gone]).unwrap();
+        writer.write(1, &all[50..], &[]).unwrap();
+        writer.finish(2, serde_json::Value::Null).unwrap();
+        all
+    }
+
+    fn kept(predicate: &str) -> Vec<u128> {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+        let all = folder(&from);
+        let selected = select(&from, predicate, &to).unwrap();
+        let back: Vec<Document> = Reader::open(&to).unwrap().map(Result::unwrap).collect();
+        assert_eq!((selected.documents, selected.kept), (100, back.len() as u64));
+        assert!(back.iter().all(|document| all.contains(document)), "whole documents return");
+        let ids: Vec<Id> = matching(&from, predicate).unwrap().map(Result::unwrap).collect();
+        assert_eq!(ids, back.iter().map(|d| d.id).collect::<Vec<_>>());
+        let fates: Vec<Fate> = (0..2)
+            .flat_map(|n| read_fates(&to.join(format!("fates-{n:05}.parquet"))).unwrap())
+            .collect();
+        assert_eq!(fates.len(), 1 + 100 - back.len());
+        assert_eq!(fates[0].rule, "url");
+        assert!(fates[1..].iter().all(|fate| fate.rule == RULE && fate.detail == predicate));
+        ids.into_iter().map(|id| id.0).collect()
+    }
+
+    #[test]
+    fn documents_for_which_it_holds_in_their_order() {
+        assert_eq!(kept("language = 'en' and language_score > 0.945"), [96, 98]);
+        assert_eq!(kept("scores['links'] between 48 and 51"), [48, 49, 50, 51]);
+        assert_eq!(kept("date < '2023-11-16T00:00:00Z'"), [0, 1]);
+        assert_eq!(kept("array_has(headings, 'heading 7') or text = 'text 9'"), [7, 9]);
+        assert_eq!(kept("route = 'code' and url like '%/4_'").len(), 4);
+        assert_eq!(kept("true").len(), 100);
+        assert_eq!(kept("false").len(), 0);
+    }
+
+    #[test]
+    fn a_bad_predicate_writes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+        folder(&from);
+        let error = select(&from, "langage = 'en'", &to).unwrap_err().to_string();
+        assert!(error.contains("did you mean \"language\""), "{error}");
+        assert!(!to.exists());
+        assert!(matching(&from, "langage = 'en'").is_err());
+        let error = select(&from, "true", &from).unwrap_err().to_string();
+        assert!(error.contains("name another"), "{error}");
+        assert_eq!(Reader::open(&from).unwrap().count(), 100, "the folder is as it was");
+    }
+
+    #[test]
+    fn a_column_that_a_later_file_lacks_is_an_error_with_its_columns() {
+        let dir = tempfile::tempdir().unwrap();
+        quipu_documents::write_file(&dir.path().join("a.parquet"), &[document(1)]).unwrap();
+        let text = arrow::array::StringArray::from(vec!["x"]);
+        let text: arrow::array::ArrayRef = std::sync::Arc::new(text);
+        let batch = RecordBatch::try_from_iter([("text", text)]).unwrap();
+        let mut writer =
+            parquet::arrow::ArrowWriter::try_new(Vec::new(), batch.schema(), None).unwrap();
+        writer.write(&batch).unwrap();
+        std::fs::write(dir.path().join("b.parquet"), writer.into_inner().unwrap()).unwrap();
+        let found: Vec<_> = matching(dir.path(), "language = 'de'").unwrap().collect();
+        assert_eq!(found[0].as_ref().ok(), Some(&Id(1)));
+        let error = found[1].as_ref().err().unwrap().to_string();
+        assert!(error.contains("language") && error.contains("Columns: text"), "{error}");
+        assert_eq!(matching(dir.path(), "text = 'x'").unwrap().count(), 1);
+    }
+}

@@ -1,0 +1,59 @@
+//! Parquet files and documents folders as pages: rows, cut at row groups, or at the files of a
+//! folder.
+//!
+//! A row's position is its number in its file, so that it does not depend on where reading began.
+//! Not here: columns and their names, which crate `documents` knows.
+
+use super::{Body, Found, Page, Range, Stream};
+use crate::Error;
+use quipu_documents::{Reader, files, row_groups, verify};
+use std::path::Path;
+
+/// Bytes of each unit: of a file's row groups, or of a folder's files.
+pub(super) fn sizes(path: &Path) -> Result<Vec<u64>, Error> {
+    if !path.is_dir() {
+        return Ok(row_groups(path)?);
+    }
+    let size = |file: &std::path::PathBuf| std::fs::metadata(file).map(|data| data.len());
+    files(path)?.iter().map(|file| size(file).map_err(Error::io(file))).collect()
+}
+
+/// Opens a range. A folder of ours that is opened as a whole is verified first; for ranges that is
+/// done when it is cut.
+pub(super) fn open(path: &Path, range: Range) -> Result<Stream, Error> {
+    if !path.is_dir() {
+        return Ok(Box::new(pages(Reader::open_groups(path, range.from, range.to)?, "")));
+    }
+    if range == Range::WHOLE {
+        verify(path)?;
+    }
+    let bound = |n: u64, count: usize| usize::try_from(n).unwrap_or(usize::MAX).min(count);
+    let files = files(path)?;
+    let (from, to) = (bound(range.from, files.len()), bound(range.to, files.len()));
+    let files: Vec<_> = files[from..to].to_vec();
+    Ok(Box::new(files.into_iter().flat_map(|file| -> Stream {
+        let name = file.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        match Reader::open_groups(&file, 0, u64::MAX) {
+            Ok(reader) => Box::new(pages(reader, &format!("{name}#"))),
+            Err(e) => Box::new(std::iter::once(Err(e.into()))),
+        }
+    })))
+}
+
+fn pages(
+    mut reader: Reader,
+    prefix: &str,
+) -> impl Iterator<Item = Result<Found, Error>> + Send + use<> {
+    let prefix = prefix.to_owned();
+    std::iter::from_fn(move || {
+        let row = reader.row();
+        let document = match reader.next()? {
+            Ok(document) => document,
+            Err(e) => return Some(Err(e.into())),
+        };
+        let (url, date) = (document.url.clone(), document.date);
+        let (position, name) = (format!("{prefix}{row}"), document.id.to_string());
+        let body = Body::Document(Box::new(document));
+        Some(Ok(Found::Page(Page { position, name, url, date, body })))
+    })
+}

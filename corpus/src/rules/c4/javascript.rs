@@ -1,0 +1,33 @@
+//! `c4-javascript`: lines with the word JavaScript go.
+
+use super::has_phrase;
+use crate::rules::{LineRule, PROSE, Set, View};
+
+pub(in crate::rules) const RULE: LineRule = LineRule {
+    name: "c4-javascript",
+    set: Set::C4,
+    reason: "C4 drops lines that mention JavaScript: they ask for it to be enabled.",
+    routes: PROSE,
+    find,
+};
+
+/// Whether the rule lets a line stay.
+pub(super) fn stays(line: &str) -> bool {
+    !has_phrase(line, "javascript")
+}
+
+fn find(view: &View) -> Vec<(usize, f32)> {
+    let lines = view.lines.iter().map(|l| view.line(l)).enumerate();
+    lines.filter(|(_, line)| !stays(line)).map(|(at, _)| (at, 1.0)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::tests::check_lines;
+
+    #[test]
+    fn pair() {
+        check_lines(&RULE, "Java, script and coffee.\nPlease enable JavaScript.", &[1]);
+    }
+}

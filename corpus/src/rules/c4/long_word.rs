@@ -1,0 +1,34 @@
+//! `c4-long-word`: lines with a word of more than 1,000 characters go.
+
+use crate::rules::{LineRule, PROSE, Set, View};
+
+pub(in crate::rules) const RULE: LineRule = LineRule {
+    name: "c4-long-word",
+    set: Set::C4,
+    reason: "C4 drops lines with endless words: encoded data and broken markup.",
+    routes: PROSE,
+    find,
+};
+
+/// Whether the rule lets a line stay.
+pub(super) fn stays(line: &str) -> bool {
+    line.len() <= 1000
+        || line.split_whitespace().all(|w| w.len() <= 1000 || w.chars().count() <= 1000)
+}
+
+fn find(view: &View) -> Vec<(usize, f32)> {
+    let lines = view.lines.iter().map(|l| view.line(l)).enumerate();
+    lines.filter(|(_, line)| !stays(line)).map(|(at, line)| (at, line.len() as f32)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::tests::check_lines;
+
+    #[test]
+    fn pair() {
+        let long = "x".repeat(1001);
+        check_lines(&RULE, &format!("A line.\n{long}\n{}", &long[1..]), &[1]);
+    }
+}

@@ -1,0 +1,51 @@
+//! The rules of Gopher (Rae et al. 2021, appendix A.1, table A1), as published; off by default.
+//!
+//! Words are those of our segmentation, lines those that are not blank. Where datatrove departs from
+//! the paper we follow the paper: it counts punctuation marks as words in the shares of symbols and
+//! of alphabetic words, looks for stop words with their capitals, and takes a text's one 2-gram
+//! that never recurs for its most frequent. Where the paper leaves a denominator open (characters
+//! of the text, white space included) we follow datatrove. Rules about English words do not judge
+//! other languages.
+
+pub mod alphabetic;
+pub mod bullets;
+pub mod ellipses;
+pub mod lines;
+pub mod mean_word_length;
+pub mod ngrams;
+pub mod paragraphs;
+pub mod stop_words;
+pub mod symbols;
+pub mod top_ngrams;
+pub mod words;
+
+use super::grams::with_table;
+use xxhash_rust::xxh3::xxh3_64;
+
+/// Of `pieces` those that stood before: how many, their characters, and how many pieces there are.
+pub(super) fn duplicates<'t>(
+    pieces: impl Iterator<Item = &'t str> + Clone,
+) -> (usize, usize, usize) {
+    let all = pieces.clone().count();
+    with_table(all, |seen| {
+        let (mut count, mut chars) = (0, 0);
+        for piece in pieces {
+            let before = seen.count(xxh3_64(piece.as_bytes()));
+            if *before > 0 {
+                count += 1;
+                chars += piece.chars().count();
+            }
+            *before = 1;
+        }
+        (count, chars, all)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn pieces_that_stood_before() {
+        assert_eq!(super::duplicates(["a", "bé", "bé", "a", "bé"].into_iter()), (3, 5, 5));
+        assert_eq!(super::duplicates(std::iter::empty()), (0, 0, 0));
+    }
+}
