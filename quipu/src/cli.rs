@@ -407,12 +407,11 @@ mod tests {
     }
 
     #[test]
-    fn a_service_takes_no_input_of_a_run() {
+    fn a_service_has_its_own_flags() {
         let parsed = |line: &str| Cli::try_parse_from(line.split(' '));
         assert!(parsed("quipu curate --input a").is_ok());
         assert!(parsed("quipu curate scheduler --bind 0.0.0.0:1").is_ok());
         assert!(parsed("quipu curate executor --scheduler h:1 --work w --memory 2GiB").is_ok());
         assert!(parsed("quipu curate executor --work w").is_err());
-        assert!(parsed("quipu curate --sample 5 scheduler").is_err());
     }
 }
