@@ -99,13 +99,12 @@ impl Runs {
         for file in files {
             for score in Scores::open(file)? {
                 let score = score?;
-                let next = u16::try_from(numbers.len()).map_err(|_| Error::Model {
-                    path: file.clone(),
-                    reason: "more than 65,536 names of scores".to_owned(),
-                })?;
                 let name = match numbers.get(&score.name) {
                     Some(number) => *number,
-                    None => *numbers.entry(score.name).or_insert(next),
+                    None => {
+                        let next = u16::try_from(numbers.len()).map_err(|_| too_many(file))?;
+                        *numbers.entry(score.name).or_insert(next)
+                    }
                 };
                 rows.push(Row { id: score.id, name, score: score.score });
                 read += 1;
@@ -249,6 +248,14 @@ impl Sorter<'_> {
             std::fs::remove_file(run).map_err(Error::io(run))?;
         }
         Ok(path)
+    }
+}
+
+fn too_many(file: &Path) -> Error {
+    Error::Option {
+        key: "score files",
+        found: format!("more than 65,536 names of scores at {}", file.display()),
+        expected: "a few; long files have columns `id`, `name`, `score`",
     }
 }
 
