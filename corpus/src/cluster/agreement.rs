@@ -57,7 +57,7 @@ pub(crate) fn rows(runs: &Runs) -> Vec<Vec<u64>> {
 /// A third of the rows in one group, the others in groups of some rows, few documents.
 fn skewed<const W: usize>(n: u64) -> [u64; W] {
     std::array::from_fn(|word| match word as u64 {
-        0 if n % 3 == 0 => 77,
+        0 if n.is_multiple_of(3) => 77,
         0 => drawn(n, 900),
         word => drawn(n * 31 + word, 1500),
     })

@@ -264,8 +264,9 @@ impl<const W: usize> Rows<W> {
             ))
             .into());
         }
-        for n in 0..batch.num_rows() {
-            let row: [u64; W] = std::array::from_fn(|word| words[word][n]);
+        for at in 0..batch.num_rows() {
+            let mut row = [0; W];
+            row.iter_mut().zip(&words).for_each(|(word, column)| *word = column[at]);
             self.sorter.push(row)?;
             if self.mirrored {
                 let mut other = row;

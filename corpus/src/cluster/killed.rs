@@ -63,7 +63,9 @@ impl Process {
             .find_map(|line| Some(line.ok()?.split_once(LISTENS)?.1.trim().to_owned()))
             .unwrap_or_else(|| panic!("the {role} ended before it listened"));
         // What else it says is shown beside the test's own output.
-        std::thread::spawn(move || lines.flatten().for_each(|line| eprintln!("  {line}")));
+        std::thread::spawn(move || {
+            lines.map_while(Result::ok).for_each(|line| eprintln!("  {line}"))
+        });
         Process { child, address }
     }
 
