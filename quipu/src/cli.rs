@@ -199,7 +199,7 @@ pub struct Curate {
     /// what else can be done with curated documents
     #[command(subcommand)]
     pub about: Option<About>,
-    /// A recipe of curation: input, out and [corpus], such as recipes/curate.toml
+    /// A recipe of curation: input, out and the table corpus, such as recipes/curate.toml
     #[arg(value_name = "CURATION")]
     pub curation: Option<PathBuf>,
     /// what is read

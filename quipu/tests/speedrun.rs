@@ -44,7 +44,7 @@ fn it_shows_its_stages_and_every_step_and_what_to_do_next() {
     let line = |name: &str| out.lines().find(|l| l.starts_with(name)).unwrap_or_default();
     for (name, words) in [
         ("world", "questions"),
-        ("corpus", "kept (language"),
+        ("corpus", " · language "),
         ("tokens", "vocabulary 768"),
         ("train", "validation loss"),
         ("tune", "dialogues (from the world) · held-out loss "),

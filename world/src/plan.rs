@@ -257,7 +257,7 @@ fn reword(text: &mut String, since: &mut usize, draw: &mut Draw) {
         .split(' ')
         .map(|word| {
             *since += 1;
-            if *since < 40 || !word.chars().all(char::is_lowercase) {
+            if *since < 34 || !word.chars().all(char::is_lowercase) {
                 return word;
             }
             *since = 0;
