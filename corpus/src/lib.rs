@@ -6,6 +6,8 @@
 //! ([`dedup`]), and writes documents and fates (crate `documents`). [`look()`] says what is there
 //! before anything runs. This crate knows no tokenizer and no tensors.
 
+#[doc(hidden)]
+pub mod attacks;
 pub mod classify;
 #[cfg(feature = "cluster")]
 pub mod cluster;

@@ -1,7 +1,8 @@
 //! Dates as crawls and corpora write them, to milliseconds and back: RFC 3339 and what is near it,
 //! the 14 digits of ARC files, HTTP's and mail's form, seconds and milliseconds since 1970.
 //!
-//! Not here: time zones by name other than UTC, calendars other than the proleptic Gregorian one, leap seconds.
+//! Not here: time zones by name other than UTC, calendars other than the proleptic Gregorian one,
+//! leap seconds.
 
 /// Years in which digits alone are a date and not seconds since 1970.
 const YEARS: std::ops::RangeInclusive<i64> = 1980..=2100;

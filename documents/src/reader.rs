@@ -261,7 +261,10 @@ mod tests {
         ];
         let rows = foreign(columns).unwrap();
         assert_eq!((rows[0].url.as_str(), rows[0].weight), ("http://m.example/", 1.0));
-        let extra = r#"{"weight":"heavy","meta":{"url":"http://m.example/","timestamp":"2020"},"scores":3}"#;
+        let extra = concat!(
+            r#"{"weight":"heavy","meta":{"url":"http://m.example/","timestamp":"2020"},"#,
+            r#""scores":3}"#
+        );
         assert_eq!(rows[0].extra, extra);
     }
 

@@ -7,7 +7,7 @@
 use super::range::Range;
 use super::{Body, Found, Page, Stream};
 use crate::warc::http::{self, Refused};
-use crate::warc::{Form, Inflated, Item, MAX_BLOCK, Record, Records, is_damage, is_packed};
+use crate::warc::{Form, Inflated, Item, MAX_BLOCK, Record, Records, is_damage};
 use crate::{Error, input::kind};
 use quipu_documents::parse_date;
 use std::fs::File;
@@ -19,17 +19,17 @@ const HEAD: u64 = 64;
 
 /// What has to be known of a crawl to read a range of it; an error where the file is none.
 fn form(path: &Path) -> Result<Form, Error> {
-    let open = || File::open(path).map_err(Error::io(path));
-    let (mut raw, mut start) = (Vec::new(), Vec::new());
-    open()?.take(8).read_to_end(&mut raw).map_err(Error::io(path))?;
-    match Inflated::new(open()?).take(HEAD).read_to_end(&mut start) {
+    let mut start = Vec::new();
+    let file = File::open(path).map_err(Error::io(path))?;
+    let mut inflated = Inflated::new(file);
+    match inflated.by_ref().take(HEAD).read_to_end(&mut start) {
         Ok(_) if !crate::warc::is_warc(&start) => {
             Err(Error::NotWarc { path: path.to_owned(), found: kind::shown(&start) })
         }
         Err(e) if !is_damage(&e) => Err(Error::io(path)(e)),
         _ => {
             let arc = start.trim_ascii_start().starts_with(b"filedesc:");
-            Ok(Form { arc, packed: is_packed(&raw), dictionary: None })
+            Ok(Form { arc, ..inflated.form().clone() })
         }
     }
 }
@@ -86,6 +86,9 @@ fn page(record: Record) -> Found {
     };
     if record.length > MAX_BLOCK as u64 {
         return page(Body::Refused("page-too-large", format!("{} bytes", record.length)));
+    }
+    if let Some(reason) = record.truncated.as_ref().filter(|_| !http) {
+        return page(Body::Refused("truncated", reason.clone()));
     }
     if !http {
         let media = record.content_type.clone();
@@ -175,3 +178,7 @@ mod tests {
         check("response", "application/http", cut, "truncated");
     }
 }
+
+#[cfg(test)]
+#[path = "conformance.rs"]
+mod conformance;

@@ -1,12 +1,14 @@
 //! JSON Lines, plain or compressed: one object a line with its text under a known name.
 //!
+//! The names are those of FineWeb, C4, Dolma, RedPajama and of lists of pages; keys that are none
+//! of ours pass through in `extra`, as the columns of Parquet files do.
 //! A line that does not parse or has no text is counted as damaged with its offset. Not here:
 //! dialogues, which are no pages.
 
 use super::{Body, Found, Page, Range, Stream};
 use crate::Error;
 use crate::warc::{self, Inflated};
-use quipu_documents::{Document, Id, parse_date};
+use quipu_documents::{Document, Id, parse_date, to_extra};
 use serde_json::{Map, Value};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
@@ -90,33 +92,89 @@ impl Lines {
     }
 }
 
-fn text<'a>(object: &'a Map<String, Value>, names: &[&str]) -> Option<&'a str> {
-    names.iter().find_map(|n| object.get(*n)?.as_str())
+/// Names under which corpora keep things, in order of preference; `a.b` is `b` within `a`.
+const TEXT: &[&str] = &["text", "content", "raw_content", "body", "document"];
+const URL: &[&str] = &[
+    "url",
+    "uri",
+    "source_url",
+    "link",
+    "metadata.url",
+    "meta.url",
+    "metadata.WARC-Target-URI",
+    "warc_headers.warc-target-uri",
+];
+const DATE: &[&str] = &[
+    "date",
+    "timestamp",
+    "created",
+    "date_download",
+    "crawl_date",
+    "metadata.date",
+    "metadata.timestamp",
+    "meta.timestamp",
+    "meta.date",
+    "warc_headers.warc-date",
+];
+const TITLE: &[&str] = &["title", "metadata.title", "meta.title"];
+const ID: &[&str] = &["id", "doc_id", "record_id", "warc_record_id"];
+
+/// The first of these that is there as text, and its name.
+fn find<'v, 'n>(object: &'v Map<String, Value>, names: &[&'n str]) -> Option<(&'n str, &'v str)> {
+    names.iter().find_map(|name| {
+        let value = match name.split_once('.') {
+            Some((outer, inner)) => object.get(outer)?.as_object()?.get(inner)?,
+            None => object.get(*name)?,
+        };
+        Some((*name, value.as_str()?))
+    })
 }
 
-fn parse(bytes: &[u8], offset: u64) -> Result<Page, String> {
+/// Takes the first of these that is there as text; what stands within something stays there too.
+fn take(object: &mut Map<String, Value>, names: &[&str]) -> Option<String> {
+    let (name, text) = find(object, names).map(|(name, text)| (name, text.to_owned()))?;
+    object.shift_remove(name);
+    Some(text)
+}
+
+fn take_date(object: &mut Map<String, Value>) -> Option<i64> {
+    let number = |n: &&&str| object.get(**n).is_some_and(Value::is_number);
+    let (name, text) = match find(object, DATE) {
+        Some((name, text)) => (name, text.to_owned()),
+        None => DATE.iter().find(number).map(|name| (*name, object[*name].to_string()))?,
+    };
+    // What is no date that we read passes through as it is.
+    let date = parse_date(&text)?;
+    object.shift_remove(name);
+    Some(date)
+}
+
+/// The page of one line.
+pub(crate) fn parse(bytes: &[u8], offset: u64) -> Result<Page, String> {
+    if bytes.len() as u64 >= MAX_LINE {
+        return Err(format!("a line of {MAX_LINE} bytes or more"));
+    }
     let value: Value = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
-    let object = value.as_object().ok_or("not a JSON object")?;
-    let Some(body) = text(object, &["text", "content", "raw_content", "body", "document"]) else {
+    let Value::Object(mut object) = value else { return Err("not a JSON object".into()) };
+    let Some(text) = take(&mut object, TEXT) else {
         let keys: Vec<&str> = object.keys().map(String::as_str).take(8).collect();
         return Err(format!("no text: expected a key `text`, found {keys:?}"));
     };
-    let metadata = object.get("metadata").and_then(Value::as_object);
-    let meta = |names: &[&str]| text(object, names).or_else(|| text(metadata?, names));
-    let url = meta(&["url", "uri", "source_url", "link"]).unwrap_or_default().to_owned();
-    let date = meta(&["date", "timestamp", "created"]).and_then(parse_date);
-    let given = ["id", "record_id"].iter().find_map(|n| object.get(*n));
-    let name = match given {
-        Some(Value::String(id)) => id.clone(),
-        Some(Value::Number(id)) => id.to_string(),
-        _ => offset.to_string(),
-    };
-    let document = Document {
-        id: Id::default(),
-        title: meta(&["title"]).unwrap_or_default().to_owned(),
-        text: body.to_owned(),
-        ..Document::default()
-    };
+    let url = take(&mut object, URL).unwrap_or_default();
+    let date = take_date(&mut object);
+    let given = ID.iter().find_map(|name| match object.get(*name)? {
+        Value::String(id) => Some(id.clone()),
+        Value::Number(id) => Some(id.to_string()),
+        _ => None,
+    });
+    let id = given.as_deref().map_or(Id::default(), Id::parse);
+    if given.as_deref().is_some_and(Id::is_ours) {
+        object.shift_remove("id");
+    }
+    let title = take(&mut object, TITLE).unwrap_or_default();
+    let name = given.unwrap_or_else(|| offset.to_string());
+    let extra = to_extra(&object);
+    let document = Document { id, title, text, extra, ..Document::default() };
     let position = format!("line@{offset}");
     Ok(Page { position, name, url, date, body: Body::Document(Box::new(document)) })
 }
@@ -166,5 +224,56 @@ mod tests {
         let packed = zstd::encode_all(&b"{\"text\":\"one\"}\n"[..], 1).unwrap();
         check(&packed, &["0  one"]);
         check(b"{\"text\":\"\xff\"}\n{\"text\":\"b\"}\n", &["x.jsonl@0", "13  b"]);
+    }
+
+    fn check_page(line: &str, url: &str, date: Option<&str>, extra: &str) {
+        let page = parse(line.as_bytes(), 0).unwrap();
+        let Body::Document(document) = page.body else { panic!() };
+        let date = date.map(|d| parse_date(d).unwrap());
+        assert_eq!((page.url.as_str(), page.date, document.extra.as_str()), (url, date, extra));
+        assert_eq!(document.text, "t", "{line}");
+    }
+
+    #[test]
+    fn keys_of_known_corpora() {
+        check_page(
+            r#"{"text":"t","timestamp":"2019-04-25T12:57:54Z","url":"http://c4/"}"#,
+            "http://c4/",
+            Some("2019-04-25T12:57:54Z"),
+            "",
+        );
+        check_page(
+            concat!(
+                r#"{"text":"t","id":"<urn:uuid:1>","dump":"CC-MAIN-2013-20","url":"http://fw/","#,
+                r#""date":"2013-05-18T05:48:54Z","token_count":3}"#,
+            ),
+            "http://fw/",
+            Some("2013-05-18T05:48:54Z"),
+            r#"{"id":"<urn:uuid:1>","dump":"CC-MAIN-2013-20","token_count":3}"#,
+        );
+        check_page(
+            concat!(
+                r#"{"id":"a","text":"t","added":"x","created":"2019-04-20T13:01:55.000Z","#,
+                r#""metadata":{"url":"http://dolma/","n":1}}"#,
+            ),
+            "http://dolma/",
+            Some("2019-04-20T13:01:55Z"),
+            r#"{"id":"a","added":"x","metadata":{"url":"http://dolma/","n":1}}"#,
+        );
+        check_page(
+            r#"{"text":"t","meta":{"timestamp":"2022-01-01T00:00:00","url":"http://rp1/"}}"#,
+            "http://rp1/",
+            Some("2022-01-01T00:00:00Z"),
+            r#"{"meta":{"timestamp":"2022-01-01T00:00:00","url":"http://rp1/"}}"#,
+        );
+        check_page(
+            r#"{"raw_content":"t","url":"http://rp2/","date_download":"2023-02-06T12:55:00Z"}"#,
+            "http://rp2/",
+            Some("2023-02-06T12:55:00Z"),
+            "",
+        );
+        check_page(r#"{"content":"t","date":"last year"}"#, "", None, r#"{"date":"last year"}"#);
+        check_page(r#"{"text":"t","timestamp":1209588505}"#, "", Some("2008-04-30T20:48:25Z"), "");
+        check_page(r#"{"text":"t","url":["a"]}"#, "", None, r#"{"url":["a"]}"#);
     }
 }

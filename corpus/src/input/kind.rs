@@ -54,10 +54,10 @@ impl fmt::Display for Kind {
 pub fn recognise(path: &Path) -> Result<Result<Kind, String>, Error> {
     let file = std::fs::File::open(path).map_err(Error::io(path))?;
     let mut start = Vec::new();
-    let mut head = [0; 4];
+    let mut head = [0; 8];
     let mut raw = std::io::BufReader::new(file);
     let taken = read_some(&mut raw, &mut head).map_err(Error::io(path))?;
-    if head == *b"PAR1" {
+    if head.starts_with(b"PAR1") {
         return Ok(Ok(Kind::Parquet));
     }
     let packed = warc::is_packed(&head[..taken]);

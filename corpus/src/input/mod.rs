@@ -6,7 +6,7 @@
 
 mod crawl;
 mod folder;
-mod json_lines;
+pub(crate) mod json_lines;
 pub mod kind;
 pub(crate) mod markdown;
 mod parquet;
@@ -40,8 +40,8 @@ pub enum Found {
 /// A page or text before extraction.
 #[derive(Debug, Default)]
 pub struct Page {
-    /// Where it stands in its input: record id, path below the folder, offset. Unique there, and the
-    /// same whatever range of the input was opened.
+    /// Where it stands in its input: record id, path below the folder, offset. Unique there, and
+    /// the same whatever range of the input was opened.
     pub position: String,
     /// Its name by which a scorer knows it: record id, or file name without `.html`.
     pub name: String,

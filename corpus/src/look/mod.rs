@@ -31,6 +31,8 @@ const COUNTED: u64 = 200_000;
 const ASCII_A_TOKEN: f64 = 4.4;
 /// Characters of a token of other scripts.
 const OTHER_A_TOKEN: f64 = 1.6;
+/// Bytes of input of a unit of work.
+const UNIT: u64 = 64 << 20;
 /// Memory of a run beside its tables: two units of pages and one output file in all their forms.
 const BASE_MEMORY: u64 = 384 << 20;
 /// Memory of a page in the tables of deduplication.
@@ -78,6 +80,8 @@ pub struct Seen {
     pub files: u64,
     /// Pages in them.
     pub pages: u64,
+    /// Units of work that they are cut into.
+    pub units: u64,
     /// Bytes on disk.
     pub bytes: u64,
     /// Records that are no pages, by kind.
@@ -184,6 +188,7 @@ fn count(
     seen: &mut Seen,
     chosen: &mut Chosen,
 ) -> Result<bool, Error> {
+    seen.units += input.ranges(UNIT)?.len() as u64;
     let size = |path: &Path| std::fs::metadata(path).map_err(Error::io(path)).map(|d| d.len());
     let mut limit = u64::MAX;
     if input.files.is_empty() {
@@ -320,7 +325,13 @@ impl Look {
         writeln!(f, "in all {more}{pages}; about {bytes} of text, {tokens}")?;
         let time = quipu_store::progress::duration(self.seconds);
         let mib = self.memory >> 20;
-        writeln!(f, "curation takes about {time} here, and at most about {mib} MiB of memory")?;
+        let units = counted(self.inputs.iter().map(|seen| seen.units).sum(), "unit");
+        writeln!(
+            f,
+            "curation takes about {time} here, in {units} of at most about {}, and at most about \
+             {mib} MiB of memory",
+            spoken_bytes(UNIT)
+        )?;
         let looked = counted(self.looked, "page");
         match self.removed.is_empty() {
             true => writeln!(f, "of {looked} looked at none would be removed")?,
@@ -371,6 +382,7 @@ mod tests {
         assert!(look.tokens > 300 && look.tokens < 900, "{}", look.tokens);
         let text = look.to_string();
         assert!(text.contains("JSON Lines, 1 file,") && text.contains("damaged"), "{text}");
+        assert!(text.contains("in 4 units of"), "{text}");
         assert!(text.contains("c.jsonl") && text.contains("in all 5 pages"), "{text}");
     }
 

@@ -52,12 +52,14 @@ pub fn parse(block: Vec<u8>) -> Result<Response, Refused> {
     let status_line = lines.next().unwrap_or_default();
     let status = status_line.split_ascii_whitespace().nth(1).and_then(|s| s.parse().ok());
     let (mut content_type, mut coding, mut chunked) = (None, String::new(), false);
+    let mut length = None;
     for line in lines {
         let Some((name, value)) = line.split_once(':') else { continue };
         let value = value.trim();
         match name.trim().to_ascii_lowercase().as_str() {
             "content-type" => content_type = Some(value.to_owned()),
             "content-encoding" => coding = value.to_ascii_lowercase(),
+            "content-length" => length = value.parse::<usize>().ok(),
             "transfer-encoding" => chunked = value.to_ascii_lowercase().contains("chunked"),
             _ => {}
         }
@@ -68,6 +70,9 @@ pub fn parse(block: Vec<u8>) -> Result<Response, Refused> {
     if chunked && let Some((whole, ended)) = dechunk(&body) {
         body = whole;
         cut |= !ended;
+    } else {
+        // A crawler that stores pages decoded leaves a length that is smaller, never a larger one.
+        cut |= length.is_some_and(|length| body.len() < length);
     }
     for coding in coding.split(',').map(str::trim).rev() {
         let (decoded, ended) = decode(body, coding)?;
@@ -194,6 +199,9 @@ mod tests {
     fn encodings_are_undone_where_the_body_has_them() {
         let chunked = "Transfer-Encoding: chunked\r\n";
         check("", b"<p>x", Ok(("<p>x", false)));
+        check("Content-Length: 4\r\n", b"<p>x", Ok(("<p>x", false)));
+        check("Content-Length: 5\r\n", b"<p>x", Ok(("<p>x", true)));
+        check("Content-Length: 3\r\n", b"<p>x", Ok(("<p>x", false)));
         check(chunked, b"3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n", Ok(("abcde", false)));
         check(chunked, b"<p>not chunked", Ok(("<p>not chunked", false)));
         check(chunked, b"5\r\nabc", Ok(("abc", true)));

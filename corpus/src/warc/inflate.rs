@@ -24,6 +24,12 @@ const FREE: u64 = 8 << 20;
 /// [`CHAIN`] bytes; counted from there, so that it is the same where reading began at a start.
 const SHARE: u64 = 4;
 
+/// Inflated bytes of a member from which it is asked whether it is a bomb: it is one if it became
+/// [`RATIO`] times what it was. Neither a page nor a whole crawl of pages does.
+const BOMB: u64 = 64 << 20;
+/// See [`BOMB`].
+const RATIO: u64 = 200;
+
 /// Whether bytes begin a gzip member or zstd frame.
 pub fn is_packed(start: &[u8]) -> bool {
     start.starts_with(&GZIP) || start.starts_with(&ZSTD) || start::skippable(start).is_some()
@@ -60,6 +66,13 @@ impl<R: Read> Raw<R> {
     fn kept(&self) -> usize {
         let all = self.offset.saturating_sub(self.member);
         if all > KEEP { BACK as usize } else { all.max(BACK) as usize }
+    }
+
+    /// A whole frame of that length, or nothing where it is too long to be a dictionary or cut.
+    fn peek_frame(&mut self, length: u64) -> io::Result<&[u8]> {
+        let wanted = if length > start::MAX_DICTIONARY { 0 } else { length as usize };
+        let bytes = self.peek(wanted)?;
+        Ok(bytes.get(..wanted).unwrap_or_default())
     }
 
     /// Passes over bytes without keeping them all.
@@ -147,6 +160,8 @@ pub struct Inflated<R: Read> {
     run: u64,
     /// Where the last damage was found: bytes before it belong to a member that is counted.
     counted: u64,
+    /// Bytes that came from the member that is being read.
+    given: u64,
 }
 
 /// Whether an error of [`Inflated`] is damage in the data, behind which reading can go on.
@@ -179,13 +194,18 @@ impl<R: Read> Inflated<R> {
             true => State::Enter(raw),
             false => State::Between(raw),
         };
-        Inflated { state, form, member: from, until, run: from, counted: 0 }
+        Inflated { state, form, member: from, until, run: from, counted: 0, given: 0 }
     }
 
     /// Offset in the file of the member that is being read (of the first byte that is read, in a
     /// file that is not compressed).
     pub fn member(&self) -> u64 {
         self.member
+    }
+
+    /// What has been learnt of the file so far.
+    pub(crate) fn form(&self) -> &Form {
+        &self.form
     }
 
     /// Whether a compressed member was met.
@@ -217,7 +237,7 @@ impl<R: Read> Inflated<R> {
         if over || (ends && is_start(&mut raw, &self.form)?) {
             return Ok(());
         }
-        self.member = raw.offset;
+        (self.member, self.given) = (raw.offset, 0);
         raw.member = raw.offset;
         self.form.packed |= gzip || zstd || skippable.is_some();
         if gzip {
@@ -226,6 +246,9 @@ impl<R: Read> Inflated<R> {
             let decoder = zstd_decoder(raw, self.form.dictionary.as_deref())?;
             self.state = State::Zstd(Box::new(decoder));
         } else if let Some(length) = skippable {
+            if raw.offset == 0 {
+                self.form.dictionary = start::dictionary(raw.peek_frame(length)?);
+            }
             raw.pass(length)?;
             self.state = State::Between(raw);
         } else if !self.form.packed {
@@ -264,6 +287,9 @@ impl<R: Read> Inflated<R> {
         match std::mem::replace(&mut self.state, State::Done) {
             State::Gzip(mut decoder) => match decoder.read(out) {
                 Ok(0) => self.close(decoder.into_inner()),
+                Ok(n) if self.is_bomb(n, decoder.get_ref()) => {
+                    return Err(self.leave(decoder.into_inner()));
+                }
                 Ok(n) => {
                     self.state = State::Gzip(decoder);
                     return Ok(n);
@@ -275,6 +301,9 @@ impl<R: Read> Inflated<R> {
             },
             State::Zstd(mut decoder) => match decoder.read(out) {
                 Ok(0) => self.close(decoder.finish()),
+                Ok(n) if self.is_bomb(n, decoder.get_ref()) => {
+                    return Err(self.leave(decoder.finish()));
+                }
                 Ok(n) => {
                     self.state = State::Zstd(decoder);
                     return Ok(n);
@@ -287,6 +316,20 @@ impl<R: Read> Inflated<R> {
             other => self.state = other,
         }
         Ok(0)
+    }
+
+    fn is_bomb(&mut self, read: usize, raw: &Raw<R>) -> bool {
+        self.given += read as u64;
+        self.given > BOMB && self.given / RATIO > raw.offset - self.member
+    }
+
+    /// Leaves a bomb where it is, and looks for the next member from there.
+    fn leave(&mut self, raw: Raw<R>) -> io::Error {
+        let (given, from) = (self.given >> 20, raw.offset - self.member);
+        self.counted = self.counted.max(raw.offset);
+        self.state = State::Lost(raw);
+        let reason = format!("{from} bytes inflate to more than {given} MiB: a bomb, not a page");
+        io::Error::new(io::ErrorKind::InvalidData, reason)
     }
 
     /// Further bytes of the member from which the last came; 0 at its end.
@@ -423,6 +466,50 @@ mod tests {
         }
         let most = (SHARE as usize + 1) * bytes.len() + FREE as usize;
         assert!(given <= most, "{given} bytes of {}", bytes.len());
+    }
+
+    #[test]
+    fn a_bomb_costs_itself_and_little_time() {
+        let zeros = vec![b' '; 40 << 20];
+        for bomb in
+            [gzip(&" ".repeat(90 << 20)), zstd::encode_all(&zeros.repeat(3)[..], 1).unwrap()]
+        {
+            let bytes = [gzip("one "), bomb, gzip("two")].concat();
+            let mut inflated = Inflated::new(&bytes[..]);
+            let (mut part, mut given, mut bombs) = (vec![0; 1 << 16], Vec::new(), 0);
+            loop {
+                match inflated.read(&mut part) {
+                    Ok(0) => break,
+                    Ok(n) => given.extend(part[..n].iter().filter(|b| **b != b' ')),
+                    Err(e) => bombs += u32::from(e.to_string().contains("a bomb")),
+                }
+            }
+            assert_eq!((given.as_slice(), bombs), (&b"onetwo"[..], 1));
+        }
+    }
+
+    #[test]
+    fn frames_with_a_dictionary() {
+        // Any bytes serve as a dictionary.
+        let dictionary = b"Content-Type: text/html; charset=utf-8\r\nWARC/1.0 ".repeat(9);
+        let pack = |text: &[u8]| {
+            let mut encoder =
+                zstd::stream::Encoder::with_dictionary(Vec::new(), 3, &dictionary).unwrap();
+            encoder.write_all(text).unwrap();
+            encoder.finish().unwrap()
+        };
+        let frame = |content: &[u8], magic: u32| {
+            let length = (content.len() as u32).to_le_bytes();
+            [&magic.to_le_bytes()[..], &length, content].concat()
+        };
+        let body = [pack(b"WARC/1.0 one "), pack(b"two")].concat();
+        let packed = zstd::encode_all(&dictionary[..], 3).unwrap();
+        for content in [&dictionary, &packed] {
+            check(&[frame(content, 0x184d_2a5d), body.clone()].concat(), "WARC/1.0 one two", 0);
+        }
+        let other = frame(b"somebody's own", 0x184d_2a50);
+        check(&[zstd::encode_all(&b"a"[..], 1).unwrap(), other, gzip("b")].concat(), "ab", 0);
+        check(&frame(&dictionary, 0x184d_2a5d)[..100], "", 0);
     }
 
     #[test]

@@ -29,6 +29,9 @@ impl fmt::Display for Place {
     }
 }
 
+/// Where bytes that are read next come from, to go back to them.
+pub(super) struct Mark(VecDeque<(Place, u64)>);
+
 /// Bytes taken from the stream at a time.
 const STEP: usize = 64 << 10;
 
@@ -46,12 +49,15 @@ pub(super) struct Lines<R: Read> {
     /// Inflated bytes of it that came.
     inside: u64,
     arc: bool,
+    /// What looking ahead met, for whoever reads on to here.
+    failed: Option<io::Error>,
 }
 
 impl<R: Read> Lines<R> {
     pub(super) fn new(stream: Inflated<R>, arc: bool) -> Lines<R> {
         let (buffer, pieces) = (Vec::new(), VecDeque::new());
-        Lines { stream, buffer, from: 0, pieces, gated: None, last: None, inside: 0, arc }
+        let (gated, last, failed) = (None, None, None);
+        Lines { stream, buffer, from: 0, pieces, gated, last, inside: 0, arc, failed }
     }
 
     /// Where the next byte is; `None` at the end, or in front of a record.
@@ -91,6 +97,9 @@ impl<R: Read> Lines<R> {
 
     /// More bytes behind those at hand; `false` at the end, or in front of a record.
     fn fill(&mut self) -> io::Result<bool> {
+        if let Some(e) = self.failed.take() {
+            return Err(e);
+        }
         if self.gated.is_some() {
             return Ok(false);
         }
@@ -200,6 +209,42 @@ impl<R: Read> Lines<R> {
             passed += step;
         }
         Ok(passed)
+    }
+
+    /// At least `wanted` bytes without taking them, unless there are fewer up to the end, a record
+    /// or damage, which is reported when it is read.
+    pub(super) fn peek(&mut self, wanted: usize) -> &[u8] {
+        while self.at_hand().len() < wanted {
+            match self.fill() {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(e) => {
+                    self.failed = Some(e);
+                    break;
+                }
+            }
+        }
+        self.at_hand()
+    }
+
+    /// Remembers where the reader stands.
+    pub(super) fn mark(&self) -> Mark {
+        Mark(self.pieces.clone())
+    }
+
+    /// Goes back to `bytes`, the end of a block that was read last; `mark` was made `before` bytes
+    /// in front of them. Places are those of the first piece, which holds for a file that is not
+    /// compressed and within a member; in others they may be those of an earlier member.
+    pub(super) fn go_back(&mut self, bytes: &[u8], before: usize, mark: Mark) {
+        let place = mark.0.front().map_or_else(Place::default, |piece| piece.0);
+        let place = match self.stream.is_packed() {
+            true => Place { inside: place.inside + before as u64, ..place },
+            false => Place { member: place.member + before as u64, ..place },
+        };
+        let mut buffer = bytes.to_vec();
+        buffer.extend_from_slice(self.at_hand());
+        (self.buffer, self.from) = (buffer, 0);
+        self.pieces.push_front((place, bytes.len() as u64));
     }
 
     /// Drops what is left of a damaged member.

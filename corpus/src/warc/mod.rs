@@ -187,16 +187,45 @@ impl<R: Read> Records<R> {
     fn block(&mut self, mut record: Record) -> Result<Record, Fault> {
         record.place = self.place;
         let kept = record.length.min(MAX_BLOCK as u64);
+        let mark = self.lines.mark();
         record.block = self.lines.bytes(kept as usize)?;
-        let rest = record.length - record.block.len() as u64;
-        if (record.block.len() as u64) < kept {
-            let (found, expected) = (record.block.len(), record.length);
+        let found = record.block.len() as u64;
+        if found < kept {
+            self.look_inside(&record.block, mark);
+            let expected = record.length;
             return Err(broken(format!("block is cut off: {found} of {expected} bytes")));
         }
+        let rest = record.length - found;
         if self.lines.skip(rest)? < rest {
             return Err(broken(format!("block is cut off: expected {} bytes", record.length)));
         }
+        if !self.ends_here() {
+            if rest == 0 {
+                self.look_inside(&record.block, mark);
+            }
+            let reason = "at the end of the block stands neither a line end nor a record: \
+                          expected that by its Content-Length of";
+            return Err(broken(format!("{reason} {}", record.length)));
+        }
         Ok(record)
+    }
+
+    /// Whether a record can end where the reader stands: before a line end, a record, the end.
+    fn ends_here(&mut self) -> bool {
+        let next = self.lines.peek(5);
+        let blank = next.first().is_none_or(|b| matches!(b, b'\n' | b'\r'));
+        blank || next.starts_with(b"WARC/")
+    }
+
+    /// Behind a length that is too large, goes back to the first record within the block.
+    fn look_inside(&mut self, block: &[u8], mark: lines::Mark) {
+        let lines = memchr::memchr_iter(b'\n', block).map(|end| end + 1);
+        let begins = |at: &usize| start::begins_record(&block[*at..], self.arc);
+        // Of a record, not of blank lines before it.
+        let record = lines.filter(|at| !matches!(block.get(*at), Some(b'\r' | b'\n'))).find(begins);
+        if let Some(at) = record {
+            self.lines.go_back(&block[at..], at, mark);
+        }
     }
 }
 
@@ -210,6 +239,8 @@ fn set(record: &mut Record, length: &mut Option<Result<u64, String>>, name: &str
         "content-type" => record.content_type = value.to_ascii_lowercase(),
         "content-length" => *length = Some(value.parse().map_err(|_| value.to_owned())),
         "warc-truncated" => record.truncated = Some(value.to_owned()),
+        // The rest of the block stands in `continuation` records, which are not put together.
+        "warc-segment-number" => record.truncated = Some("segmented".into()),
         _ => {}
     }
 }

@@ -64,6 +64,24 @@ pub(super) fn skippable(bytes: &[u8]) -> Option<u64> {
     magic.then_some(8 + u64::from(length))
 }
 
+/// Bytes of a dictionary.
+pub(super) const MAX_DICTIONARY: u64 = 16 << 20;
+/// First bytes of the frame with which a `.warc.zst` begins where its frames need a dictionary
+/// (the Archive Team's form, which `warc-zstd` of the IIPC describes).
+const DICTIONARY: [u8; 4] = [0x5d, 0x2a, 0x4d, 0x18];
+
+/// The dictionary in the first frame of a file; it may be compressed itself.
+pub(super) fn dictionary(frame: &[u8]) -> Option<Arc<DecoderDictionary<'static>>> {
+    let content = frame.strip_prefix(&DICTIONARY)?.get(4..)?;
+    if !content.starts_with(&ZSTD) {
+        return Some(Arc::new(DecoderDictionary::copy(content)));
+    }
+    let mut bytes = Vec::new();
+    let read = Decoder::with_buffer(content)
+        .and_then(|inflated| inflated.single_frame().take(MAX_DICTIONARY).read_to_end(&mut bytes));
+    read.ok().map(|_| Arc::new(DecoderDictionary::copy(&bytes)))
+}
+
 /// What a member is, as far as some bytes hold it.
 enum Member {
     /// Whole, of so many bytes.
