@@ -4,10 +4,11 @@
 use super::clock;
 use crate::error::Error;
 use crate::terminal::Terminal;
+use quipu_corpus::classify::{self, Classifier, Example};
 use quipu_corpus::dedup::lines::{language_seed, line_hash};
 use quipu_corpus::dedup::minhash::{Bands, shingles};
 use quipu_corpus::input::{Body, Found, expand};
-use quipu_corpus::rules::{self, View};
+use quipu_corpus::rules::{Judge, View};
 use quipu_corpus::{Recipe, encoding, html, language};
 use quipu_documents::Route;
 use serde_json::json;
@@ -43,7 +44,7 @@ pub fn run(inputs: &[PathBuf], passes: usize, terminal: &Terminal) -> Result<(),
         all.for_each(|((text, view), set)| work(text, view, set));
     };
     time("segmentation", &|| bench.texts.iter().for_each(|t| _ = black_box(t.view())));
-    time("rules", &|| each(&|_, view, _| judge(view)));
+    time("rules", &|| each(&|_, view, _| bench.judge(view)));
     time("shingles", &|| each(&|text, view, _| _ = black_box(shingles(view, text.seed))));
     time("signatures", &|| each(&|text, _, set| _ = black_box(bench.bands.of(set, text.seed))));
     time("line hashes", &|| each(&|text, _, _| text.lines()));
@@ -51,6 +52,11 @@ pub fn run(inputs: &[PathBuf], passes: usize, terminal: &Terminal) -> Result<(),
     time("language identification", &|| {
         bench.texts.iter().for_each(|t| _ = black_box(language::identify(&t.text)));
     });
+    if let Some(classifier) = &bench.classifier {
+        time("classifier", &|| {
+            bench.texts.iter().for_each(|t| _ = black_box(classifier.scores(&t.text)));
+        });
+    }
     terminal.result(&json!({
         "texts": bench.texts.len(), "bytes": megabytes * 1e6, "values": bench.values(),
         "passes": passes, "parts": parts,
@@ -60,11 +66,6 @@ pub fn run(inputs: &[PathBuf], passes: usize, terminal: &Terminal) -> Result<(),
 
 /// All that a text goes through besides language and classifiers.
 const TOGETHER: &str = "rules, signatures, line hashes";
-
-/// Every rule on a text, as a page is judged.
-fn judge(view: &View) {
-    black_box(rules::judge(view, Route::Prose, &[]));
-}
 
 /// A text with what the pipeline knows of it.
 struct Text {
@@ -86,6 +87,9 @@ impl Text {
 struct Bench {
     texts: Vec<Text>,
     bands: Bands,
+    judge: Judge,
+    /// None where there are too few texts to make one.
+    classifier: Option<Classifier>,
 }
 
 impl Bench {
@@ -115,7 +119,14 @@ impl Bench {
             return Err(Error::data("the inputs hold no text".to_owned()));
         }
         let bands = Bands { bands: recipe.near.bands, rows: recipe.near.rows };
-        Ok(Bench { texts, bands })
+        let classifier = classifier(&texts)?;
+        Ok(Bench { texts, bands, judge: Judge::default(), classifier })
+    }
+
+    /// Every rule on a text, about the whole and about lines, as a page is judged.
+    fn judge(&self, view: &View) {
+        black_box(self.judge.document(view, Route::Prose));
+        black_box(self.judge.lines(view, Route::Prose));
     }
 
     /// Values of a signature.
@@ -126,8 +137,27 @@ impl Bench {
     /// One text through segmentation, rules, signature and line hashes.
     fn together(&self, text: &Text) {
         let view = text.view();
-        judge(&view);
+        self.judge(&view);
         black_box(self.bands.of(&shingles(&view, text.seed), text.seed));
         text.lines();
+    }
+}
+
+/// A classifier whose rate is measured: how fast it is does not depend on what it has learned, so
+/// it learns to tell every other text from its neighbours.
+fn classifier(texts: &[Text]) -> Result<Option<Classifier>, Error> {
+    const ENOUGH: usize = 64;
+    if texts.len() < ENOUGH {
+        return Ok(None);
+    }
+    let example = |(n, text): (usize, &Text)| Example {
+        text: text.text.clone(),
+        label: ["even", "odd"][n % 2].to_owned(),
+    };
+    let examples: Vec<Example> = texts.iter().take(ENOUGH).enumerate().map(example).collect();
+    let options = classify::Options { epochs: 1, folds: 2, ..Default::default() };
+    match classify::train(&examples, &options) {
+        Ok(classifier) => Ok(Some(classifier)),
+        Err(error) => Err(Error::data(error.to_string())),
     }
 }
