@@ -55,6 +55,8 @@ pub fn documents(bytes: &[u8]) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    type Target<'a> = &'a dyn Fn(&[u8]);
     use std::path::{Path, PathBuf};
 
     fn files(folder: &Path) -> Vec<PathBuf> {
@@ -68,7 +70,7 @@ mod tests {
     fn seeds_and_attacks_do_no_harm() {
         let fuzz = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz"));
         let as_documents = |bytes: &[u8]| documents(bytes).unwrap();
-        let targets: [(&str, &dyn Fn(&[u8])); 5] = [
+        let targets: [(&str, Target); 5] = [
             ("warc", &warc),
             ("html", &html),
             ("encoding", &encoding),
