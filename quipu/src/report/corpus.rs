@@ -31,7 +31,8 @@ pub fn curated(report: &Value) -> String {
         figures(&mut out, &summary);
     }
     section(&mut out, corpus);
-    let recipe = escape(&format!("{:#}", corpus["recipe"]));
+    let summary = serde_json::from_value::<Summary>(corpus.clone()).unwrap_or_default();
+    let recipe = escape(&toml::to_string(&summary.recipe).unwrap_or_default());
     let _ = write!(
         out,
         "<h2>Where this comes from</h2><p>quipu {}</p>\
