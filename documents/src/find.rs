@@ -1,5 +1,5 @@
-//! Looks for a few documents or fates among many: only the columns that decide are read of all rows,
-//! the others of the rows that were found. Memory is one batch and what is found. Files of ours
+//! Looks for a few documents or fates among many: only the columns that decide are read of all
+//! rows, the others of the rows that were found. Memory is one batch and what is found. Files of ours
 //! only. Not here: an index; a file is read through.
 
 use crate::{Document, Error, Fate, schema};

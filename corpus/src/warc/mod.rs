@@ -219,8 +219,12 @@ impl<R: Read> Records<R> {
 
     /// Behind a length that is too large, goes back to the first record within the block.
     fn look_inside(&mut self, block: &[u8], mark: lines::Mark) {
+        // The record may begin within the block and go on behind it.
+        let mut seen = block.to_vec();
+        seen.extend_from_slice(self.lines.peek(start::FIRST));
         let lines = memchr::memchr_iter(b'\n', block).map(|end| end + 1);
-        let begins = |at: &usize| start::begins_record(&block[*at..], self.arc);
+        let lines = lines.filter(|at| *at < block.len());
+        let begins = |at: &usize| start::begins_record(&seen[*at..], self.arc);
         // Of a record, not of blank lines before it.
         let record = lines.filter(|at| !matches!(block.get(*at), Some(b'\r' | b'\n'))).find(begins);
         if let Some(at) = record {

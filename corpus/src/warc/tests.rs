@@ -66,7 +66,7 @@ fn a_wrong_length_costs_its_record_alone() {
         text.replace(&true_one, &format!("Content-Length: {length}")).into_bytes()
     };
     let block = "a line\r\nand another";
-    for length in [0, 5, 18, 60, 400, 5000, 20 << 20] {
+    for length in [0, 5, 18, 24, 60, 400, 5000, 20 << 20] {
         let parts = [record(1, "one"), lie(block, length), record(3, "three"), record(4, "four")];
         let bytes = parts.concat();
         let items: Vec<Item> = Records::new(&bytes[..]).map(Result::unwrap).collect();

@@ -1,5 +1,5 @@
-//! Pictures of counts: histograms, the curve by which near copies are found, and the funnel. SVG and
-//! CSS bars from strings, with the colours of the page; each picture is small enough to stand on a
+//! Pictures of counts: histograms, the curve by which near copies are found, and the funnel. SVG
+//! and CSS bars from strings, with the colours of the page; each picture is small enough to stand on a
 //! telephone as it is. Not the charts of training ([`super::chart`]).
 
 use super::chart::escape;
