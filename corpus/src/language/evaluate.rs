@@ -2,7 +2,7 @@
 //!
 //! Cross-validation by article: a fold holds back the same articles in every language, since they
 //! say the same with the same names. Counted twice: as the folders say, and with articles and
-//! paragraphs that stand in English in another folder ([`super::texts`]) as English, or left out.
+//! paragraphs that stand in English in another folder (`super::texts`) as English, or left out.
 //! Not here: languages whose texts are not at hand.
 
 use super::model::Model;

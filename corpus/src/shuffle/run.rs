@@ -1,6 +1,6 @@
 //! A run: a file of sorted rows that can be read from any key on.
 //!
-//! Little-endian. `quipuRUN`, version u32, words a row u32; then blocks of [`BLOCK`] bytes of rows
+//! Little-endian. `quipuRUN`, version u32, words a row u32; then blocks of `BLOCK` bytes of rows
 //! (the last may be shorter); then for each block its first word u64 and the XXH3 of its bytes u64;
 //! then rows u64, blocks u64, and the XXH3 of the sixteen bytes at the start and of all after the
 //! blocks. Every block is held against its checksum when it is read. Files are opened for each

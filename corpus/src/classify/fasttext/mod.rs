@@ -6,7 +6,7 @@
 //! the crate `fasttext` 0.8: it takes hierarchical softmax of quantised models (lid.176.ftz) for a
 //! plain one, leaves the mark of the line's end out of word n-grams, and allocates what a damaged
 //! header says. A file is read once and used where it lies; it is never believed. Not here:
-//! training, which has its own form ([`super::linear`]); unsupervised models.
+//! training, which has its own form (`super::linear`); unsupervised models.
 
 mod cursor;
 mod dictionary;
