@@ -107,7 +107,11 @@ pub(crate) fn id_of(raw_url: &str, date: Option<i64>, position: &str) -> Id {
 pub(crate) fn process(page: Page, source: &str, recipe: &Recipe, judges: &Judges) -> Outcome {
     let Page { position, url: raw, date, body, .. } = page;
     let mut address = url::canonical(&raw);
-    let id = id_of(&raw, date, &position);
+    // A document that somebody made before keeps its identity: scores are joined by it.
+    let id = match &body {
+        Body::Document(document) if document.id != Id::default() => document.id,
+        _ => id_of(&raw, date, &position),
+    };
     let made = admit(&address, recipe, judges)
         .and_then(|()| read(body, &mut address))
         .and_then(|read| judge(read, &address, id, recipe, judges));
@@ -529,6 +533,21 @@ mod tests {
         check_lines(&document, &["Bell", "A bell rings.", "where", "Bell"]);
         document.scores = vec![(OWN_LINES.into(), 1.0)];
         check_lines(&document, &[]);
+    }
+
+    #[test]
+    fn a_document_keeps_the_identity_that_it_has() {
+        let of = |id: Id| {
+            let text = crate::rules::tests::PROSE_SAMPLE.to_owned();
+            let document = Document { id, text, ..Document::default() };
+            let page = Page { body: Body::Document(Box::new(document)), ..Page::default() };
+            match process_with(page, &Recipe::default()) {
+                Outcome::Candidate(candidate) => candidate.document.id,
+                Outcome::Removed(fate) => fate.id,
+            }
+        };
+        assert_eq!(of(Id(77)), Id(77));
+        assert_ne!(of(Id::default()), Id::default());
     }
 
     #[test]

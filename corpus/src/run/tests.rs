@@ -425,3 +425,137 @@ fn lines_of_plain_texts_are_their_writers_own() {
     .unwrap();
     assert_eq!((summary.kept, summary.lines.len()), (8, 0));
 }
+
+/// What the fifth of the pages below has more than the others.
+const PASSAGE: &str = "Whoever finds the seven silver keys that the keeper of the tower lost on his \
+    way to the fair may write to anna.berg@harbour-museum.org or bring them back by hand.";
+
+/// Curates twelve pages by a changed recipe; the summary, and what stands in the folder.
+fn curated(change: impl FnOnce(&Path, &mut Recipe)) -> (Summary, Place) {
+    let extra = format!("<p>{PASSAGE}</p>");
+    let records: Vec<Vec<u8>> =
+        (0..12).map(|n| page(n, if n == 5 { &extra } else { "" })).collect();
+    let place = Place::with("crawl.warc.gz", &records.concat());
+    let mut recipe = Recipe::default();
+    change(place.dir.path(), &mut recipe);
+    let summary = place.run("crawl.warc.gz", &recipe).unwrap();
+    (summary, place)
+}
+
+fn check_removed(
+    change: impl FnOnce(&Path, &mut Recipe),
+    stage: &str,
+    rule: &str,
+    documents: u64,
+) -> Place {
+    let (summary, place) = curated(change);
+    let steps: Vec<(&str, &str, u64)> =
+        summary.steps.iter().map(|s| (s.stage.as_str(), s.rule.as_str(), s.documents)).collect();
+    assert_eq!(steps, [(stage, rule, documents)]);
+    assert_eq!(summary.kept, 12 - documents);
+    place
+}
+
+#[test]
+fn documents_that_contain_an_evaluation_item_go() {
+    let add = |dir: &Path, recipe: &mut Recipe| {
+        let line = serde_json::json!({ "question": PASSAGE, "answer": "nobody" });
+        std::fs::write(dir.join("exam.jsonl"), format!("{line}\n")).unwrap();
+        recipe.evaluations = vec![dir.join("exam.jsonl")];
+    };
+    let place = check_removed(add, "contamination", "evaluation-item", 1);
+    assert_eq!(place.fates(), [("evaluation-item".into(), "https://a.example/5".into())]);
+}
+
+#[test]
+fn addresses_on_a_list_go_before_they_are_read() {
+    let (_, place) = curated(|_, _| ());
+    let list = place.dir.path().join("list.txt");
+    std::fs::write(&list, "a.example\n").unwrap();
+    let mut recipe = Recipe::default();
+    recipe.addresses.block = vec![list];
+    std::fs::remove_dir_all(place.dir.path().join("out")).unwrap();
+    let message = place.run("crawl.warc.gz", &recipe).unwrap_err().to_string();
+    assert!(message.contains("zero documents left of 12") && message.contains("domain-list 12"));
+}
+
+#[test]
+fn personal_data_is_counted_and_masked_by_choice() {
+    let (_, place) = curated(|_, _| ());
+    let found = |place: &Place| {
+        let documents = place.documents();
+        let marked: Vec<_> =
+            documents.iter().filter(|d| d.scores.iter().any(|s| s.0 == "personal-data")).collect();
+        assert_eq!(marked.len(), 1);
+        marked[0].text.clone()
+    };
+    assert!(found(&place).contains("anna.berg@harbour-museum.org"));
+    let (_, place) = curated(|_, recipe| recipe.mask = vec![crate::personal::Kind::Email]);
+    let text = found(&place);
+    assert!(!text.contains("anna.berg") && text.contains("<email>"), "{text}");
+}
+
+#[test]
+fn scores_of_a_file_are_joined_by_id_and_the_lowest_go() {
+    let (_, place) = curated(|_, _| ());
+    let ids: Vec<quipu_documents::Id> = place.documents().iter().map(|d| d.id).collect();
+    let score = |n: usize, id: &quipu_documents::Id| quipu_documents::Score {
+        id: *id,
+        name: "quality".into(),
+        score: n as f32 / 10.0,
+    };
+    let scores: Vec<_> = ids.iter().enumerate().map(|(n, id)| score(n, id)).collect();
+    let add = |dir: &Path, recipe: &mut Recipe| {
+        let file = dir.join("scores.parquet");
+        quipu_documents::write_scores(&file, &scores).unwrap();
+        recipe.scores = vec![file];
+        recipe.least = [("quality".to_owned(), 0.25)].into();
+    };
+    let place = check_removed(add, "scores", "low-score", 3);
+    let documents = place.documents();
+    assert!(documents.iter().all(|d| d.scores.iter().any(|s| s.0 == "quality" && s.1 >= 0.25)));
+}
+
+#[test]
+fn a_command_drops_documents_at_the_end() {
+    let add = |_: &Path, recipe: &mut Recipe| recipe.pipe = Some("sed 1,2d".into());
+    check_removed(add, "pipe", "pipe", 2);
+}
+
+#[test]
+fn documents_of_others_are_only_deduplicated_when_that_is_asked() {
+    let short = "{\"url\":\"http://a.example/s\",\"text\":\"Coming soon.\"}\n";
+    let lines: String = (0..4)
+        .map(|n| {
+            let text = prose(n % 3);
+            let line = serde_json::json!({"url": format!("http://b.example/{n}"), "text": text});
+            format!("{line}\n")
+        })
+        .chain([short.to_owned()])
+        .collect();
+    let place = Place::with("others.jsonl", lines.as_bytes());
+    let only = vec![crate::Part::Dedup];
+    let summary = place.run("others.jsonl", &Recipe { only, ..Recipe::default() }).unwrap();
+    let steps: Vec<(&str, u64)> =
+        summary.steps.iter().map(|s| (s.rule.as_str(), s.documents)).collect();
+    assert_eq!((summary.kept, steps.as_slice()), (4, &[("document-duplicate", 1)][..]));
+}
+
+#[test]
+fn a_list_that_is_none_is_refused_before_anything_is_read() {
+    let place = Place::with("crawl.warc.gz", &page(1, ""));
+    let list = place.dir.path().join("words.bin");
+    std::fs::write(&list, "one two\tthree\n").unwrap();
+    let bad = |change: fn(&mut Recipe, PathBuf), key: &str| {
+        let mut recipe = Recipe::default();
+        change(&mut recipe, list.clone());
+        let message = place.run("crawl.warc.gz", &recipe).unwrap_err().to_string();
+        assert!(message.contains(key), "{message}");
+        assert!(!place.dir.path().join("out/manifest.json").exists());
+    };
+    bad(|r, list| r.dirty_words = [("en".to_owned(), list)].into(), "dirty_words");
+    bad(|r, list| r.addresses.block = vec![list], "addresses");
+    bad(|r, list| r.language_model = Some(list), "words.bin");
+    bad(|r, list| r.scores = vec![list], "words.bin");
+    bad(|r, _| r.without = vec!["no-such-rule".into()], "corpus.without");
+}
