@@ -9,8 +9,8 @@
 //! minutes; its figures stand in `bench/`.
 
 use quipu_corpus::dedup::minhash::{jaccard, shingles};
-use quipu_corpus::rules::{RULES, View};
-use quipu_corpus::{Options, Recipe, run};
+use quipu_corpus::rules::View;
+use quipu_corpus::{Options, Part, Recipe, run};
 use quipu_documents::{Reader, read_fates};
 use quipu_store::{Cancel, progress};
 use std::collections::{HashMap, HashSet};
@@ -54,8 +54,8 @@ fn measure(dir: &Path, texts: &[String]) -> Fallible<()> {
         writeln!(file, "{line}")?;
     }
     file.into_inner()?.sync_all()?;
-    let without = RULES.iter().map(|rule| rule.name.to_owned()).collect();
-    let recipe = Recipe { without, line_limit: u32::MAX, min_words: 0, ..Recipe::default() };
+    let only = vec![Part::Dedup];
+    let recipe = Recipe { only, line_limit: u32::MAX, min_words: 0, ..Recipe::default() };
     let (out, options) = (dir.join("out"), Options::default());
     let start = Instant::now();
     let silent = progress::silent();

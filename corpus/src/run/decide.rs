@@ -1,7 +1,8 @@
 //! Pass 2: which candidates stay, and which of their lines go.
 //!
-//! Order: newest visit of each URL, the verdicts of the rules, domains as a whole, one of near
-//! copies, documents whose words are far from the corpus ([`super::words`]), then lines, which are
+//! Order: newest visit of each URL, the verdicts of the rules, domains as a whole, documents whose
+//! words are far from the corpus ([`super::words`]), one of near copies (after all that judges a
+//! document by itself, so that the copy that is kept is one that stays), then lines, which are
 //! counted over what is left, so that junk does not make a line frequent. Where lines
 //! went, equal documents are looked for once more: two mirrors that differ in what their sites put
 //! around a text are one. The three levels of deduplication are in the paper's order; that the
@@ -84,16 +85,16 @@ pub(super) fn pass(job: &Job, shuffle: &dyn Shuffle, units: &[Facts]) -> Result<
     if recipe.does(Part::Dedup) {
         let older = shuffle.run("url", Plan::First, &visits(job, units))?;
         all.visits = shuffle.run("url-by-page", Plan::Union, &older)?;
-        let bands = each_unit(job, "bands", units, |unit| bands(job, unit, &all))?;
-        let edges = shuffle.run("stars", Plan::Star, &bands)?;
-        let clusters = shuffle::components(shuffle, "clusters", edges)?;
-        let near = each_unit(job, "near", units, |unit| near(job, unit, &clusters))?;
-        all.near = shuffle.run("copies", Plan::Union, &near)?;
     }
     if recipe.does(Part::Rules) && !recipe.without.iter().any(|rule| rule == divergence::NAME) {
         all.far = words::pass(job, units, &all)?;
     }
     if recipe.does(Part::Dedup) {
+        let bands = each_unit(job, "bands", units, |unit| bands(job, unit, &all))?;
+        let edges = shuffle.run("stars", Plan::Star, &bands)?;
+        let clusters = shuffle::components(shuffle, "clusters", edges)?;
+        let near = each_unit(job, "near", units, |unit| near(job, unit, &clusters))?;
+        all.near = shuffle.run("copies", Plan::Union, &near)?;
         let counted = each_unit(job, "lines", units, |unit| lines_of(job, unit, &all))?;
         let limit = u64::from(recipe.line_limit);
         let frequent = shuffle.run("frequent", Plan::Frequent(limit), &counted)?;
