@@ -74,7 +74,7 @@ impl Job<'_> {
 
 /// Runs the pass; returns the facts of all units, in order.
 pub(super) fn pass(job: &Job) -> Result<Vec<Facts>, Error> {
-    let total = job.plan.inputs.iter().map(|input| input.bytes()).sum::<Result<u64, _>>()?;
+    let total = job.plan.units.iter().map(|unit| unit.bytes).sum();
     job.progress.begin_bytes(STAGE, total);
     let done = |facts: &Facts, before: bool| match before {
         true => job.progress.resume(facts.read),
@@ -102,8 +102,7 @@ fn extract(job: &Job, unit: usize) -> Result<Facts, Error> {
     let of = plan.units[unit];
     let input = &plan.inputs[of.input];
     let limit = plan.admission.limit;
-    let read = input.bytes()? / plan.units.iter().filter(|u| u.input == of.input).count() as u64;
-    let facts = Facts { input: of.input, read, ..Facts::default() };
+    let facts = Facts { input: of.input, read: of.bytes, ..Facts::default() };
     let mut made = Made { facts, ..Made::default() };
     for found in input.open_range(of.range, plan.recipe.piece_bytes, limit)? {
         job.cancel.check()?;

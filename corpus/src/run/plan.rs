@@ -42,6 +42,8 @@ pub(super) struct Plan {
 pub(super) struct Unit {
     pub input: usize,
     pub range: Range,
+    /// Its share of the input's bytes, by which progress is told.
+    pub bytes: u64,
 }
 
 impl Plan {
@@ -68,7 +70,8 @@ impl Plan {
         let mut units = Vec::new();
         for (number, input) in inputs.iter().enumerate() {
             let ranges = input.ranges(bytes)?;
-            units.extend(ranges.into_iter().map(|range| Unit { input: number, range }));
+            let bytes = sizes[number] / ranges.len() as u64;
+            units.extend(ranges.into_iter().map(|range| Unit { input: number, range, bytes }));
         }
         Ok(Plan {
             stage: stage_hash(&inputs, recipe, bytes)?,
