@@ -83,6 +83,8 @@ pub(crate) struct Traits {
     pub personal: bool,
     /// Words of pages for adults, so many that it goes for them.
     pub adult: bool,
+    /// A score of the name [`domains::HARM`] from the limit on.
+    pub harm: bool,
 }
 
 /// What became of a page.
@@ -195,7 +197,9 @@ fn judge(
         candidate.verdict = classify(&mut document, recipe, judges);
     }
     let adult = candidate.verdict.is_some_and(|v| rule_name(v.rule) == "adult-words");
-    candidate.traits = Traits { personal: !spans.is_empty(), adult };
+    let limit = recipe.addresses.limits.harm_score;
+    let harm = document.scores.iter().any(|(name, score)| name == domains::HARM && *score >= limit);
+    candidate.traits = Traits { personal: !spans.is_empty(), adult, harm };
     document.route = route;
     document.language = guess.language.to_owned();
     document.language_score = guess.score;

@@ -69,6 +69,12 @@ pub enum Command {
     },
     /// Make clean documents of a crawl, with the fate of everything that was dropped
     Curate(Box<Curate>),
+    /// Train classifiers of documents, and score documents with them
+    Classify {
+        /// What to do
+        #[command(subcommand)]
+        what: Classify,
+    },
     /// Go on with a run up to its base model
     Train(Input),
     /// Go on with a run up to its final model
@@ -225,12 +231,65 @@ pub struct Curate {
     #[arg(long = "where", value_name = "SQL", conflicts_with_all = ["only", "pipe", "join"])]
     pub predicate: Option<String>,
     /// Let the shuffles run on the cluster whose scheduler listens here (feature `cluster`);
-    /// `local`: as DataFusion plans in this process
+    /// `local`: as DataFusion plans in this process; `standalone`: on a whole cluster within it
     #[arg(long, value_name = "HOST:PORT")]
     pub cluster: Option<String>,
     /// Most memory of the shuffles, such as 1GiB or 512MB [default: 512MiB]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub memory: Option<u64>,
+}
+
+/// What can be done with classifiers. A recipe of curation applies them while it curates
+/// (`corpus.classifiers`); these commands stand for themselves.
+#[derive(Debug, Subcommand)]
+pub enum Classify {
+    /// Train one from examples, measured by cross-validation beside the length of the texts
+    Train {
+        /// JSON Lines with `text` and `label`, or fastText's lines; FILE=LABEL gives all texts of a
+        /// file (JSON Lines, a text a line, documents in Parquet) one label
+        #[arg(long, value_name = "FILE[=LABEL]", num_args = 1.., required = true)]
+        examples: Vec<String>,
+        /// The classifier to write
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// Passes over the examples
+        #[arg(long, value_name = "N")]
+        epochs: Option<usize>,
+        /// Longest run of words that is a feature, 1 to 5
+        #[arg(long, value_name = "N")]
+        word_grams: Option<usize>,
+        /// Buckets of hashed words, as a power of two, 10 to 24
+        #[arg(long, value_name = "BITS")]
+        bucket_bits: Option<u32>,
+    },
+    /// Fit the probabilities of one to examples that it has not learned from
+    Calibrate {
+        /// The classifier, made by train
+        model: PathBuf,
+        /// As for train
+        #[arg(long, value_name = "FILE[=LABEL]", num_args = 1.., required = true)]
+        examples: Vec<String>,
+        /// The classifier to write
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+    /// Score documents into a file that `corpus.scores` joins by their ids
+    Score {
+        /// A classifier made by train, or a fastText model (.bin, .ftz)
+        model: PathBuf,
+        /// Documents: a folder, or a Parquet file
+        #[arg(long, value_name = "PATH")]
+        input: PathBuf,
+        /// The score file to write, a name that ends in .jsonl
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// Name of the score [default: the classifier's file name]
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
+        /// The label whose probability is the score; without it NAME/LABEL of the likeliest
+        #[arg(long, value_name = "LABEL")]
+        label: Option<String>,
+    },
 }
 
 /// What can be asked of curated documents.
@@ -244,7 +303,7 @@ pub enum About {
         #[arg(value_name = "URL-OR-ID")]
         document: String,
     },
-    /// the services of a cluster that shuffles for runs with --cluster
+    /// The services of a cluster that shuffles for runs with --cluster
     #[command(flatten)]
     Service(Service),
 }

@@ -1,5 +1,5 @@
-//! `quipu curate scheduler` and `executor` as a user starts them. What the plans make, and that a
-//! killed executor changes nothing, is tested in `corpus`; here that this program is such a cluster.
+//! `quipu curate scheduler` and `executor` as a user starts them, and that a curation writes the
+//! same bytes wherever its shuffles ran. What each plan makes is tested in `corpus`.
 
 #![allow(clippy::unwrap_used)]
 
@@ -25,13 +25,14 @@ fn without_the_feature_the_services_say_how_to_get_them() {
 #[cfg(feature = "cluster")]
 mod cluster {
     use super::program;
-    use quipu_corpus::cluster::Ballista;
-    use quipu_corpus::shuffle::{Merge, Plan, Runs, Shuffle, Sorter};
+    use quipu_corpus::cluster::Plans;
+    use quipu_corpus::shuffle::{Embedded, Merge, Plan, Runs, Shuffle, Sorter};
     use quipu_store::Cancel;
     use quipu_store::crew::Crew;
     use std::io::{BufRead, BufReader};
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
     use std::process::{Child, Command, Stdio};
+    use std::time::{Duration, Instant};
 
     /// A service, and where it says that it listens; it ends with the test.
     struct Service(Child, String);
@@ -74,7 +75,7 @@ mod cluster {
         (0..10_000u64).for_each(|n| sorter.push([n / 10, n]).unwrap());
         let input = sorter.finish().unwrap();
         let crew = Crew::new(&dir.path().join("work"), 1, &Cancel::new()).unwrap();
-        let cluster = Ballista::connect(&crew, &Cancel::new(), 64 << 20, &at).unwrap();
+        let cluster = Plans::at(&at, &crew, &Cancel::new(), 64 << 20).unwrap();
         let made: Runs = cluster.run("first", Plan::First, &input).unwrap();
         let found: Vec<[u64; 2]> = Merge::all(&made).unwrap().map(Result::unwrap).collect();
         let others = (0..10_000u64).filter(|n| n % 10 != 0);
@@ -83,6 +84,123 @@ mod cluster {
         let left = std::fs::read_dir(dir.path().join("w")).unwrap().count();
         assert_eq!(left, 0, "an executor that ends leaves no rows");
         assert!(scheduler.terminate());
+    }
+
+    /// A cluster of three processes.
+    struct TwoExecutors {
+        scheduler: Service,
+        victim: (Service, PathBuf),
+        /// It ends with the others.
+        _survivor: Service,
+    }
+
+    impl TwoExecutors {
+        fn start(dir: &Path) -> TwoExecutors {
+            let scheduler = ["curate", "scheduler", "--bind", "127.0.0.1:0", "--dead-after", "6"];
+            let scheduler = Service::start(dir, &scheduler);
+            let executor = |work: &str| {
+                let fixed = ["curate", "executor", "--scheduler", &scheduler.1, "--workers", "1"];
+                Service::start(dir, &[&fixed[..], &["--work", work]].concat())
+            };
+            let victim = (executor("victim"), dir.join("victim"));
+            TwoExecutors { victim, _survivor: executor("survivor"), scheduler }
+        }
+
+        fn address(&self) -> &str {
+            &self.scheduler.1
+        }
+
+        /// `kill -9` of one executor once it holds rows of a client that is not over.
+        fn kill_one_at_work(&mut self, mut is_over: impl FnMut() -> bool) {
+            let (victim, work) = &mut self.victim;
+            let began = Instant::now();
+            while bytes(work) == 0 {
+                assert!(began.elapsed() < Duration::from_secs(120), "it was given nothing to do");
+                assert!(!is_over(), "over before it was given work");
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            victim.0.kill().unwrap();
+            victim.0.wait().unwrap();
+            // Its rows are as lost as those of a machine that is gone.
+            std::fs::remove_dir_all(work).unwrap();
+            assert!(!is_over(), "killed too late");
+        }
+    }
+
+    /// Curates the world `crawl.warc.gz` of `dir` into `out`.
+    fn curate(dir: &Path, out: &str, more: &[&str]) -> Child {
+        let fixed = ["curate", "--input", "world/crawl.warc.gz", "--out", out, "--quiet"];
+        let arguments: Vec<&str> = fixed.into_iter().chain(more.iter().copied()).collect();
+        program::quipu(dir, &arguments).stdout(Stdio::null()).spawn().unwrap()
+    }
+
+    fn check_same(dir: &Path, out: &str, mut child: Child) {
+        assert!(child.wait().unwrap().success(), "{out}");
+        let (expected, found) =
+            (program::content(&dir.join("one")), program::content(&dir.join(out)));
+        assert!(found.keys().eq(expected.keys()), "{:?}", found.keys());
+        // The report names its folder and its machine.
+        for (name, bytes) in expected.iter().filter(|(name, _)| !name.starts_with("report.")) {
+            assert!(found[name] == *bytes, "{out}: {name} differs");
+        }
+    }
+
+    /// Bytes of rows in a folder of work.
+    fn bytes(dir: &Path) -> u64 {
+        let Ok(entries) = std::fs::read_dir(dir) else { return 0 };
+        let of = |entry: std::fs::DirEntry| match entry.file_type() {
+            Ok(kind) if kind.is_dir() => bytes(&entry.path()),
+            _ => entry.metadata().map_or(0, |data| data.len()),
+        };
+        entries.flatten().map(of).sum()
+    }
+
+    #[test]
+    fn a_curation_writes_the_same_bytes_wherever_its_shuffles_run() {
+        let room = tempfile::tempdir().unwrap();
+        let dir = room.path();
+        let (code, _, errors) = program::run(dir, &["world", "world", "--size", "0.1", "--quiet"]);
+        assert_eq!(code, Some(0), "{errors}");
+        assert!(curate(dir, "one", &["--workers", "1"]).wait().unwrap().success());
+        for (out, workers) in [("two", "2"), ("seven", "7")] {
+            check_same(dir, out, curate(dir, out, &["--workers", workers]));
+        }
+        for engine in ["local", "standalone"] {
+            check_same(dir, engine, curate(dir, engine, &["--cluster", engine]));
+        }
+        let mut two = TwoExecutors::start(dir);
+        let mut client = curate(dir, "cluster", &["--cluster", two.address()]);
+        two.kill_one_at_work(|| client.try_wait().unwrap().is_some());
+        check_same(dir, "cluster", client);
+    }
+
+    #[test]
+    fn a_plan_survives_a_killed_executor() {
+        let room = tempfile::tempdir().unwrap();
+        let dir = room.path();
+        let mut two = TwoExecutors::start(dir);
+        // One group of a quarter of the rows, and groups of about 17.
+        let mut sorter = Sorter::<2>::new(&dir.join("in"), 64 << 20);
+        for n in 0..3_000_000u64 {
+            let key = if n % 4 == 0 { 5 } else { n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 47 };
+            sorter.push([key, n]).unwrap();
+        }
+        let input = sorter.finish().unwrap();
+        let crew = Crew::new(&dir.join("work"), 2, &Cancel::new()).unwrap();
+        let rows = |made: &Runs| -> Vec<[u64; 2]> {
+            Merge::all(made).unwrap().map(Result::unwrap).collect()
+        };
+        let embedded = Embedded::new(&crew, 64 << 20);
+        let expected = rows(&embedded.run("here", Plan::Frequent(16), &input).unwrap());
+        assert!(expected.len() > 1_000_000);
+        let address = two.address().to_owned();
+        let plans = Plans::at(&address, &crew, &Cancel::new(), 64 << 20).unwrap();
+        let found = std::thread::scope(|scope| {
+            let client = scope.spawn(|| plans.run("there", Plan::Frequent(16), &input));
+            two.kill_one_at_work(|| client.is_finished());
+            client.join().unwrap().unwrap()
+        });
+        assert!(rows(&found) == expected, "other rows than the embedded shuffle's");
     }
 
     #[test]

@@ -10,6 +10,10 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
+/// Everything is built once, with every feature. What the program is without them differs by a
+/// message only, which `--full` also tests.
+const FEATURES: [&str; 2] = ["--features", "quipu/cluster"];
+
 /// What has been counted so far.
 #[derive(Default)]
 struct Counts {
@@ -47,15 +51,22 @@ pub fn run(flags: &[&str]) -> Result<bool, Error> {
     counts.part("tidy", || Ok(tidy::report(&root)? == 0));
     counts.part("clippy", || {
         let what = ["clippy", "--quiet", "--locked", "--workspace", "--all-targets"];
-        echo(run::cargo(&root).args(what).args(["--", "-D", "warnings"]))
+        echo(run::cargo(&root).args(what).args(FEATURES).args(["--", "-D", "warnings"]))
     });
     counts.part("build of tests", || {
-        echo(run::cargo(&root).args(["test", "--quiet", "--locked", "--workspace", "--no-run"]))
+        let what = ["test", "--quiet", "--locked", "--workspace", "--no-run"];
+        echo(run::cargo(&root).args(what).args(FEATURES))
     });
     tests(&root, flags.contains(&"--full"), &mut counts)?;
+    if flags.contains(&"--full") {
+        counts.part("tests without features", || {
+            let what = ["test", "--quiet", "--locked", "--package", "quipu", "--test", "cluster"];
+            echo(run::cargo(&root).args(what))
+        });
+    }
     counts.part("docs", || {
         let what = ["doc", "--quiet", "--locked", "--workspace", "--no-deps"];
-        echo(run::cargo(&root).args(what).env("RUSTDOCFLAGS", "-D warnings"))
+        echo(run::cargo(&root).args(what).args(FEATURES).env("RUSTDOCFLAGS", "-D warnings"))
     });
     Ok(close(&counts))
 }
@@ -83,7 +94,8 @@ fn tests(root: &Path, full: bool, counts: &mut Counts) -> Result<(), Error> {
     println!("== tests");
     let mut command = run::cargo(root);
     // Without fail-fast one failing crate would hide the others' results.
-    command.args(["test", "--locked", "--workspace", "--no-fail-fast", "--", "--show-output"]);
+    command.args(["test", "--locked", "--workspace", "--no-fail-fast"]).args(FEATURES);
+    command.args(["--", "--show-output"]);
     if full {
         command.arg("--include-ignored");
     }

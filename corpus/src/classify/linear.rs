@@ -132,13 +132,20 @@ pub(super) fn read(examples: &[Example], labels: &[String], options: &Options) -
     examples.iter().map(read).collect()
 }
 
+/// Examples between two looks at who watches.
+const LOOK: usize = 1024;
+
+/// Who watches a training: hears how many examples were learned from, and may stop it.
+pub(super) type Watch<'a> = &'a dyn Fn(u64) -> Result<(), Error>;
+
 /// Trains on examples of which `used` says yes.
 pub(super) fn fit(
     examples: &[Read],
     labels: &[String],
     options: &Options,
     used: impl Fn(usize) -> bool,
-) -> Classifier {
+    watch: Watch,
+) -> Result<Classifier, Error> {
     let chosen: Vec<usize> = (0..examples.len()).filter(|n| used(*n)).collect();
     let mut counts = vec![0; labels.len()];
     chosen.iter().for_each(|n| counts[examples[*n].label] += 1);
@@ -158,16 +165,19 @@ pub(super) fn fit(
     for epoch in 0..options.epochs as u64 {
         let mut order = chosen.clone();
         order.sort_by_key(|n| draw(options.seed, epoch, *n as u64));
-        for n in order {
-            let rate = options.rate * (1.0 - step / steps);
-            model.learn(&examples[n], rate, &mut factor, chosen.len() as f32);
-            step += 1.0;
+        for some in order.chunks(LOOK) {
+            for n in some {
+                let rate = options.rate * (1.0 - step / steps);
+                model.learn(&examples[*n], rate, &mut factor, chosen.len() as f32);
+                step += 1.0;
+            }
+            watch(some.len() as u64)?;
         }
     }
     model.words.iter_mut().for_each(|w| *w *= factor);
     let constant = SHAPE * labels.len();
     model.shape[..constant].iter_mut().for_each(|w| *w *= factor);
-    model
+    Ok(model)
 }
 
 /// Mean and spread of each number of the shape over examples.

@@ -62,17 +62,23 @@ fn folds(truths: &[usize], labels: usize, options: &Options) -> Vec<usize> {
     folds
 }
 
-pub(super) fn hold_out(examples: &[linear::Read], labels: &[String], options: &Options) -> HeldOut {
+/// Trains once for each fold on all others, and says what that makes of the fold.
+pub(super) fn hold_out(
+    examples: &[linear::Read],
+    labels: &[String],
+    options: &Options,
+    watch: linear::Watch,
+) -> Result<HeldOut, Error> {
     let truths: Vec<usize> = examples.iter().map(|e| e.label).collect();
     let folds = folds(&truths, labels.len(), options);
     let mut probabilities = vec![Vec::new(); examples.len()];
     for fold in 0..options.folds {
-        let model = linear::fit(examples, labels, options, |n| folds[n] != fold);
+        let model = linear::fit(examples, labels, options, |n| folds[n] != fold, watch)?;
         for n in (0..examples.len()).filter(|n| folds[*n] == fold) {
             probabilities[n] = model.probabilities(&examples[n].features);
         }
     }
-    HeldOut { probabilities, truths, folds }
+    Ok(HeldOut { probabilities, truths, folds })
 }
 
 /// Measures a way of training by cross-validation.
@@ -80,12 +86,18 @@ pub fn cross_validate(examples: &[Example], options: &Options) -> Result<Measure
     options.validate()?;
     let labels = linear::labels(examples)?;
     let read = linear::read(examples, &labels, options);
-    let held = hold_out(&read, &labels, options);
-    let lengths: Vec<f64> = examples.iter().map(|e| e.text.chars().count() as f64).collect();
-    Ok(summary(&held, &labels, &lengths, options))
+    let held = hold_out(&read, &labels, options, &|_| Ok(()))?;
+    Ok(summary(&held, &labels, examples, options))
 }
 
-fn summary(held: &HeldOut, labels: &[String], lengths: &[f64], options: &Options) -> Measured {
+/// What the folds that were held back say.
+pub(super) fn summary(
+    held: &HeldOut,
+    labels: &[String],
+    examples: &[Example],
+    options: &Options,
+) -> Measured {
+    let lengths: Vec<f64> = examples.iter().map(|e| e.text.chars().count() as f64).collect();
     let truths = &held.truths;
     let right = |n: &usize| likeliest(&held.probabilities[*n]) == truths[*n];
     let share =
@@ -94,7 +106,7 @@ fn summary(held: &HeldOut, labels: &[String], lengths: &[f64], options: &Options
     for (label, name) in labels.iter().enumerate() {
         let scores: Vec<f64> = held.probabilities.iter().map(|p| f64::from(p[label])).collect();
         let all: Vec<usize> = (0..truths.len()).collect();
-        let sign = if area(lengths, truths, label, &all) < 0.5 { -1.0 } else { 1.0 };
+        let sign = if area(&lengths, truths, label, &all) < 0.5 { -1.0 } else { 1.0 };
         let signed: Vec<f64> = lengths.iter().map(|l| l * sign).collect();
         let by_score = |rows: &[usize]| area(&scores, truths, label, rows);
         let by_length = |rows: &[usize]| area(&signed, truths, label, rows);

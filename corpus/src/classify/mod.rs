@@ -84,6 +84,9 @@ pub enum Error {
         /// Those that it has.
         labels: String,
     },
+    /// Somebody asked to stop.
+    #[error(transparent)]
+    Cancelled(#[from] quipu_store::Cancelled),
     /// Documents, or a score file.
     #[error(transparent)]
     Documents(#[from] quipu_documents::Error),
@@ -100,13 +103,23 @@ impl Error {
 
 /// Trains on all examples; probabilities are calibrated on examples held back, fold by fold.
 pub fn train(examples: &[Example], options: &Options) -> Result<Classifier, Error> {
+    Ok(train_watched(examples, options, &|_| Ok(()))?.0)
+}
+
+/// As [`train`] and [`cross_validate`] at once: the folds held back both calibrate and measure.
+fn train_watched(
+    examples: &[Example],
+    options: &Options,
+    watch: linear::Watch,
+) -> Result<(Classifier, Measured), Error> {
     options.validate()?;
     let labels = linear::labels(examples)?;
     let read = linear::read(examples, &labels, options);
-    let held = measure::hold_out(&read, &labels, options);
-    let mut model = linear::fit(&read, &labels, options, |_| true);
+    let held = measure::hold_out(&read, &labels, options, watch)?;
+    let mut model = linear::fit(&read, &labels, options, |_| true, watch)?;
     model.calibration = Calibration::fit(&held.probabilities, &held.truths, labels.len());
-    Ok(model)
+    let measured = measure::summary(&held, &labels, examples, options);
+    Ok((model, measured))
 }
 
 #[cfg(test)]

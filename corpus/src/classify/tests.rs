@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::classify::fasttext::Scratch;
+use quipu_store::Cancel;
+use quipu_store::progress::silent;
 
 fn example(text: String, label: &str) -> Example {
     Example { text, label: label.into() }
@@ -112,22 +114,31 @@ fn files_are_trained_from_and_documents_scored() {
     let inputs = ["sea", "land"].map(|l| (file(&format!("{l}.txt")), Some(l.to_owned())));
     let out = file("topic.classifier");
     let training = jobs::Training { inputs: inputs.to_vec(), out, options: small() };
-    assert_eq!(jobs::train_files(&training).unwrap().examples, 80);
+    assert_eq!(jobs::train_files(&training, &*silent(), &Cancel::new()).unwrap().examples, 80);
     let text = |n: u128| ["The anchor and the mast", "The barn and the cattle"][n as usize % 2];
     let document = |n| Document { id: Id(n), text: text(n).into(), ..Document::default() };
     write_file(&file("d.parquet"), &(0..10).map(document).collect::<Vec<_>>()).unwrap();
     let scoring = Scoring { model: training.out.clone(), name: "topic".into(), label: None };
     let scores = file("s.jsonl");
-    let applied = jobs::score_documents(&scoring, &file("d.parquet"), &scores).unwrap();
+    let score = |from: &str, out: &std::path::Path, cancel: &Cancel| {
+        jobs::score_documents(&scoring, &file(from), out, &*silent(), cancel)
+    };
+    let applied = score("d.parquet", &scores, &Cancel::new()).unwrap();
     assert_eq!((applied.documents, applied.scored), (10, 10));
     let scores: Vec<Score> = Scores::open(&scores).unwrap().map(Result::unwrap).collect();
     let names = ["topic/sea", "topic/land"];
     assert!(
         scores.iter().enumerate().all(|(n, s)| s.id == Id(n as u128) && s.name == names[n % 2])
     );
-    let none = jobs::score_documents(&scoring, &file("none.parquet"), &file("t.jsonl"));
+    let none = score("none.parquet", &file("t.jsonl"), &Cancel::new());
     assert!(none.unwrap_err().to_string().contains("none.parquet"));
+    let stop = Cancel::new();
+    stop.request();
+    let stopped = score("d.parquet", &file("t.jsonl"), &stop);
+    assert!(matches!(stopped, Err(Error::Cancelled(_))), "{stopped:?}");
     assert!(!file("t.jsonl").exists());
+    let trained = jobs::train_files(&training, &*silent(), &stop);
+    assert!(matches!(trained, Err(Error::Cancelled(_))), "{trained:?}");
 }
 
 #[test]

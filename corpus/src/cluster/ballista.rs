@@ -9,8 +9,7 @@
 //! Not here: starting a cluster; see [`super::service`].
 
 use super::Error;
-use super::engine::{self, Engine, Seat};
-use crate::shuffle::{Plan, Runs, Shuffle};
+use super::engine::{self, Plans, Seat};
 use ballista::prelude::{SessionConfigExt, SessionContextExt};
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::prelude::{SessionConfig, SessionContext};
@@ -33,12 +32,6 @@ const PARTS: usize = 8;
 /// Bytes that a task of an executor is taken to have for a sort.
 const TASK_MEMORY: u64 = 64 << 20;
 
-/// Runs plans on a cluster.
-pub struct Ballista<'a> {
-    engine: Engine<'a>,
-    seat: There,
-}
-
 /// A session that sends its plans to a scheduler.
 struct There {
     /// `HOST:PORT` of the scheduler; none where it lives in this process.
@@ -46,30 +39,30 @@ struct There {
     state: SessionState,
 }
 
-impl<'a> Ballista<'a> {
-    /// The cluster whose scheduler is at `address`, HOST:PORT; `memory` bytes for the rows that
+impl<'a> Plans<'a> {
+    /// On the cluster whose scheduler is at `address`, HOST:PORT; `memory` bytes for the rows that
     /// come back.
     ///
     /// # Errors
     /// An address that is none; nobody who answers there.
-    pub fn connect(
+    pub fn at(
+        address: &str,
         crew: &'a Crew,
         cancel: &Cancel,
         memory: u64,
-        address: &str,
-    ) -> Result<Ballista<'a>, crate::Error> {
+    ) -> Result<Plans<'a>, crate::Error> {
         let address = host_and_port(address, "localhost:50050")?;
         // At once, before anything is staged for a scheduler that is not there.
         ask(&address)?;
-        let engine = Engine::new(crew, cancel, memory)?;
-        let url = format!("df://{address}");
-        let session = SessionContext::remote_with_state(&url, plain_state());
-        let context = engine.runtime().block_on(session).map_err(Error::session)?;
-        let seat = There { address: Some(address), state: context.state() };
-        Ok(Ballista { engine, seat })
+        Plans::new(crew, cancel, memory, async || {
+            let url = format!("df://{address}");
+            let context = SessionContext::remote_with_state(&url, plain_state()).await;
+            let state = context.map_err(Error::session)?.state();
+            Ok(Box::new(There { address: Some(address), state }) as Box<dyn Seat>)
+        })
     }
 
-    /// A whole cluster within this process, with `crew`'s workers as the executor's: what tests
+    /// On a whole cluster within this process, with `crew`'s workers as the executor's: what tests
     /// run the plans on, and a way to see them cut into stages without a second process.
     ///
     /// # Errors
@@ -78,12 +71,12 @@ impl<'a> Ballista<'a> {
         crew: &'a Crew,
         cancel: &Cancel,
         memory: u64,
-    ) -> Result<Ballista<'a>, crate::Error> {
-        let engine = Engine::new(crew, cancel, memory)?;
-        let session = SessionContext::standalone_with_state(plain_state());
-        let context = engine.runtime().block_on(session).map_err(Error::session)?;
-        let seat = There { address: None, state: context.state() };
-        Ok(Ballista { engine, seat })
+    ) -> Result<Plans<'a>, crate::Error> {
+        Plans::new(crew, cancel, memory, async || {
+            let context = SessionContext::standalone_with_state(plain_state()).await;
+            let state = context.map_err(Error::session)?.state();
+            Ok(Box::new(There { address: None, state }) as Box<dyn Seat>)
+        })
     }
 }
 
@@ -168,17 +161,12 @@ impl Seat for There {
     }
 }
 
-impl Shuffle for Ballista<'_> {
-    fn run(&self, name: &str, plan: Plan, input: &Runs) -> Result<Runs, crate::Error> {
-        self.engine.run(&self.seat, name, plan, input)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cluster::agreement::{on_all_plans, rows, runs};
     use crate::cluster::service;
+    use crate::shuffle::{Plan, Shuffle};
     use std::net::TcpListener;
     use std::sync::mpsc;
 
@@ -186,7 +174,7 @@ mod tests {
     fn every_plan_makes_the_rows_of_the_embedded_one() {
         let dir = tempfile::tempdir().unwrap();
         let crew = Crew::new(dir.path(), 2, &Cancel::new()).unwrap();
-        let ballista = Ballista::standalone(&crew, &Cancel::new(), 64 << 20).unwrap();
+        let ballista = Plans::standalone(&crew, &Cancel::new(), 64 << 20).unwrap();
         on_all_plans(&ballista, 4_000);
     }
 
@@ -205,7 +193,7 @@ mod tests {
     fn refused(address: &str) -> String {
         let dir = tempfile::tempdir().unwrap();
         let crew = Crew::new(dir.path(), 1, &Cancel::new()).unwrap();
-        let connected = Ballista::connect(&crew, &Cancel::new(), 1 << 20, address);
+        let connected = Plans::at(address, &crew, &Cancel::new(), 1 << 20);
         connected.err().map(|e| e.to_string()).unwrap_or_default()
     }
 
@@ -244,7 +232,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let cancel = Cancel::new();
         let crew = Crew::new(&dir.path().join("work"), 1, &Cancel::new()).unwrap();
-        let ballista = Ballista::connect(&crew, &cancel, 1 << 20, &address).unwrap();
+        let ballista = Plans::at(&address, &crew, &cancel, 1 << 20).unwrap();
         let (ready, answer) = ask(&address).unwrap();
         assert!(!ready && answer.contains("0/1 executors"), "{answer}");
         let input = runs(dir.path(), "in", [[1u64, 2], [1, 3]].into_iter());
@@ -266,7 +254,7 @@ mod tests {
         };
         std::thread::spawn(move || service::executor(&options, |_| ()));
         let crew = Crew::new(&dir.path().join("more"), 1, &Cancel::new()).unwrap();
-        let ballista = Ballista::connect(&crew, &Cancel::new(), 1 << 20, &address).unwrap();
+        let ballista = Plans::at(&address, &crew, &Cancel::new(), 1 << 20).unwrap();
         assert_eq!(rows(&ballista.run("t", Plan::First, &input).unwrap()), [[3, 2]]);
     }
 }

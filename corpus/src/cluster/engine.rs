@@ -8,7 +8,7 @@
 use super::Error;
 use super::plans;
 use super::staging::{self, Staged};
-use crate::shuffle::{Plan, Runs, Sorter};
+use crate::shuffle::{Plan, Runs, Shuffle, Sorter};
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, UInt64Type};
 use datafusion::error::DataFusionError;
@@ -45,13 +45,15 @@ pub(super) trait Seat: Sync {
     fn hint(&self) -> &'static str;
 }
 
-/// What every seat has.
-pub(super) struct Engine<'a> {
+/// Runs shuffles as plans: in this process ([`Plans::here`]), in a cluster within it
+/// ([`Plans::standalone`]), or on one ([`Plans::at`]).
+pub struct Plans<'a> {
     crew: &'a Crew,
     cancel: Cancel,
     runtime: Runtime,
     /// Bytes for the rows that a plan gives back.
     memory: u64,
+    seat: Box<dyn Seat>,
 }
 
 /// What a plan left, as names below the stage's folder.
@@ -86,45 +88,27 @@ impl From<Error> for Failure {
     }
 }
 
-impl<'a> Engine<'a> {
-    /// With the workers of `crew` as threads, and `memory` bytes for results.
-    pub fn new(crew: &'a Crew, cancel: &Cancel, memory: u64) -> Result<Engine<'a>, Error> {
+impl<'a> Plans<'a> {
+    /// With the workers of `crew` as threads, `memory` bytes for results, and the seat that `seat`
+    /// makes within those threads.
+    pub(super) fn new(
+        crew: &'a Crew,
+        cancel: &Cancel,
+        memory: u64,
+        seat: impl AsyncFnOnce() -> Result<Box<dyn Seat>, Error>,
+    ) -> Result<Plans<'a>, crate::Error> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(crew.workers())
             .thread_name("plan")
             .enable_all()
             .build()
             .map_err(Error::session)?;
-        Ok(Engine { crew, cancel: cancel.clone(), runtime, memory })
-    }
-
-    /// The threads that plans run on.
-    pub fn runtime(&self) -> &Runtime {
-        &self.runtime
-    }
-
-    /// Runs `plan` over `input` as the stage `name`.
-    pub fn run(
-        &self,
-        seat: &dyn Seat,
-        name: &str,
-        plan: Plan,
-        input: &Runs,
-    ) -> Result<Runs, crate::Error> {
-        assert!(plan.takes(input.width), "{plan:?} of rows of {} words", input.width);
-        let dir = self.crew.stage(name);
-        let task = |_: usize| self.task(seat, name, plan, input, &dir);
-        let written = self.crew.run(name, 1, task, |_: &Written, _| ())?;
-        let names = written.into_iter().flat_map(|w| w.runs);
-        Ok(Runs {
-            width: plan.width(input.width),
-            paths: names.map(|name| dir.join(name)).collect(),
-        })
+        let seat = runtime.block_on(seat())?;
+        Ok(Plans { crew, cancel: cancel.clone(), runtime, memory, seat })
     }
 
     fn task(
         &self,
-        seat: &dyn Seat,
         name: &str,
         plan: Plan,
         input: &Runs,
@@ -140,37 +124,19 @@ impl<'a> Engine<'a> {
         let stem = dir.join("made");
         let mut attempt = 1;
         loop {
-            seat.ready(&self.cancel)?;
+            self.seat.ready(&self.cancel)?;
             let (width, memory) = (input.width, self.memory);
             let made = match plan.width(width) {
-                2 => self.attempt(
-                    seat,
-                    &staged,
-                    width,
-                    &sql,
-                    Rows::<2>::new(memory, &stem, mirrored),
-                ),
-                3 => self.attempt(
-                    seat,
-                    &staged,
-                    width,
-                    &sql,
-                    Rows::<3>::new(memory, &stem, mirrored),
-                ),
-                _ => self.attempt(
-                    seat,
-                    &staged,
-                    width,
-                    &sql,
-                    Rows::<4>::new(memory, &stem, mirrored),
-                ),
+                2 => self.attempt(&staged, width, &sql, Rows::<2>::new(memory, &stem, mirrored)),
+                3 => self.attempt(&staged, width, &sql, Rows::<3>::new(memory, &stem, mirrored)),
+                _ => self.attempt(&staged, width, &sql, Rows::<4>::new(memory, &stem, mirrored)),
             };
             match made {
                 Ok(runs) => return Ok(Written { runs: names(&runs) }),
                 Err(Failure::Own(error)) => return Err(error),
-                Err(Failure::Plan(error)) if attempt == seat.attempts() => {
+                Err(Failure::Plan(error)) if attempt == self.seat.attempts() => {
                     let (stage, reason) = (name.to_owned(), error.strip_backtrace());
-                    let hint = seat.hint();
+                    let hint = self.seat.hint();
                     return Err(Error::Plan { stage, attempts: attempt, reason, hint }.into());
                 }
                 Err(Failure::Plan(error)) => {
@@ -183,19 +149,32 @@ impl<'a> Engine<'a> {
 
     fn attempt<const W: usize>(
         &self,
-        seat: &dyn Seat,
         staged: &Staged,
         width: usize,
         sql: &str,
         rows: Rows<W>,
     ) -> Result<Runs, Failure> {
         let parts = (staged.rows * 8 * width as u64).div_ceil(PART).min(MOST_PARTS) as usize;
-        let context = seat.session(parts)?;
+        let context = self.seat.session(parts)?;
         self.runtime.block_on(async {
             tokio::select! {
                 made = collect(&context, staged.dir(), width, sql, rows) => made,
                 () = stopped(&self.cancel) => Err(Failure::Own(Cancelled.into())),
             }
+        })
+    }
+}
+
+impl Shuffle for Plans<'_> {
+    fn run(&self, name: &str, plan: Plan, input: &Runs) -> Result<Runs, crate::Error> {
+        assert!(plan.takes(input.width), "{plan:?} of rows of {} words", input.width);
+        let dir = self.crew.stage(name);
+        let task = |_: usize| self.task(name, plan, input, &dir);
+        let written = self.crew.run(name, 1, task, |_: &Written, _| ())?;
+        let names = written.into_iter().flat_map(|w| w.runs);
+        Ok(Runs {
+            width: plan.width(input.width),
+            paths: names.map(|name| dir.join(name)).collect(),
         })
     }
 }
@@ -338,10 +317,10 @@ mod tests {
     fn tried(failures: usize) -> (Result<Vec<Vec<u64>>, crate::Error>, Vec<String>) {
         let dir = tempfile::tempdir().unwrap();
         let crew = Crew::new(&dir.path().join("work"), 1, &Cancel::new()).unwrap();
-        let engine = Engine::new(&crew, &Cancel::new(), 1 << 20).unwrap();
+        let flaky = async || Ok(Box::new(Flaky(AtomicUsize::new(failures))) as Box<dyn Seat>);
+        let plans = Plans::new(&crew, &Cancel::new(), 1 << 20, flaky).unwrap();
         let input = runs(dir.path(), "in", (0..9000u64).map(|n| [n / 3, n]));
-        let seat = Flaky(AtomicUsize::new(failures));
-        let made = engine.run(&seat, "lines", Plan::Frequent(2), &input).map(|made| rows(&made));
+        let made = plans.run("lines", Plan::Frequent(2), &input).map(|made| rows(&made));
         let left = std::fs::read_dir(crew.stage("lines")).unwrap();
         (made, left.map(|e| e.unwrap().file_name().to_string_lossy().into_owned()).collect())
     }

@@ -5,8 +5,7 @@
 //! few MiB for each worker) and the rows of the result that wait to be sorted.
 
 use super::Error;
-use super::engine::{self, Engine, Seat};
-use crate::shuffle::{Plan, Runs, Shuffle};
+use super::engine::{self, Plans, Seat};
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::prelude::{SessionConfig, SessionContext};
@@ -17,12 +16,6 @@ use std::sync::Arc;
 /// Less than this no plan can work with: some batches for each worker.
 const LEAST: u64 = 4 << 20;
 
-/// Runs plans in this process.
-pub struct Local<'a> {
-    engine: Engine<'a>,
-    seat: Here,
-}
-
 /// The session of this process.
 struct Here {
     runtime: Arc<RuntimeEnv>,
@@ -31,26 +24,27 @@ struct Here {
     memory: u64,
 }
 
-impl<'a> Local<'a> {
-    /// With the workers of `crew` as threads and `memory` bytes for all of them; spills go below
-    /// the crew's folder.
+impl<'a> Plans<'a> {
+    /// In this process, with the workers of `crew` as threads and `memory` bytes for all of them;
+    /// spills go below the crew's folder.
     ///
     /// # Errors
     /// When threads or the folder of spills cannot be made.
-    pub fn new(crew: &'a Crew, cancel: &Cancel, memory: u64) -> Result<Local<'a>, crate::Error> {
+    pub fn here(crew: &'a Crew, cancel: &Cancel, memory: u64) -> Result<Plans<'a>, crate::Error> {
         let workers = crew.workers();
         // A quarter for the rows that come back, the rest for the plan.
         let plan = (memory / 4 * 3).max(LEAST * workers as u64);
         let spill = crew.stage("spill");
         quipu_store::atomic::create_dir(&spill)?;
-        let runtime = RuntimeEnvBuilder::new()
-            .with_memory_pool(Arc::new(FairSpillPool::new(plan as usize)))
-            .with_temp_file_path(spill)
-            .with_max_temp_directory_size(u64::MAX)
-            .build_arc()
-            .map_err(Error::session)?;
-        let seat = Here { runtime, workers, memory: plan / workers as u64 };
-        Ok(Local { engine: Engine::new(crew, cancel, memory / 4)?, seat })
+        Plans::new(crew, cancel, memory / 4, async || {
+            let runtime = RuntimeEnvBuilder::new()
+                .with_memory_pool(Arc::new(FairSpillPool::new(plan as usize)))
+                .with_temp_file_path(spill)
+                .with_max_temp_directory_size(u64::MAX)
+                .build_arc()
+                .map_err(Error::session)?;
+            Ok(Box::new(Here { runtime, workers, memory: plan / workers as u64 }) as Box<dyn Seat>)
+        })
     }
 }
 
@@ -74,23 +68,17 @@ impl Seat for Here {
     }
 }
 
-impl Shuffle for Local<'_> {
-    fn run(&self, name: &str, plan: Plan, input: &Runs) -> Result<Runs, crate::Error> {
-        self.engine.run(&self.seat, name, plan, input)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cluster::agreement::{drawn, on_all_plans, rows, runs};
-    use crate::shuffle::{Embedded, components};
+    use crate::shuffle::{Embedded, Plan, Shuffle, components};
 
     #[test]
     fn every_plan_makes_the_rows_of_the_embedded_one() {
         let dir = tempfile::tempdir().unwrap();
         let crew = Crew::new(dir.path(), 3, &Cancel::new()).unwrap();
-        let local = Local::new(&crew, &Cancel::new(), 256 << 20).unwrap();
+        let local = Plans::here(&crew, &Cancel::new(), 256 << 20).unwrap();
         on_all_plans(&local, 20_000);
     }
 
@@ -103,7 +91,7 @@ mod tests {
         let many = (0..2_000_000u64)
             .map(|n| [if n % 2 == 0 { 5 } else { drawn(n, 50_000) }, drawn(n * 7, 1 << 50)]);
         let input = runs(dir.path(), "in", many);
-        let local = Local::new(&crew, &cancel, 16 << 20).unwrap();
+        let local = Plans::here(&crew, &cancel, 16 << 20).unwrap();
         let embedded = Embedded::new(&crew, 64 << 20);
         for (name, plan) in [("first", Plan::First), ("frequent", Plan::Frequent(2))] {
             let found = rows(&local.run(&format!("{name}-local"), plan, &input).unwrap());
@@ -129,7 +117,7 @@ mod tests {
         let ties = (0..30).map(|n| [drawn(n, 2_000), drawn(n * 3 + 1, 2_000)]);
         let edges = chains.chain(ties).filter(|[a, b]| a != b).flat_map(|[a, b]| [[a, b], [b, a]]);
         let edges = runs(dir.path(), "edges", edges);
-        let local = Local::new(&crew, &cancel, 64 << 20).unwrap();
+        let local = Plans::here(&crew, &cancel, 64 << 20).unwrap();
         let found = rows(&components(&local, "local", edges.clone()).unwrap());
         let embedded = Embedded::new(&crew, 64 << 20);
         assert_eq!(found, rows(&components(&embedded, "embedded", edges).unwrap()));
@@ -142,7 +130,7 @@ mod tests {
         let cancel = Cancel::new();
         let crew = Crew::new(&dir.path().join("work"), 1, &Cancel::new()).unwrap();
         let input = runs(dir.path(), "in", (0..1000u64).map(|n| [n / 3, n]));
-        let local = Local::new(&crew, &cancel, 64 << 20).unwrap();
+        let local = Plans::here(&crew, &cancel, 64 << 20).unwrap();
         let first = local.run("s", Plan::First, &input).unwrap();
         for path in &input.paths {
             std::fs::remove_file(path).unwrap();
@@ -163,7 +151,7 @@ mod tests {
         let odd = dir.path().join("a [b]*? 100% ü#");
         let crew = Crew::new(&odd, 1, &Cancel::new()).unwrap();
         let input = runs(dir.path(), "in", [[1u64, 2], [1, 3]].into_iter());
-        let local = Local::new(&crew, &Cancel::new(), 64 << 20).unwrap();
+        let local = Plans::here(&crew, &Cancel::new(), 64 << 20).unwrap();
         let made = local.run("s", Plan::First, &input).unwrap();
         assert_eq!(rows(&made), [[3, 2]]);
     }

@@ -1,8 +1,8 @@
 //! Feature `cluster`: the shuffles as Apache DataFusion plans, and SQL predicates over documents.
 //!
-//! [`Local`] runs the plans in this process within a limit of memory; it is also the oracle that
-//! the embedded shuffles are held against. [`Ballista`] sends the same plans to an Apache Ballista
-//! cluster, of which [`service`] starts scheduler and executors from this very program. Only rows
+//! [`Plans::here`] runs the plans in this process within a limit of memory; it is also the oracle
+//! that the embedded shuffles are held against. [`Plans::at`] sends the same plans to an Apache
+//! Ballista cluster, of which [`service`] starts scheduler and executors from this very program. Only rows
 //! of fixed size go there, as Parquet in the work folder, which all machines of the cluster must see
 //! under one path; what comes back is sorted here, so that results are the same rows whoever made
 //! them, in whatever order. [`Predicate`] and [`select`] need no cluster: a predicate looks at one
@@ -15,8 +15,6 @@ pub(crate) mod agreement;
 mod ballista;
 mod engine;
 mod error;
-#[cfg(test)]
-mod killed;
 mod local;
 mod plans;
 mod predicate;
@@ -24,8 +22,7 @@ mod select;
 pub mod service;
 mod staging;
 
-pub use ballista::Ballista;
+pub use engine::Plans;
 pub use error::Error;
-pub use local::Local;
 pub use predicate::Predicate;
 pub use select::{Selected, matching, select};

@@ -7,7 +7,7 @@
 //! belongs into a network of its own.
 //!
 //! Both run until they are interrupted or terminated. Not here: the client; see
-//! [`super::Ballista`].
+//! [`super::Plans::at`].
 
 use super::Error;
 use super::ballista::host_and_port;

@@ -13,7 +13,7 @@ mod verdict;
 mod words;
 
 pub use list::{DomainList, NotDomains};
-pub use verdict::{Counts, Limits, Verdict, lower_bound};
+pub use verdict::{Counts, HARM, Limits, Verdict, lower_bound};
 pub use words::UrlWords;
 
 /// The host of a URL, without user and port; empty where there is none.

@@ -4,6 +4,10 @@
 //! lower end of its 95 % interval (Wilson 1927), so that a small domain needs a clearer case. Pure
 //! functions of counts that add up in any order. Not here: which documents have what.
 
+/// Name of the score that says how harmful a document is: a classifier of the recipe has it, or the
+/// input brings it along.
+pub const HARM: &str = "harm";
+
 /// What the documents of a domain are like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -13,7 +17,7 @@ pub struct Counts {
     pub personal: u64,
     /// Those that the rule `adult-words` removes.
     pub adult: u64,
-    /// Those that a list or classifier calls harmful.
+    /// Those whose score [`HARM`] reaches [`Limits::harm_score`].
     pub harm: u64,
 }
 
@@ -29,13 +33,15 @@ pub struct Limits {
     pub adult: f64,
     /// Share of harmful documents.
     pub harm: f64,
+    /// The score from which on a document counts as harmful.
+    pub harm_score: f32,
 }
 
 impl Default for Limits {
     /// Personal data is on many a good page (an imprint, a byline): most pages of a site must have
     /// it. The other two say what a site is for: a quarter of its pages is enough.
     fn default() -> Limits {
-        Limits { min_documents: 10, personal: 0.5, adult: 0.25, harm: 0.25 }
+        Limits { min_documents: 10, personal: 0.5, adult: 0.25, harm: 0.25, harm_score: 0.5 }
     }
 }
 

@@ -107,14 +107,12 @@ pub(super) fn pass(job: &Job, shuffle: &dyn Shuffle, units: &[Facts]) -> Result<
     Ok(all)
 }
 
-/// The domains that go, of all counts `[domain, documents, traits]`.
+/// The domains that go, of all rows `[domain, counts, counts]`.
 fn unwanted(counts: &Runs, limits: &Limits) -> Result<HashMap<u64, domains::Verdict>, Error> {
     let mut found = HashMap::new();
     for row in Merge::<3>::all(counts)? {
-        let [domain, documents, traits] = row?;
-        let (personal, adult) = (traits >> 32, traits & 0xffff_ffff);
-        let counts = domains::Counts { documents, personal, adult, harm: 0 };
-        if let Some(verdict) = counts.judge(limits) {
+        let [domain, pages, traits] = row?;
+        if let Some(verdict) = extract::unpacked([pages, traits]).judge(limits) {
             found.insert(domain, verdict);
         }
     }

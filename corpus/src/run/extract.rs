@@ -142,7 +142,8 @@ impl Made {
     fn domain(&mut self, candidate: &Candidate) {
         if candidate.row.domain != 0 {
             let counts = self.domains.entry(candidate.row.domain).or_default();
-            counts.add(candidate.traits.personal, candidate.traits.adult, false);
+            let page::Traits { personal, adult, harm } = candidate.traits;
+            counts.add(personal, adult, harm);
         }
     }
 
@@ -168,9 +169,8 @@ impl Made {
         self.facts.visits = visits.finish()?.paths.len();
         let mut domains = Sorter::<4>::new(&file("domains"), u64::MAX);
         for (domain, counts) in &self.domains {
-            // Two counts in a word: neither has more than a unit has pages.
-            let traits = counts.personal << 32 | counts.adult;
-            domains.push([*domain, unit as u64, counts.documents, traits])?;
+            let [pages, traits] = packed(counts);
+            domains.push([*domain, unit as u64, pages, traits])?;
         }
         self.facts.domains = domains.finish()?.paths.len();
         let documents: Vec<_> = self.candidates.into_iter().map(|c| c.document).collect();
@@ -179,12 +179,24 @@ impl Made {
     }
 }
 
+/// Counts by domain in two words that add up as they are: each count has half a word, and no domain
+/// has four billion pages.
+fn packed(counts: &Counts) -> [u64; 2] {
+    [counts.documents << 32 | counts.harm, counts.personal << 32 | counts.adult]
+}
+
+/// What [`packed`] words stand for, also when they were added up.
+pub(super) fn unpacked([pages, traits]: [u64; 2]) -> Counts {
+    let low = |word: u64| word & 0xffff_ffff;
+    Counts { documents: pages >> 32, harm: low(pages), personal: traits >> 32, adult: low(traits) }
+}
+
 /// The visits of all pages: rows `[URL, rank, rank, number]`.
 pub(super) fn visits(job: &Job, facts: &[Facts]) -> Runs {
     runs(job, "visits", facts.iter().map(|facts| facts.visits))
 }
 
-/// What all domains are judged by: rows `[domain, unit, documents, traits]`.
+/// What all domains are judged by: rows `[domain, unit, counts, counts]`.
 pub(super) fn domains(job: &Job, facts: &[Facts]) -> Runs {
     runs(job, "domains", facts.iter().map(|facts| facts.domains))
 }

@@ -49,6 +49,8 @@ pub enum Engine {
     Embedded,
     /// Here, as DataFusion plans (feature `cluster`).
     Local,
+    /// Here, as DataFusion plans on a Ballista cluster within this process (feature `cluster`).
+    Standalone,
     /// On the Ballista cluster whose scheduler has this address (feature `cluster`).
     Cluster(String),
 }
@@ -170,23 +172,24 @@ impl<'a> Job<'a> {
         })
     }
 
-    /// Who runs the plans.
+    /// Who runs the shuffles.
     fn shuffle(&self) -> Result<Box<dyn Shuffle + '_>, Error> {
+        #[cfg(feature = "cluster")]
+        {
+            use crate::cluster::Plans;
+            let (crew, cancel, memory) = (&self.crew, self.cancel, self.memory);
+            let plans = match &self.engine {
+                Engine::Embedded => return Ok(Box::new(Embedded::new(crew, memory))),
+                Engine::Local => Plans::here(crew, cancel, memory)?,
+                Engine::Standalone => Plans::standalone(crew, cancel, memory)?,
+                Engine::Cluster(address) => Plans::at(address, crew, cancel, memory)?,
+            };
+            Ok(Box::new(plans))
+        }
+        #[cfg(not(feature = "cluster"))]
         match &self.engine {
             Engine::Embedded => Ok(Box::new(Embedded::new(&self.crew, self.memory))),
-            #[cfg(feature = "cluster")]
-            Engine::Local => {
-                Ok(Box::new(crate::cluster::Local::new(&self.crew, self.cancel, self.memory)?))
-            }
-            #[cfg(feature = "cluster")]
-            Engine::Cluster(address) => Ok(Box::new(crate::cluster::Ballista::connect(
-                &self.crew,
-                self.cancel,
-                self.memory,
-                address,
-            )?)),
-            #[cfg(not(feature = "cluster"))]
-            Engine::Local | Engine::Cluster(_) => Err(Error::NoCluster),
+            _ => Err(Error::NoCluster),
         }
     }
 

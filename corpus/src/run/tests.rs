@@ -496,6 +496,29 @@ fn personal_data_is_counted_and_masked_by_choice() {
 }
 
 #[test]
+fn a_domain_goes_for_the_harm_that_its_documents_are_scored_with() {
+    let document = |site: &str, n: usize, harm: f32| quipu_documents::Document {
+        url: format!("http://{site}.example/{n}"),
+        text: prose(n),
+        scores: vec![(crate::domains::HARM.to_owned(), harm)],
+        ..Default::default()
+    };
+    // A clear case, a mild one, and one of which too little is known.
+    let sites = [("worst", 12, 0.9), ("mild", 12, 0.4), ("new", 3, 0.9)];
+    let documents: Vec<_> = sites
+        .iter()
+        .flat_map(|(site, count, harm)| (0..*count).map(move |n| document(site, n, *harm)))
+        .collect();
+    let place = Place::with("none", b"");
+    quipu_documents::write_file(&place.dir.path().join("scored.parquet"), &documents).unwrap();
+    let only = vec![crate::Part::Addresses];
+    let summary = place.run("scored.parquet", &Recipe { only, ..Recipe::default() }).unwrap();
+    let steps: Vec<(&str, u64)> =
+        summary.steps.iter().map(|s| (s.rule.as_str(), s.documents)).collect();
+    assert_eq!((summary.kept, steps.as_slice()), (15, &[("domain-harm", 12)][..]));
+}
+
+#[test]
 fn scores_of_a_file_are_joined_by_id_and_the_lowest_go() {
     let (_, place) = curated(|_, _| ());
     let ids: Vec<quipu_documents::Id> = place.documents().iter().map(|d| d.id).collect();

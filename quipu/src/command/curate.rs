@@ -75,6 +75,7 @@ fn options(told: &Curate) -> Options {
         engine: match told.cluster.as_deref() {
             None => Engine::Embedded,
             Some("local") => Engine::Local,
+            Some("standalone") => Engine::Standalone,
             Some(address) => Engine::Cluster(address.to_owned()),
         },
     }

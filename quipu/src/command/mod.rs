@@ -2,6 +2,7 @@
 
 mod bench;
 pub mod chat;
+mod classify;
 mod cluster;
 mod curate;
 pub mod doctor;
@@ -60,6 +61,7 @@ pub fn run(cli: Cli, cancel: &Cancel) -> Result<(), Error> {
         }
         Command::Extract { input } => extract::run(&input),
         Command::Curate(told) => curate::run(global, *told, &setting),
+        Command::Classify { what } => classify::run(what, &setting),
         Command::Train(input) => speedrun::up_to(global, input, "train", &setting),
         Command::Tune(input) => speedrun::up_to(global, input, "tune", &setting),
         Command::Eval(input) => speedrun::up_to(global, input, "eval", &setting),
