@@ -62,6 +62,12 @@ pub enum Error {
         /// Removals by rule.
         funnel: String,
     },
+    /// A folder that a run would empty holds what no run wrote.
+    #[error("{path} holds files that no run of curation wrote; name another folder to write to")]
+    Foreign {
+        /// The folder.
+        path: PathBuf,
+    },
     /// There is no run to join.
     #[error("{path}: no run goes on here; begin one with `quipu curate --input … --out …`")]
     NoRun {

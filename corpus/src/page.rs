@@ -138,7 +138,10 @@ pub(crate) fn process(page: Page, source: &str, recipe: &Recipe, judges: &Judges
     document.source = source.to_owned();
     candidate.lines = line_hashes(document);
     candidate.row.id = id.0;
-    candidate.row.url = url::url_hash(&document.url);
+    candidate.row.url = match document.url.as_str() {
+        "" => 0,
+        address => url::url_hash(address),
+    };
     candidate.row.domain = domains::domain_hash(&document.url).unwrap_or(0);
     candidate.row.date = date.unwrap_or(i64::MIN);
     candidate.row.bytes = document.text.len() as u32;
@@ -213,6 +216,7 @@ fn judge(
     document.scores.retain(|(name, _)| scores.iter().all(|(ours, _)| name != ours));
     let told = scores.into_iter().filter(|(name, score)| *score > 0.0 || *name == "words");
     document.scores.extend(told.map(|(name, score)| (name.to_owned(), score)));
+    candidate.verdict = candidate.verdict.or_else(|| low(&document.scores, recipe));
     candidate.document = document;
     Ok(candidate)
 }
@@ -234,9 +238,6 @@ fn classify(document: &mut Document, recipe: &Recipe, judges: &Judges) -> Option
         }
         document.scores.retain(|(known, _)| known != name);
         document.scores.push((name.clone(), score));
-        if recipe.least.get(name).is_some_and(|least| score < *least) {
-            return Some(Verdict { rule: LOW_SCORE, value: score });
-        }
     }
     match recipe.categories.weight(document.id, &document.category) {
         Some(weight) => {
@@ -245,6 +246,13 @@ fn classify(document: &mut Document, recipe: &Recipe, judges: &Judges) -> Option
         }
         None => Some(Verdict { rule: THINNED, value: 0.0 }),
     }
+}
+
+/// The first score, of classifiers, of ours or of those that the input brought along, that is below
+/// what the recipe asks for.
+fn low(scores: &[(String, f32)], recipe: &Recipe) -> Option<Verdict> {
+    let below = |(name, score): &&(String, f32)| recipe.least.get(name).is_some_and(|l| score < l);
+    scores.iter().find(below).map(|(_, score)| Verdict { rule: LOW_SCORE, value: *score })
 }
 
 /// Refuses a text that contains an evaluation item.

@@ -45,7 +45,8 @@ pub struct Recipe {
     pub categories: Shares,
     /// Score files, joined to documents by id.
     pub scores: Vec<PathBuf>,
-    /// Documents whose score of a name is below this go.
+    /// Documents whose score of a name is below this go; those without such a score stay, and are
+    /// counted.
     pub least: BTreeMap<String, f32>,
     /// A command that the documents go through at the end, as JSON Lines.
     pub pipe: Option<String>,
@@ -140,7 +141,7 @@ impl Recipe {
                 || name == divergence::NAME
         };
         if let Some(unknown) = self.without.iter().find(|name| !known(name)) {
-            let expected = "names of rules, as `quipu curate --dry-run` lists them";
+            let expected = "names of rules, as reports and `quipu curate --input PATH --out FOLDER --dry-run` say them";
             return refuse("without", format!("{unknown:?}"), expected);
         }
         if matches!(&self.languages, Languages::Only(list) if list.is_empty()) {

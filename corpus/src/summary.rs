@@ -39,6 +39,8 @@ pub struct Summary {
     pub sources: BTreeMap<String, Source>,
     /// Sources that lost more to it than the recipe's `alarm`.
     pub alarms: Vec<String>,
+    /// Kept documents without a score that the recipe asks for (`corpus.least`), by its name.
+    pub unscored: BTreeMap<String, u64>,
     /// Lines removed from documents, by rule.
     pub lines: BTreeMap<String, u64>,
     /// Some of these lines.
@@ -179,7 +181,17 @@ impl Summary {
             (unseen, "pages of the truth neither kept nor removed"),
         ];
         let said = parts.iter().filter(|(n, _)| *n > 0);
-        said.map(|(n, what)| format!(" · {} {what}", thousands(*n))).collect()
+        let said = said.map(|(n, what)| format!(" · {} {what}", thousands(*n)));
+        let lacking = |(name, n): (&String, &u64)| {
+            format!(" · {} kept without the score `{name}` that is asked for", thousands(*n))
+        };
+        let lost = |name: &String| {
+            let Source { documents, removed } = self.sources.get(name).copied().unwrap_or_default();
+            let (removed, documents) = (thousands(removed), thousands(documents));
+            format!(" · ALARM: {removed} of {documents} documents of {name} were copies")
+        };
+        let alarms = self.alarms.iter().map(lost);
+        said.chain(self.unscored.iter().map(lacking)).chain(alarms).collect()
     }
 
     /// The languages of what was kept, most first, where there is more than one.
@@ -216,6 +228,19 @@ mod tests {
         let said = "2 pages → 1 kept (a 1) · 24 damaged records beside them · 3 pages of the truth \
                     neither kept nor removed";
         assert_eq!(beside.line(), said);
+        let sources = [("a".to_owned(), Source { documents: 9, removed: 8 })].into();
+        let unscored = [("quality".to_owned(), 5)].into();
+        let alarming = Summary {
+            pages: 9,
+            kept: 9,
+            sources,
+            unscored,
+            alarms: vec!["a".into()],
+            ..Summary::default()
+        };
+        let said = "9 pages → 9 kept · 5 kept without the score `quality` that is asked for · ALARM: \
+                    8 of 9 documents of a were copies";
+        assert_eq!(alarming.line(), said);
         let languages =
             [("de", 9), ("en", 980), ("fr", 4), ("is", 1), ("it", 3), ("no", 1), ("other", 1)];
         let languages = languages.map(|(name, n)| (name.to_owned(), n)).into();

@@ -192,7 +192,7 @@ pub struct Input {
     #[arg(long, value_name = "FILE")]
     pub dialogues: Option<PathBuf>,
     /// How much of the input to read, chosen by hash: bytes such as 100MB, or a number of pages
-    /// [default with --input: 100MB]
+    /// [default: 100MB of a run's input, everything with --out]
     #[arg(long, value_name = "SIZE", value_parser = sample)]
     pub sample: Option<quipu_corpus::Sample>,
 }

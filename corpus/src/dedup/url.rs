@@ -8,7 +8,14 @@
 use url::Url;
 
 /// Parameters that say how a visitor came, not what the page is.
-const TRACKING: [&str; 18] = [
+const TRACKING: [&str; 25] = [
+    "srsltid",
+    "gbraid",
+    "wbraid",
+    "_gl",
+    "twclid",
+    "ttclid",
+    "li_fat_id",
     "fbclid",
     "gclid",
     "dclid",
@@ -96,6 +103,7 @@ mod tests {
         check("https://a.example/index.html", "https://a.example");
         check("https://a.example/p.php?id=7&fbclid=I", "https://a.example/p.php?id=7");
         check("https://a.example/x;jsessionid=1F", "https://a.example/x");
+        check("https://a.example/x?srsltid=Af&gbraid=0A&id=7", "https://a.example/x?id=7");
         check("https://a.example:8443/X", "https://a.example:8443/X");
         check("http://user:pass@a.example/", "https://a.example");
         check("https://a.example/?q=a%20b", "https://a.example?q=a%20b");

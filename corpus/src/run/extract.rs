@@ -162,7 +162,9 @@ impl Made {
         rows::write(file, job.plan.recipe.near.bands, &self.candidates)?;
         write_fates(&file("fates.parquet"), &self.fates)?;
         let mut visits = Sorter::<4>::new(&file("visits"), u64::MAX);
-        for (place, candidate) in self.candidates.iter().enumerate() {
+        // What has no address is no visit to one.
+        let visited = |candidate: &&Candidate| candidate.row.url != 0;
+        for (place, candidate) in self.candidates.iter().enumerate().filter(|(_, c)| visited(c)) {
             let [a, b] = candidate.row.visit_rank();
             visits.push([candidate.row.url, a, b, number(unit, place)])?;
         }

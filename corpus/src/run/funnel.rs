@@ -3,7 +3,7 @@
 use super::extract::Facts;
 use super::plan::Plan;
 use super::write::Output;
-use crate::summary::{EXCERPTS, InputCount, Source, Step, Summary};
+use crate::summary::{DAMAGED, EXCERPTS, InputCount, Source, Step, Summary};
 use quipu_store::progress::thousands;
 use std::collections::BTreeMap;
 
@@ -90,6 +90,7 @@ pub(super) fn finish(summary: &mut Summary, files: &[Output], alarm: f64) {
         add(&mut summary.lines, &file.lines);
         add(&mut summary.languages, &file.languages);
         add(&mut summary.routes, &file.routes);
+        add(&mut summary.unscored, &file.unscored);
         summary.samples.extend(file.samples.iter().cloned());
         for (name, source) in &file.sources {
             let sum = summary.sources.entry(name.clone()).or_default();
@@ -134,11 +135,16 @@ pub(super) fn why_empty(summary: &Summary) -> String {
     if parts.is_empty() { "nothing in them".into() } else { parts.join(", ") }
 }
 
-/// Removals, largest first.
+/// Removals, largest first; what could not be read was no page, and stands beside them.
 pub(super) fn reasons(summary: &Summary) -> String {
-    let mut steps: Vec<&Step> = summary.steps.iter().collect();
+    let mut steps: Vec<&Step> = summary.steps.iter().filter(|s| s.rule != DAMAGED).collect();
     steps.sort_by_key(|s| std::cmp::Reverse(s.documents));
     let parts: Vec<String> =
         steps.iter().map(|s| format!("{} {}", s.rule, thousands(s.documents))).collect();
-    parts.join(" · ")
+    let mut said = parts.join(" · ");
+    if let Some(first) = summary.damage.first() {
+        let damaged: u64 = summary.inputs.iter().map(|i| i.damaged).sum();
+        said += &format!("; beside them {} damaged, the first at {first}", thousands(damaged));
+    }
+    said
 }

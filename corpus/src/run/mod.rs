@@ -40,6 +40,8 @@ use std::path::{Path, PathBuf};
 
 /// The folder of work files below the output.
 const WORK: &str = "work";
+/// The stage in which one worker writes the manifest.
+const FINISH: &str = "finish";
 
 /// Where the shuffles run. The rows are the same.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -88,10 +90,11 @@ pub fn run(
 ) -> Result<Summary, Error> {
     recipe.validate()?;
     let plan = Plan::of(inputs, recipe, progress, cancel)?;
+    let work = out.join(WORK);
     if let Some(summary) = finished(out, &plan.stage) {
+        clear(&work)?;
         return Ok(summary);
     }
-    let work = out.join(WORK);
     quipu_store::atomic::create_dir(&work)?;
     let lock = RunLock::acquire(&work)?;
     plan.install(&work)?;
@@ -115,14 +118,19 @@ pub fn join(
     cancel: &Cancel,
 ) -> Result<Summary, Error> {
     if let Ok(summary) = read_summary(out) {
+        clear(&out.join(WORK))?;
         return Ok(summary);
     }
     let plan = Plan::read(&out.join(WORK))?;
     let stage = plan.stage.clone();
     let done = Job::of(plan, out, options, progress, cancel)?.run();
-    // Whoever began the run removes the work files once the manifest is there, maybe under us.
+    // Whoever began the run removes the work files once the manifest is there, maybe under us; if
+    // it was killed, the last one does.
     match finished(out, &stage) {
-        Some(summary) => Ok(summary),
+        Some(summary) => {
+            clear(&out.join(WORK))?;
+            Ok(summary)
+        }
         None => done,
     }
 }
@@ -194,13 +202,15 @@ impl<'a> Job<'a> {
     }
 
     fn run(&self) -> Result<Summary, Error> {
+        // First of all: a cluster that is not there is said before hours of extraction.
+        let shuffle = self.shuffle()?;
         let extracted = extract::pass(self)?;
         let mut summary = funnel::begin(&self.plan, &extracted);
         if summary.pages == 0 {
             let reason = funnel::why_empty(&summary);
             return Err(Error::EmptyCrawl { inputs: self.plan.names.clone(), reason });
         }
-        let decisions = decide::pass(self, &*self.shuffle()?, &extracted)?;
+        let decisions = decide::pass(self, &*shuffle, &extracted)?;
         let files = write::pass(self, &extracted, &decisions)?;
         funnel::finish(&mut summary, &files, self.plan.recipe.alarm);
         if summary.kept == 0 {
@@ -221,7 +231,7 @@ impl<'a> Job<'a> {
             Writer::resumed(self.out).finish(files.len(), facts)?;
             Ok::<_, Error>(summary)
         };
-        let done = self.crew.run("finish", 1, finish, |_, _| ())?;
+        let done = self.crew.run(FINISH, 1, finish, |_, _| ())?;
         Ok(done.into_iter().next().unwrap_or(summary))
     }
 }
@@ -251,11 +261,34 @@ pub fn read_summary(out: &Path) -> Result<Summary, Error> {
 fn remove_files(out: &Path) -> Result<(), Error> {
     for entry in std::fs::read_dir(out).map_err(Error::io(out))? {
         let path = entry.map_err(Error::io(out))?.path();
-        if path.extension().is_some_and(|e| e == "parquet") {
+        let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+        let ours = name.starts_with(b"documents-") || name.starts_with(b"fates-");
+        if ours && path.extension().is_some_and(|e| e == "parquet") {
             std::fs::remove_file(&path).map_err(Error::io(&path))?;
         }
     }
     remove_work(&out.join(WORK))
+}
+
+/// Whether a run was begun in the folder `out`, and stopped before its end.
+pub fn is_begun(out: &Path) -> bool {
+    plan::is_ours(&out.join(WORK)).unwrap_or(false)
+}
+
+/// Removes what a finished run left of its work, where whoever began it was killed: nobody else
+/// holds the lock.
+fn clear(work: &Path) -> Result<(), Error> {
+    if !work.is_dir() || !plan::is_ours(work)? {
+        return Ok(());
+    }
+    match RunLock::acquire(work) {
+        Ok(lock) => {
+            drop(lock);
+            remove_work(work)
+        }
+        Err(quipu_store::Error::Locked { .. }) => Ok(()),
+        Err(other) => Err(other.into()),
+    }
 }
 
 /// Removes the work files; another process that worked along may still leave one there.

@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 
 /// Name of the plan in the work folder.
 const NAME: &str = "plan.json";
+/// What in the work folder depends on the user's command: the plan, and the last stages.
+const AFTER_PIPE: [&str; 3] = [NAME, super::write::STAGE, super::FINISH];
 /// Bytes of each end of an input that tell whether it is the same.
 const END: u64 = 64 << 10;
 /// Bytes of input of a unit: at most, at least, and the number of units that small inputs are cut
@@ -27,6 +29,8 @@ const UNITS: u64 = 64;
 pub(super) struct Plan {
     /// Hash of all that results depend on.
     pub stage: String,
+    /// The same without the user's command, which acts at the end.
+    pub before_pipe: String,
     pub recipe: Recipe,
     pub inputs: Vec<Input>,
     /// The inputs as they were named.
@@ -75,6 +79,7 @@ impl Plan {
         }
         Ok(Plan {
             stage: stage_hash(&inputs, recipe, bytes)?,
+            before_pipe: stage_hash(&inputs, &Recipe { pipe: None, ..recipe.clone() }, bytes)?,
             recipe: recipe.clone(),
             inputs,
             names: names.join(", "),
@@ -84,15 +89,25 @@ impl Plan {
         })
     }
 
-    /// Puts the plan into the work folder, forgetting work of another one there.
+    /// Puts the plan into the work folder, forgetting work of another one there, but for what the
+    /// two have in common: all that comes before the user's command.
     pub fn install(&self, work: &Path) -> Result<(), Error> {
-        if Plan::read(work).is_ok_and(|plan| plan.stage == self.stage) {
+        if !is_ours(work)? {
+            return Err(Error::Foreign { path: work.to_owned() });
+        }
+        let before = Plan::read(work).ok();
+        if before.as_ref().is_some_and(|plan| plan.stage == self.stage) {
             quipu_store::atomic::sweep(work)?;
             return Ok(());
         }
+        let shared = before.is_some_and(|plan| plan.before_pipe == self.before_pipe);
         for entry in std::fs::read_dir(work).map_err(Error::io(work))? {
             let path = entry.map_err(Error::io(work))?.path();
-            if path.file_name().is_some_and(|n| n == quipu_store::lock::NAME) {
+            let stays = |name: &str| match name {
+                quipu_store::lock::NAME => true,
+                name => shared && !AFTER_PIPE.contains(&name),
+            };
+            if path.file_name().and_then(|n| n.to_str()).is_some_and(stays) {
                 continue;
             }
             let removed = match path.is_dir() {
@@ -115,6 +130,19 @@ impl Plan {
         })?;
         serde_json::from_slice(&bytes).map_err(|e| unreadable(&path, &e))
     }
+}
+
+/// Whether a work folder is one of ours: it has a plan, or nothing yet.
+pub(super) fn is_ours(work: &Path) -> Result<bool, Error> {
+    if work.join(NAME).is_file() {
+        return Ok(true);
+    }
+    let mut entries = std::fs::read_dir(work).map_err(Error::io(work))?.flatten();
+    // The lock, and files that are not there yet under their names.
+    Ok(entries.all(|e| {
+        e.file_name() == quipu_store::lock::NAME
+            || e.file_name().as_encoded_bytes().starts_with(b".")
+    }))
 }
 
 fn unreadable(path: &Path, error: &serde_json::Error) -> Error {

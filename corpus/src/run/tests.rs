@@ -540,6 +540,52 @@ fn scores_of_a_file_are_joined_by_id_and_the_lowest_go() {
 }
 
 #[test]
+fn a_score_that_nobody_has_removes_nothing_and_is_counted() {
+    let (summary, place) = curated(|_, recipe| recipe.least = [("qualty".to_owned(), 0.5)].into());
+    assert_eq!(summary.unscored, [("qualty".to_owned(), summary.kept)].into());
+    assert!(summary.line().contains("without the score `qualty`"), "{}", summary.line());
+    // What is measured here is a score like any other.
+    let words = |d: &quipu_documents::Document| {
+        d.scores.iter().find(|s| s.0 == "words").map_or(0.0, |s| s.1)
+    };
+    let most = place.documents().iter().map(words).fold(0.0, f32::max);
+    let (fewer, _) = curated(|_, recipe| recipe.least = [("words".to_owned(), most)].into());
+    assert_eq!((fewer.kept, fewer.unscored.len()), (1, 0), "{}", fewer.line());
+}
+
+#[test]
+fn documents_without_an_address_are_not_visits_to_one() {
+    let line = |n: usize| format!("{}\n", serde_json::json!({"text": prose(n)}));
+    let place = Place::with("bare.jsonl", (0..12).map(line).collect::<String>().as_bytes());
+    let summary = place.run("bare.jsonl", &Recipe::default()).unwrap();
+    assert_eq!((summary.kept, summary.steps.len()), (12, 0), "{}", summary.line());
+}
+
+#[test]
+fn files_that_no_run_wrote_are_not_removed() {
+    let place = Place::with("crawl.warc.gz", &page(1, ""));
+    let work = place.dir.path().join("out/work");
+    std::fs::create_dir_all(&work).unwrap();
+    std::fs::write(work.join("thesis.tex"), "x").unwrap();
+    let error = place.run("crawl.warc.gz", &Recipe::default()).unwrap_err().to_string();
+    assert!(error.contains("no run of curation wrote"), "{error}");
+    assert!(work.join("thesis.tex").exists());
+}
+
+#[test]
+fn a_command_that_is_mended_finds_what_came_before_it_done() {
+    let place = Place::with("crawl.warc.gz", &page(1, ""));
+    let with = |pipe: &str| Recipe { pipe: Some(pipe.into()), ..Recipe::default() };
+    assert!(place.run("crawl.warc.gz", &with("false")).is_err());
+    let done = place.dir.path().join("out/work/extract/000000.done");
+    let mark = |path: &Path| std::os::unix::fs::MetadataExt::ino(&path.metadata().unwrap());
+    let before = mark(&done);
+    assert!(place.run("crawl.warc.gz", &with("cat >&2; false")).is_err());
+    assert_eq!(mark(&done), before, "it was extracted again");
+    assert_eq!(place.run("crawl.warc.gz", &with("cat")).unwrap().kept, 1);
+}
+
+#[test]
 fn a_command_drops_documents_at_the_end() {
     let add = |_: &Path, recipe: &mut Recipe| recipe.pipe = Some("sed 1,2d".into());
     check_removed(add, "pipe", "pipe", 2);

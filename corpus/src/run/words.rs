@@ -10,6 +10,7 @@ use super::Job;
 use super::decide::{Decisions, each_unit};
 use super::extract::{Facts, number};
 use crate::Error;
+use crate::language::{MIXED, OTHER};
 use crate::rules::View;
 use crate::rules::divergence::{Distribution, MAX_EXCESS, MIN_CORPUS, Reference};
 use crate::shuffle::Runs;
@@ -49,7 +50,10 @@ fn sampled(units: &[Facts]) -> BTreeMap<String, u64> {
     for (language, count) in units.iter().flat_map(|unit| &unit.words) {
         *words.entry(language).or_default() += count;
     }
-    let enough = words.into_iter().filter(|(_, words)| *words >= MIN_CORPUS);
+    // What is several languages has no words that are its own.
+    let one = |language: &str| language != OTHER && language != MIXED;
+    let enough =
+        words.into_iter().filter(|(language, words)| *words >= MIN_CORPUS && one(language));
     enough.map(|(language, words)| (language.clone(), words.div_ceil(ENOUGH).max(1))).collect()
 }
 

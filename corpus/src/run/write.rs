@@ -17,6 +17,8 @@ use quipu_documents::{Document, Fate, Id, Reader, Writer, document_at, read_fate
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashSet};
 
+/// The stage.
+pub(super) const STAGE: &str = "write";
 /// Bytes of text after which a file is full.
 const FILE_BYTES: u64 = 32 << 20;
 /// Samples of kept documents a file hands to the summary.
@@ -37,6 +39,8 @@ pub(super) struct Output {
     pub routes: BTreeMap<String, u64>,
     pub samples: Vec<Excerpt>,
     pub sources: BTreeMap<String, Source>,
+    /// Kept documents without a score that the recipe asks for, by its name.
+    pub unscored: BTreeMap<String, u64>,
     pub figures: Figures,
 }
 
@@ -59,7 +63,7 @@ pub(super) fn pass(
 ) -> Result<Vec<Output>, Error> {
     let files = files(units);
     let bytes = units.iter().map(|unit| unit.text_bytes).sum();
-    job.progress.begin_bytes("write", bytes);
+    job.progress.begin_bytes(STAGE, bytes);
     let writer = Writer::resumed(job.out);
     let task = |number: usize| -> Result<Output, Error> {
         let mut whole = Part::default();
@@ -71,7 +75,7 @@ pub(super) fn pass(
             join(scores, &job.plan.recipe, &mut whole)?;
         }
         if let Some(command) = &job.plan.recipe.pipe {
-            let piped = pipe::through(command, std::mem::take(&mut whole.documents))?;
+            let piped = pipe::through(command, std::mem::take(&mut whole.documents), job.cancel)?;
             whole.documents = piped.kept;
             for document in piped.dropped {
                 let detail = excerpt(&document.text, EXCERPT);
@@ -79,7 +83,8 @@ pub(super) fn pass(
             }
         }
         let read = units[files[number].clone()].iter().map(|unit| unit.text_bytes).sum();
-        Ok(Output { read, ..write(job, number, whole, &writer)? })
+        let unscored = unscored(&job.plan.recipe, &whole.documents);
+        Ok(Output { read, unscored, ..write(job, number, whole, &writer)? })
     };
     let done = |output: &Output, before: bool| match before {
         true => job.progress.resume(output.read),
@@ -88,7 +93,7 @@ pub(super) fn pass(
             job.progress.advance(output.read);
         }
     };
-    let outputs = job.crew.run("write", files.len(), task, done)?;
+    let outputs = job.crew.run(STAGE, files.len(), task, done)?;
     job.progress.finish("");
     Ok(outputs)
 }
@@ -115,6 +120,14 @@ fn join(scores: &Scores, recipe: &Recipe, part: &mut Part) -> Result<(), Error> 
         }
     }
     Ok(())
+}
+
+/// How many documents lack each score that the recipe asks for.
+fn unscored(recipe: &Recipe, documents: &[Document]) -> BTreeMap<String, u64> {
+    let lacks = |name: &String, document: &&Document| document.scores.iter().all(|s| s.0 != *name);
+    let count = |name: &String| documents.iter().filter(|d| lacks(name, d)).count() as u64;
+    let counted = recipe.least.keys().map(|name| (name.clone(), count(name)));
+    counted.filter(|(_, count)| *count > 0).collect()
 }
 
 /// Ranges of units that share a file.

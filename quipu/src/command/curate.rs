@@ -200,7 +200,7 @@ fn check_out(inputs: &[PathBuf], recipe: &Recipe, out: &Path) -> Result<(), Erro
     }
     let names = std::fs::read_dir(out).into_iter().flatten().flatten();
     let mut names = names.map(|entry| entry.file_name().to_string_lossy().into_owned());
-    let begun = out.join("work").is_dir();
+    let begun = quipu_corpus::is_begun(out);
     match names.find(|name| !name.starts_with('.')) {
         Some(name) if !begun => Err(Error::usage(format!(
             "--out {shown} holds {name} and is no folder of curation; name an empty or a new one"
@@ -240,7 +240,19 @@ fn whole(
     let summary =
         quipu_corpus::run(inputs, recipe, out, options, &*setting.progress, &setting.cancel);
     setting.progress.finish("");
-    let summary = summary?;
+    let summary = summary.map_err(|error| match error {
+        quipu_corpus::Error::Store(quipu_store::Error::Locked { holder, .. }) => {
+            let out = out.display();
+            Error::new(
+                crate::error::Kind::Resource,
+                format!(
+                    "process {holder} curates into {out}; work along on it with `quipu curate \
+                     --join {out}`, wait for it, or name another folder"
+                ),
+            )
+        }
+        other => other.into(),
+    })?;
     let seconds = (!before).then(|| start.elapsed().as_secs_f64());
     close(out, &summary, seconds, setting)
 }
@@ -426,6 +438,8 @@ mod tests {
         check("holds thesis.tex");
         std::fs::create_dir(dir.path().join("work")).unwrap();
         check("");
+        std::fs::write(dir.path().join("work/chapter.tex"), "x").unwrap();
+        check("holds ");
         std::fs::write(dir.path().join("manifest.json"), "{}").unwrap();
         check("something that curation did not write");
         let off = Recipe { min_words: 9, ..Recipe::default() };
