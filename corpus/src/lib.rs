@@ -8,6 +8,7 @@
 
 #[doc(hidden)]
 pub mod attacks;
+mod classes;
 pub mod classify;
 #[cfg(feature = "cluster")]
 pub mod cluster;

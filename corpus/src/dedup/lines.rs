@@ -14,6 +14,7 @@
 //! are both called Bell); and texts that are no web pages (plain text, Markdown), whose lines are
 //! their writers' own. Not here: reading the text.
 
+use crate::classes::{self, ALPHA, NUMBER, SPACE};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// Hash of a line in a bucket's language; `None` for an exempt line.
@@ -24,10 +25,7 @@ pub fn line_hash(line: &str, language: u64, exempt: bool) -> Option<u64> {
     }
     let keeps = is_sentence(line);
     let mut normal = Vec::with_capacity(line.len() + 8);
-    let wordy = match line.is_ascii() {
-        true => normalise_ascii(line.as_bytes(), keeps, &mut normal),
-        false => normalise(line, keeps, &mut normal),
-    };
+    let wordy = normalise(line, keeps, &mut normal);
     wordy.then(|| xxh3_64_with_seed(&normal, language))
 }
 
@@ -47,56 +45,69 @@ const ASCII: [[u8; 128]; 2] = {
     table
 };
 
-/// Appends the normal form of a line of ASCII; whether there is a letter in it. The same as
-/// [`normalise`], by a table.
-fn normalise_ascii(line: &[u8], keeps: bool, normal: &mut Vec<u8>) -> bool {
-    let table = &ASCII[usize::from(keeps)];
-    let (mut wordy, mut space) = (false, false);
-    for byte in line {
-        let kept = table[usize::from(byte & 0x7f)];
-        if kept != 0 {
-            if space {
-                normal.push(b' ');
-                space = false;
-            }
-            normal.push(kept);
-            wordy |= kept.is_ascii_alphabetic();
-        } else {
-            space |= is_space(*byte);
-        }
-    }
-    wordy
-}
-
-fn is_space(byte: u8) -> bool {
-    matches!(byte, b' ' | 0x09..=0x0d)
-}
-
 /// Appends the normal form of a line; whether there is a letter in it.
 fn normalise(line: &str, keeps: bool, normal: &mut Vec<u8>) -> bool {
-    let mut utf8 = [0; 4];
     let (mut wordy, mut space) = (false, false);
-    let mut push = |c: char, space: &mut bool| {
-        if std::mem::take(space) {
-            normal.push(b' ');
-        }
-        normal.extend_from_slice(c.encode_utf8(&mut utf8).as_bytes());
-    };
-    for c in line.chars() {
-        if c.is_numeric() {
-            push(if keeps { c } else { '0' }, &mut space);
-        } else if keeps && "+-*/<>=%".contains(c) {
-            push(c, &mut space);
-        } else if c.is_alphabetic() {
-            wordy = true;
-            c.to_lowercase().for_each(|c| push(c, &mut space));
-        } else if c.is_whitespace() {
-            space = true;
-        } else if !is_punctuation(c) {
-            push(c, &mut space);
-        }
+    let mut rest = line;
+    while let Some(first) = rest.chars().next() {
+        let run = rest.bytes().position(|byte| byte >= 0x80).unwrap_or(rest.len());
+        let (ascii, other) = rest.split_at(run);
+        rest = if run > 0 {
+            wordy |= normalise_ascii(ascii.as_bytes(), keeps, &mut space, normal);
+            other
+        } else {
+            wordy |= normalise_wide(first, keeps, &mut space, normal);
+            &rest[first.len_utf8()..]
+        };
     }
     wordy
+}
+
+/// Appends what becomes of a run of ASCII, behind the space that is due; whether there is a letter
+/// in it. Without branches, since where words end cannot be predicted.
+fn normalise_ascii(run: &[u8], keeps: bool, space: &mut bool, normal: &mut Vec<u8>) -> bool {
+    let table = &ASCII[usize::from(keeps)];
+    let start = normal.len();
+    normal.resize(start + run.len() + 1, 0);
+    let out = &mut normal[start..];
+    let (mut length, mut wordy, mut due) = (0, false, *space);
+    for byte in run {
+        let kept = table[usize::from(byte & 0x7f)];
+        out[length] = b' ';
+        length += usize::from(due & (kept != 0));
+        out[length] = kept;
+        length += usize::from(kept != 0);
+        due = (due & (kept == 0)) | matches!(byte, b' ' | b'\t'..=b'\r');
+        wordy |= kept.is_ascii_alphabetic();
+    }
+    normal.truncate(start + length);
+    *space = due;
+    wordy
+}
+
+/// Appends what becomes of a character that is not ASCII, behind the space that is due; whether it
+/// is a letter.
+fn normalise_wide(c: char, keeps: bool, space: &mut bool, normal: &mut Vec<u8>) -> bool {
+    let class = classes::class(c);
+    let (number, letter) = (class & NUMBER != 0, class & ALPHA != 0 && class & NUMBER == 0);
+    if class & SPACE != 0 {
+        *space = true;
+    }
+    if class & SPACE != 0 || !(number || letter) && is_punctuation(c) {
+        return false;
+    }
+    if std::mem::take(space) {
+        normal.push(b' ');
+    }
+    let mut utf8 = [0; 4];
+    let mut push = |c: char| normal.extend_from_slice(c.encode_utf8(&mut utf8).as_bytes());
+    match classes::lower(c) {
+        _ if number => push(if keeps { c } else { '0' }),
+        Some(one) if letter => push(one),
+        None if letter => c.to_lowercase().for_each(push),
+        _ => push(c),
+    }
+    letter
 }
 
 /// Ends as a sentence does and has two words of more than a letter.
@@ -153,16 +164,39 @@ mod tests {
         check("Über uns »", "über uns", true);
     }
 
+    /// The normal form, character by character, as the head of this file says it.
+    fn by_characters(line: &str, keeps: bool) -> (bool, String) {
+        let (mut normal, mut wordy, mut space) = (String::new(), false, false);
+        for c in line.chars() {
+            let letter = c.is_alphabetic() && !c.is_numeric();
+            let kept: String = match c {
+                _ if c.is_numeric() => String::from(if keeps { c } else { '0' }),
+                '+' | '-' | '*' | '/' | '<' | '>' | '=' | '%' if keeps => String::from(c),
+                _ if letter => c.to_lowercase().collect(),
+                _ if c.is_whitespace() || is_punctuation(c) => String::new(),
+                _ => String::from(c),
+            };
+            if !kept.is_empty() && std::mem::take(&mut space) {
+                normal.push(' ');
+            }
+            normal.push_str(&kept);
+            wordy |= letter;
+            space |= c.is_whitespace();
+        }
+        (wordy, normal)
+    }
+
     #[test]
-    fn ascii_is_a_case_of_the_rule() {
-        let all: String = (0..128u8).map(char::from).collect();
-        let lines = ["Page 1 of 20!", "2 * 3 = 6.", " a  b\u{b}c ", &all, "(1+2)/3", "  ", "---"];
-        for line in lines {
+    fn tables_say_what_the_rule_says() {
+        // Every character by itself, and what stands between others.
+        let each = (0..=0x2_ffff).filter_map(char::from_u32).map(|c| format!("x {c} {c}y"));
+        let lines = ["Page 1 of 20!", "2 * 3 = 6.", " a  b\u{b}c ", "(1+2)/3", "  ", "---", "Ⅷ ²"];
+        for line in lines.map(str::to_owned).into_iter().chain(each) {
             for keeps in [false, true] {
-                let (mut a, mut b) = (Vec::new(), Vec::new());
-                let wordy = normalise_ascii(line.as_bytes(), keeps, &mut a);
-                assert_eq!(wordy, normalise(line, keeps, &mut b), "{line:?}");
-                assert_eq!(String::from_utf8_lossy(&a), String::from_utf8_lossy(&b), "{line:?}");
+                let mut normal = Vec::new();
+                let wordy = normalise(&line, keeps, &mut normal);
+                let found = (wordy, String::from_utf8(normal).unwrap());
+                assert_eq!(found, by_characters(&line, keeps), "{line:?}");
             }
         }
     }

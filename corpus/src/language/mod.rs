@@ -14,6 +14,7 @@ mod given;
 mod grams;
 mod labels;
 mod model;
+mod rows;
 mod texts;
 pub mod train;
 mod windows;

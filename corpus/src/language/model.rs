@@ -1,12 +1,12 @@
 //! The identifier's weights, and how they vote.
 //!
-//! For each bucket of grams there is a list of (language, weight): the logarithm of how much more
+//! For each bucket of grams and each language there is a weight: the logarithm of how much more
 //! often the gram stands in that language than the floor. A text's language is that of the largest
 //! sum; it counts as known only where the sum of the long grams comes near to what texts of that
 //! language usually reach. Not here: where the weights come from ([`super::train`]).
 
-use super::grams::{self, BUCKETS};
-use super::windows;
+use super::rows::{LANES, Rows, Sums};
+use super::{grams, windows};
 
 const MAGIC: &[u8; 8] = b"quipuL01";
 /// Weights are stored in steps of this many nats.
@@ -44,23 +44,31 @@ pub struct Reading {
     pub second: Option<(&'static str, f32, usize)>,
 }
 
-/// Sums of weights by language: of short grams, then of long ones.
+/// Sums of weights by language: of short grams, and of long ones.
 pub(super) struct Tally {
-    sums: Vec<u32>,
-    grams: u32,
-    long_grams: u32,
+    sums: [Sums; 2],
+    grams: [u32; 2],
+    /// Room for the buckets of a text.
+    buckets: [Vec<u16>; 2],
 }
 
 impl Tally {
+    pub(super) fn new() -> Tally {
+        Tally { sums: [[0; LANES]; 2], grams: [0; 2], buckets: [Vec::new(), Vec::new()] }
+    }
+
     fn clear(&mut self) {
-        self.sums.fill(0);
-        (self.grams, self.long_grams) = (0, 0);
+        (self.sums, self.grams) = ([[0; LANES]; 2], [0; 2]);
     }
 
     fn add(&mut self, other: &Tally) {
-        self.sums.iter_mut().zip(&other.sums).for_each(|(sum, more)| *sum += more);
-        self.grams += other.grams;
-        self.long_grams += other.long_grams;
+        let sums = self.sums.as_flattened_mut().iter_mut();
+        sums.zip(other.sums.as_flattened()).for_each(|(sum, more)| *sum += more);
+        self.grams.iter_mut().zip(other.grams).for_each(|(grams, more)| *grams += more);
+    }
+
+    fn all_grams(&self) -> u32 {
+        self.grams.iter().sum()
     }
 }
 
@@ -76,10 +84,7 @@ pub(super) struct Vote {
 /// The weights.
 pub struct Model {
     pub(super) languages: Vec<Language>,
-    /// Where the entries of each bucket begin.
-    pub(super) starts: Vec<u32>,
-    /// Language and weight in steps.
-    pub(super) entries: Vec<(u8, u8)>,
+    pub(super) rows: Rows,
     /// Surprise of a letter after another, in steps of 1/24 nat.
     pub(super) bigrams: Vec<u8>,
 }
@@ -87,7 +92,7 @@ pub struct Model {
 impl Model {
     /// What a text is in: its language, or two of them.
     pub fn read(&self, text: &str) -> Reading {
-        let (mut whole, mut own) = (self.tally(), self.tally());
+        let (mut whole, mut own) = (Tally::new(), Tally::new());
         let mut letters = vec![0usize; self.languages.len()];
         let mut looked = 0;
         windows::each(text, |window| {
@@ -97,7 +102,7 @@ impl Model {
             looked += length;
             if let Some(vote) = self.vote(&own)
                 && self.is_near(&vote)
-                && vote.lead * own.grams as f32 >= EVIDENCE
+                && vote.lead * own.all_grams() as f32 >= EVIDENCE
             {
                 letters[vote.language] += length;
             }
@@ -131,42 +136,37 @@ impl Model {
         self.nearness(vote) >= NEAR
     }
 
-    pub(super) fn tally(&self) -> Tally {
-        let sums = vec![0; self.languages.len() * 2];
-        Tally { sums, grams: 0, long_grams: 0 }
-    }
-
     /// Lets the grams of a text vote.
     pub(super) fn count(&self, text: &str, tally: &mut Tally) {
-        let (short_sums, long_sums) = tally.sums.split_at_mut(self.languages.len());
-        let (mut short, mut long) = (0, 0);
-        grams::each(text, |bucket, is_long| {
-            let sums = if is_long { &mut *long_sums } else { &mut *short_sums };
-            long += u32::from(is_long);
-            short += u32::from(!is_long);
-            let range = self.starts[bucket] as usize..self.starts[bucket + 1] as usize;
-            for (language, weight) in &self.entries[range] {
-                sums[usize::from(*language)] += u32::from(*weight);
-            }
+        tally.buckets.iter_mut().for_each(Vec::clear);
+        let [short, long] = &mut tally.buckets;
+        grams::each(text, |bucket, is_long| match is_long {
+            true => long.push(bucket),
+            false => short.push(bucket),
         });
-        tally.grams += short + long;
-        tally.long_grams += long;
+        for (length, buckets) in tally.buckets.iter().enumerate() {
+            self.rows.add(buckets, &mut tally.sums[length]);
+            tally.grams[length] += buckets.len() as u32;
+        }
     }
 
     /// The language of the largest sum; none for too few grams.
     pub(super) fn vote(&self, tally: &Tally) -> Option<Vote> {
-        if tally.grams < MIN_GRAMS {
+        if tally.all_grams() < MIN_GRAMS {
             return None;
         }
-        let count = self.languages.len();
-        let sum = |l: usize| tally.sums[l] + tally.sums[count + l];
-        let language = (0..count).max_by_key(|l| (sum(*l), std::cmp::Reverse(*l)))?;
-        let next = (0..count).filter(|l| *l != language).map(sum).max().unwrap_or(0);
+        let [short, long] = &tally.sums;
+        let sums: Sums = std::array::from_fn(|l| short[l] + long[l]);
+        let sums = &sums[..self.languages.len()];
+        let most = *sums.iter().max()?;
+        let language = sums.iter().position(|sum| *sum == most)?;
+        let (before, after) = (&sums[..language], &sums[language + 1..]);
+        let next = before.iter().chain(after).max().copied().unwrap_or(0);
         let mean = |sum: u32, count: u32| sum as f32 * STEP / count.max(1) as f32;
         Some(Vote {
             language,
-            lead: mean(sum(language) - next, tally.grams),
-            mean: mean(tally.sums[count + language], tally.long_grams),
+            lead: mean(most - next, tally.all_grams()),
+            mean: mean(long[language], tally.grams[1]),
         })
     }
 
@@ -189,10 +189,7 @@ impl Model {
             out.extend_from_slice(&language.usual.to_le_bytes());
             out.extend_from_slice(&language.spread.to_le_bytes());
         }
-        out.extend(self.starts.windows(2).map(|w| (w[1] - w[0]) as u8));
-        // Languages and weights apart compress better.
-        out.extend(self.entries.iter().map(|e| e.0));
-        out.extend(self.entries.iter().map(|e| e.1));
+        self.rows.encode(&mut out);
         out.extend_from_slice(&self.bigrams);
         let packed = zstd::encode_all(&out[..], 19)?;
         Ok([MAGIC.as_slice(), &packed].concat())
@@ -212,6 +209,9 @@ impl Model {
             Ok(head)
         };
         let count = usize::from(take(1)?[0]);
+        if count > LANES {
+            return Err(format!("{count} languages, at most {LANES} are expected"));
+        }
         let mut languages = Vec::with_capacity(count);
         for _ in 0..count {
             let length = usize::from(take(1)?[0]);
@@ -223,20 +223,9 @@ impl Model {
             let (usual, spread) = (number()?, number()?);
             languages.push(Language { name, usual, spread });
         }
-        let mut starts = vec![0u32];
-        let mut total = 0u32;
-        for length in take(BUCKETS)? {
-            total += u32::from(*length);
-            starts.push(total);
-        }
-        let whose = take(total as usize)?.to_vec();
-        let weights = take(total as usize)?.to_vec();
-        if let Some(language) = whose.iter().find(|l| usize::from(**l) >= count) {
-            return Err(format!("weights of language {language}, of {count}"));
-        }
+        let rows = Rows::decode(count, &mut take)?;
         let bigrams = take(LETTERS * LETTERS)?.to_vec();
-        let entries = whose.into_iter().zip(weights).collect();
-        Ok(Model { languages, starts, entries, bigrams })
+        Ok(Model { languages, rows, bigrams })
     }
 }
 
@@ -311,15 +300,11 @@ mod tests {
     #[test]
     fn the_form_returns() {
         let languages = vec![Language { name: "xx".into(), usual: 1.0, spread: 0.5 }];
-        let mut starts = vec![1; BUCKETS + 1];
-        starts[0] = 0;
-        let model =
-            Model { languages, starts, entries: vec![(0, 7)], bigrams: vec![3; LETTERS * LETTERS] };
+        let mut rows = Rows::zero();
+        *rows.weight(3, 0) = 7;
+        let model = Model { languages, rows, bigrams: vec![3; LETTERS * LETTERS] };
         let back = Model::decode(&model.encode().unwrap()).unwrap();
         assert_eq!(back.languages, model.languages);
-        assert_eq!(
-            (back.starts, back.entries, back.bigrams),
-            (model.starts, model.entries, model.bigrams)
-        );
+        assert!(back.rows == model.rows && back.bigrams == model.bigrams);
     }
 }

@@ -5,6 +5,7 @@
 //! says what an English article says is English, whatever its folder is called, and so is one in
 //! Latin letters where the language has others. Not here: what is learned.
 
+use super::rows::LANES;
 use crate::Error;
 use crate::input::markdown;
 use std::collections::{BTreeMap, HashSet};
@@ -71,7 +72,13 @@ impl Corpus {
     pub fn read(data: &Path) -> Result<Corpus, Error> {
         let articles = articles(&data.join("text-multilingual"))?;
         let (declarations, unknown) = declarations(&data.join("html-udhr"), &articles)?;
-        Ok(Corpus { articles, declarations, unknown })
+        let corpus = Corpus { articles, declarations, unknown };
+        let languages = corpus.taught(|_| false).len();
+        if languages > LANES {
+            let reason = format!("texts in {languages} languages; a model has at most {LANES}");
+            return Err(Error::io(data)(std::io::Error::other(reason)));
+        }
+        Ok(corpus)
     }
 
     /// What there is to learn from, without the articles of which `held` is true. Paragraphs that

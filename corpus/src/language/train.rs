@@ -6,13 +6,12 @@
 //! good it is ([`super::evaluate`]).
 
 use super::grams::{self, BUCKETS};
-use super::model::{LETTERS, Language, Model, STEP, each_step};
+use super::model::{LETTERS, Language, Model, STEP, Tally, each_step};
+use super::rows::Rows;
 use super::texts::{Corpus, Texts};
 use crate::Error;
 use std::path::Path;
 
-/// Entries of a bucket that are kept.
-const MOST_ENTRIES: usize = 255;
 /// Frequency below which a gram says nothing.
 const FLOOR: f64 = 4e-6;
 /// Of so many paragraphs one is kept back to measure what texts of a language usually reach.
@@ -45,13 +44,13 @@ fn split(texts: &Texts) -> (Texts, Texts) {
 }
 
 fn fit(texts: &Texts) -> Model {
-    let mut by_bucket: Vec<Vec<(u8, u8)>> = vec![Vec::new(); BUCKETS];
+    let mut rows = Rows::zero();
     for (number, list) in texts.values().enumerate() {
         let mut counts = vec![0u32; BUCKETS];
         let mut total = 0u64;
         for text in list {
             grams::each(text, |bucket, _| {
-                counts[bucket] += 1;
+                counts[usize::from(bucket)] += 1;
                 total += 1;
             });
         }
@@ -59,20 +58,12 @@ fn fit(texts: &Texts) -> Model {
             // One sighting is believed less than its frequency says.
             let frequency = (f64::from(*count) - 0.4) / total as f64;
             let weight = ((frequency / FLOOR).ln() / f64::from(STEP)).round().clamp(0.0, 255.0);
-            if weight > 0.0 {
-                by_bucket[bucket].push((number as u8, weight as u8));
-            }
+            *rows.weight(bucket, number) = weight as u8;
         }
-    }
-    let (mut starts, mut entries) = (vec![0], Vec::new());
-    for mut list in by_bucket {
-        list.truncate(MOST_ENTRIES);
-        entries.extend(list);
-        starts.push(entries.len() as u32);
     }
     let unknown = |name: &String| Language { name: name.clone(), usual: 0.0, spread: 1.0 };
     let languages = texts.keys().map(unknown).collect();
-    Model { languages, starts, entries, bigrams: bigrams(texts) }
+    Model { languages, rows, bigrams: bigrams(texts) }
 }
 
 /// What texts of each language reach, measured on the paragraphs kept back.
@@ -81,7 +72,7 @@ fn usual(model: &mut Model, kept: &Texts) {
         let means: Vec<f32> = kept[name]
             .iter()
             .filter_map(|text| {
-                let mut tally = model.tally();
+                let mut tally = Tally::new();
                 model.count(text, &mut tally);
                 model.vote(&tally)
             })

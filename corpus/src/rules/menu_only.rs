@@ -6,6 +6,7 @@
 //! ten is sentence-like (a list with a notice below it), in texts of at least 5 lines.
 
 use super::{Judge, PROSE, Rule, Set, View};
+use crate::classes::{self, SPACE};
 
 const MIN_SHARE: f32 = 0.15;
 const MIN_SHARE_OF_LIST: f32 = 0.5;
@@ -52,17 +53,34 @@ fn count_words(line: &str) -> usize {
         let starts = bytes.iter().zip(next).filter(|(one, two)| blank(one) && !blank(two)).count();
         return starts + usize::from(bytes.first().is_some_and(|b| !blank(b)));
     }
-    line.split_whitespace().map(|w| if w.is_ascii() { 1 } else { 1 + wide(w) / 2 }).sum()
-}
-
-fn wide(word: &str) -> usize {
-    word.chars().filter(|c| matches!(c, '\u{0e00}'..='\u{0eff}' | '\u{3040}'..='\u{9fff}')).count()
+    let (mut words, mut wide, mut inside) = (0, 0, false);
+    for c in line.chars() {
+        let space = classes::class(c) & SPACE != 0;
+        if space {
+            (words, wide) = (words + wide / 2, 0);
+        }
+        words += usize::from(!space && !inside);
+        wide += usize::from(matches!(c, '\u{0e00}'..='\u{0eff}' | '\u{3040}'..='\u{9fff}'));
+        inside = !space;
+    }
+    words + wide / 2
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::tests;
     use super::*;
+
+    #[test]
+    fn words_by_spaces_and_length() {
+        let check = |line: &str, expected: usize| assert_eq!(count_words(line), expected, "{line}");
+        check("", 0);
+        check(" two  words\t", 2);
+        check("\u{a0}“two”\u{3000}words ", 2);
+        check("één", 1);
+        check("日本語の文章 and 日本 日", 1 + 3 + 1 + 1 + 1 + 1);
+        check("ไทย", 1 + 1);
+    }
 
     #[test]
     fn pair() {

@@ -9,7 +9,6 @@
 
 mod adult_words;
 pub mod c4;
-mod classes;
 mod dirty_words;
 pub mod divergence;
 pub mod fineweb;

@@ -7,7 +7,7 @@
 //! stand, in a lower-case copy of the whole text; other words go character by character. Not here:
 //! any judgement.
 
-use super::classes::{self, ALPHA, ASCII, DIGIT, MARK, SPACE, SYMBOL, UNSPACED, WORD};
+use crate::classes::{self, ALPHA, ASCII, DIGIT, MARK, SPACE, SYMBOL, UNSPACED, WORD};
 use std::cell::{OnceCell, RefCell};
 use std::ops::Range;
 use xxhash_rust::xxh3::xxh3_64;

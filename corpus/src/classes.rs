@@ -1,4 +1,5 @@
-//! What kind of character each is, as segmentation asks: one table look-up a character.
+//! What kind of character each is, as segmentation and the language identifier ask: one table
+//! look-up a character.
 //!
 //! The table is filled once from the standard library's Unicode data, for the basic plane; beyond
 //! it the library is asked. Not here: what a word is.
@@ -6,22 +7,24 @@
 use std::sync::LazyLock;
 
 /// A letter or digit.
-pub(super) const WORD: u8 = 1;
+pub(crate) const WORD: u8 = 1;
 /// An ASCII digit.
-pub(super) const DIGIT: u8 = 2;
+pub(crate) const DIGIT: u8 = 2;
 /// A mark that continues a word without being a letter of it.
-pub(super) const MARK: u8 = 4;
+pub(crate) const MARK: u8 = 4;
 /// Of a script without spaces between words.
-pub(super) const UNSPACED: u8 = 8;
+pub(crate) const UNSPACED: u8 = 8;
 /// White space.
-pub(super) const SPACE: u8 = 16;
+pub(crate) const SPACE: u8 = 16;
 /// An ornament: neither letter, digit, space nor ordinary punctuation.
-pub(super) const SYMBOL: u8 = 32;
+pub(crate) const SYMBOL: u8 = 32;
 /// A letter (no digit).
-pub(super) const ALPHA: u8 = 64;
+pub(crate) const ALPHA: u8 = 64;
+/// A digit or another number of any script.
+pub(crate) const NUMBER: u8 = 128;
 
 /// Classes of ASCII bytes; 0 from 0x80 on, which ends every run that stays in ASCII.
-pub(super) static ASCII: [u8; 256] = ascii();
+pub(crate) static ASCII: [u8; 256] = ascii();
 
 const fn ascii() -> [u8; 256] {
     let mut table = [0; 256];
@@ -29,7 +32,7 @@ const fn ascii() -> [u8; 256] {
     while byte < 128 {
         let b = byte as u8;
         table[byte] = match b {
-            b'0'..=b'9' => WORD | DIGIT,
+            b'0'..=b'9' => WORD | DIGIT | NUMBER,
             b'a'..=b'z' | b'A'..=b'Z' => WORD | ALPHA,
             b'\t'..=b'\r' | b' ' => SPACE,
             b'#' | b'*' | b'~' | b'^' | b'_' | b'|' | b'\\' | b'{' | b'}' | b'<' | b'>' | b'='
@@ -44,11 +47,11 @@ const fn ascii() -> [u8; 256] {
 /// Class and simple lower-case form of each character of the basic plane; 0 for the latter where
 /// it is not one character of that plane.
 static PLANE: LazyLock<Vec<(u16, u8)>> = LazyLock::new(|| {
-    let entry = |code: u32| char::from_u32(code).map_or((0, 0), |c| (lower(c), of(c)));
+    let entry = |code: u32| char::from_u32(code).map_or((0, 0), |c| (plane_lower(c), of(c)));
     (0..0x1_0000).map(entry).collect()
 });
 
-fn lower(c: char) -> u16 {
+fn plane_lower(c: char) -> u16 {
     let mut form = c.to_lowercase();
     match (form.next(), form.next()) {
         (Some(one), None) => u16::try_from(u32::from(one)).unwrap_or(0),
@@ -61,6 +64,7 @@ fn of(c: char) -> u8 {
     bit(c.is_alphanumeric(), WORD)
         | bit(c.is_alphabetic(), ALPHA)
         | bit(c.is_ascii_digit(), DIGIT)
+        | bit(c.is_numeric(), NUMBER)
         | bit(is_mark(c), MARK)
         | bit(is_unspaced(c), UNSPACED)
         | bit(c.is_whitespace(), SPACE)
@@ -68,19 +72,26 @@ fn of(c: char) -> u8 {
 }
 
 /// The class of a character.
-pub(super) fn class(c: char) -> u8 {
+pub(crate) fn class(c: char) -> u8 {
     PLANE.get(c as usize).map_or_else(|| of(c), |entry| entry.1)
+}
+
+/// The lower-case form of a character of the basic plane, where that is one character of it.
+#[inline]
+pub(crate) fn lower(c: char) -> Option<char> {
+    let entry = PLANE.get(c as usize).filter(|entry| entry.0 != 0)?;
+    char::from_u32(u32::from(entry.0))
 }
 
 /// Appends a character in lower case; the typographic apostrophe becomes the plain one, so that a
 /// word is the same word in either spelling.
-pub(super) fn push_lower(c: char, into: &mut String) {
+pub(crate) fn push_lower(c: char, into: &mut String) {
     if c == '’' {
         return into.push('\'');
     }
-    match PLANE.get(c as usize).and_then(|entry| char::from_u32(u32::from(entry.0))) {
-        Some(one) if one != '\0' => into.push(one),
-        _ => into.extend(c.to_lowercase()),
+    match lower(c) {
+        Some(one) => into.push(one),
+        None => into.extend(c.to_lowercase()),
     }
 }
 
