@@ -1,7 +1,7 @@
 //! Makes the weights of the block score (`corpus/src/html/model.txt`) from pages with known main
-//! text, and says how good such weights are on pages that they were not made from: it trains on one
-//! half of the pages (by hash of the id) and scores the other, both ways, and on four fifths of them
-//! and scores the last.
+//! text, and says how good such weights are on sites that they were not made from: it trains on one
+//! half of the pages (by hash of the site, so that no site is in both) and scores the other, both
+//! ways, and on four fifths of them and scores the last.
 //!
 //! `cargo run --release -p quipu-corpus --example train_extractor -- GOLD_DIR [MODEL_OUT]`
 //!
@@ -131,7 +131,7 @@ fn read_page(gold: &serde_json::Value, id: &str, bytes: &[u8]) -> Page {
     let mut page = Page {
         kind: if set == "segments" { set.to_string() } else { name.to_string() },
         article: html::score::is_article(claims.signs),
-        hash: xxhash_rust::xxh3::xxh3_64(id.as_bytes()),
+        hash: xxhash_rust::xxh3::xxh3_64(site_of(gold["url"].as_str().unwrap_or(id)).as_bytes()),
         main,
         with: strings("with"),
         without: strings("without"),
@@ -143,6 +143,16 @@ fn read_page(gold: &serde_json::Value, id: &str, bytes: &[u8]) -> Page {
     page.sizes = page.texts.iter().map(|t| words(t).count() as f32).collect();
     label(&mut page);
     page
+}
+
+/// The site of an address: its host's last two names (three where the last is a country's and the
+/// one before it short), so that no site is in two parts.
+fn site_of(url: &str) -> String {
+    let host = url.split("//").nth(1).unwrap_or(url).split(['/', ':', '?']).next().unwrap_or(url);
+    let names: Vec<&str> = host.split('.').collect();
+    let country = names.len() > 2 && names[names.len() - 1].len() == 2;
+    let count = if country && names[names.len() - 2].len() <= 3 { 3 } else { 2 };
+    names[names.len().saturating_sub(count)..].join(".")
 }
 
 fn sparse(row: &[f32]) -> Vec<(usize, f32)> {

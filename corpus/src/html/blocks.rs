@@ -6,6 +6,7 @@ use super::hints::{self, Hints};
 use super::margin;
 use super::math::{self, Drawn};
 use super::names::*;
+use super::raised;
 use super::tree::{NONE, NodeId, ROOT, Space, Tree};
 
 /// Marks: which elements a block stands in.
@@ -54,8 +55,10 @@ pub const IN_ADDRESS: Marks = 1 << 19;
 pub const IN_LINK: Marks = 1 << 20;
 /// In `noscript`.
 pub const IN_NOSCRIPT: Marks = 1 << 21;
+/// In a box that says it is the body of an article (`itemprop`).
+pub const IN_BODY: Marks = 1 << 22;
 /// How many marks there are.
-pub const MARKS: usize = 22;
+pub const MARKS: usize = 23;
 
 /// What sort of line a block is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -117,6 +120,8 @@ pub struct Block {
     pub capitals: u16,
     /// Characters in bold.
     pub bold: u32,
+    /// Characters in italics.
+    pub italic: u32,
 }
 
 /// A box of the page: an element that may hold blocks, with sums over what it holds.
@@ -228,6 +233,7 @@ struct Walk<'t, 'a> {
     current: Block,
     links: u32,
     bold: u32,
+    italic: u32,
     formulas: u32,
     pre: u32,
     /// Open `code`, `samp`, `kbd` and `tt`: in them a no-break space is an indentation.
@@ -257,6 +263,7 @@ impl<'t, 'a> Walk<'t, 'a> {
             current: empty_block(),
             links: 0,
             bold: 0,
+            italic: 0,
             formulas: 0,
             pre: 0,
             code: 0,
@@ -336,6 +343,9 @@ impl<'t, 'a> Walk<'t, 'a> {
         if margin::is_margin(self.tree, id, self.pre > 0) {
             return false;
         }
+        if matches!(tag, Tag::SUP | Tag::SUB) && self.raised(id) {
+            return false;
+        }
         match tag {
             Tag::BR => self.line_break(),
             Tag::IMG => self.image(id),
@@ -350,6 +360,18 @@ impl<'t, 'a> Walk<'t, 'a> {
     fn formula(&mut self, source: &str) {
         self.formulas += 1;
         self.add_words(source);
+    }
+
+    /// Writes a superscript or subscript with its sign, if it needs one.
+    fn raised(&mut self, id: NodeId) -> bool {
+        if self.pre > 0 || self.space || self.tab {
+            return false;
+        }
+        let before = self.text.get(self.start..).unwrap_or("");
+        let Some(written) = raised::of(self.tree, id, before) else { return false };
+        self.closed = false;
+        self.add_words(&written);
+        true
     }
 
     fn script(&mut self, id: NodeId) {
@@ -376,7 +398,11 @@ impl<'t, 'a> Walk<'t, 'a> {
 
     fn enter_frame(&mut self, id: NodeId) -> bool {
         let tag = self.tree.node(id).tag;
-        let (own, mut marks) = self.names_of(id);
+        let (mut own, mut marks) = self.names_of(id);
+        if tag == Tag::BLOCKQUOTE {
+            // a quoted post (`twitter-tweet`) is no bar of buttons
+            own &= !hints::SHARE;
+        }
         let parent = self.stack.last().copied();
         let (all, around, depth) = match parent {
             Some(p) => {
@@ -435,7 +461,10 @@ impl<'t, 'a> Walk<'t, 'a> {
                 // the names of the body describe the page, not a box of it
                 Attr::Class | Attr::Id if !body => own |= hints::of_names(value),
                 Attr::Role => own |= hints::of_role(value),
-                Attr::Itemprop => own |= hints::of_itemprop(value),
+                Attr::Itemprop => {
+                    own |= hints::of_itemprop(value);
+                    marks |= if value.contains("articleBody") { IN_BODY } else { 0 };
+                }
                 Attr::Hidden => marks |= IN_HIDDEN,
                 Attr::AriaHidden if value == "true" => marks |= IN_ARIA_HIDDEN,
                 Attr::AriaModal => own |= hints::MODAL,
@@ -452,6 +481,9 @@ impl<'t, 'a> Walk<'t, 'a> {
         if marks & (IN_HIDDEN | IN_ARIA_HIDDEN) != 0 || own & hints::UNSEEN != 0 {
             return false;
         }
+        if own & hints::MODAL != 0 && self.tree.attr(id, Attr::Class).is_some_and(hints::is_hover) {
+            return false;
+        }
         if !self.has_text() {
             self.current.inline |= own;
         }
@@ -461,6 +493,7 @@ impl<'t, 'a> Walk<'t, 'a> {
                 self.current.links = self.current.links.saturating_add(1);
             }
             Tag::B | Tag::STRONG => self.bold += 1,
+            Tag::I | Tag::EM => self.italic += 1,
             Tag::CODE | Tag::SAMP | Tag::KBD | Tag::TT => self.code += 1,
             Tag::BUTTON | Tag::LABEL => {
                 self.space = true;
@@ -493,6 +526,7 @@ impl<'t, 'a> Walk<'t, 'a> {
         match tag {
             Tag::A => self.links = self.links.saturating_sub(1),
             Tag::B | Tag::STRONG => self.bold = self.bold.saturating_sub(1),
+            Tag::I | Tag::EM => self.italic = self.italic.saturating_sub(1),
             Tag::CODE | Tag::SAMP | Tag::KBD | Tag::TT => self.code = self.code.saturating_sub(1),
             Tag::BUTTON | Tag::LABEL => {
                 self.space = true;
@@ -544,6 +578,9 @@ impl<'t, 'a> Walk<'t, 'a> {
         }
         if self.bold > 0 {
             self.current.bold += chars;
+        }
+        if self.italic > 0 {
+            self.current.italic += chars;
         }
         if self.buttons > 0 {
             self.current.marks |= IN_BUTTON;
@@ -655,6 +692,7 @@ fn empty_block() -> Block {
         digits: 0,
         capitals: 0,
         bold: 0,
+        italic: 0,
     }
 }
 
@@ -690,6 +728,7 @@ fn measure(block: &mut Block, text: &str) {
     block.words += wide.div_ceil(2);
     block.link_chars = block.link_chars.min(block.chars);
     block.bold = block.bold.min(block.chars);
+    block.italic = block.italic.min(block.chars);
 }
 
 fn is_ideograph(c: char) -> bool {

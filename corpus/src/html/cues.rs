@@ -60,9 +60,12 @@ const WORDS: &[&str] = &[
      user thread rank message messages wrote said registriert beiträge участник views votes",
 ];
 
+/// The cue of other pages.
+pub const RELATED: Cues = 1;
 /// How many cues there are: the kinds above, and a first word that ends in a colon.
 pub const COUNT: usize = WORDS.len() + 1;
-const LABEL: Cues = 1 << WORDS.len();
+/// A first word that ends in a colon.
+pub const LABEL: Cues = 1 << WORDS.len();
 
 fn table() -> &'static HashMap<&'static str, Cues> {
     static TABLE: OnceLock<HashMap<&'static str, Cues>> = OnceLock::new();
@@ -77,12 +80,27 @@ fn table() -> &'static HashMap<&'static str, Cues> {
     })
 }
 
+/// Cues of words that are looked for in all of a short line: readers' comments, sharing,
+/// subscribing, legal lines.
+pub const SAID: [Cues; 4] = [1 << 1, 1 << 2, 1 << 3, 1 << 4];
+/// Longest line of which all words are looked at.
+const SHORT: u32 = 60;
+
+/// The cues of all words of a line of so many words, none if it is long.
+pub fn of_whole(text: &str, words: u32) -> Cues {
+    if words > SHORT { 0 } else { of_words(text, usize::MAX) }
+}
+
 /// The cues of a line: those of its first words, and the sign of a label before a colon.
 pub fn of_line(text: &str) -> Cues {
+    of_words(text, FIRST)
+}
+
+fn of_words(text: &str, first: usize) -> Cues {
     let table = table();
     let mut cues = 0;
     let mut word = String::with_capacity(LONGEST);
-    for (i, raw) in text.split_whitespace().take(FIRST).enumerate() {
+    for (i, raw) in text.split_whitespace().take(first).enumerate() {
         if i < 3 && raw.ends_with([':', '：']) {
             cues |= LABEL;
         }

@@ -5,15 +5,18 @@
 
 use super::anchors::{self, Anchors};
 use super::blocks::{Block, Frame, IN_ARTICLE, IN_MAIN, KINDS, Kind, MARKS, Page};
-use super::cues;
+use super::claimed::{self, Claimed};
+use super::cues::{self, Cues};
 use super::hints;
 use super::metadata::Claims;
 use super::names::Tag;
 
 /// Features that are neither kind, mark nor hint.
-const PLAIN: usize = 86 + SORTS + PAIRS + anchors::COUNT;
+const PLAIN: usize = 86 + SORTS + PAIRS + LONE + anchors::COUNT + claimed::COUNT;
 /// Features that two signs make together.
 const PAIRS: usize = 8;
+/// Features of a line that stands alone among paragraphs.
+const LONE: usize = 12;
 /// Features of the page's sort.
 const SORTS: usize = 14;
 
@@ -40,6 +43,7 @@ pub fn of_page(page: &Page, claims: &Claims) -> Vec<f32> {
     let lines: Vec<u32> = page.blocks.iter().map(|b| cues::of_line(page.text_of(b))).collect();
     let heads = heads_of(page, &lines);
     let uncommented = uncommented(page);
+    let claimed = Claimed::of(page, claims);
     let mut rows = Vec::with_capacity(page.blocks.len() * COUNT);
     for (i, block) in page.blocks.iter().enumerate() {
         let from = rows.len();
@@ -53,7 +57,9 @@ pub fn of_page(page: &Page, claims: &Claims) -> Vec<f32> {
         whole(page, &shape, claims.signs, &mut rows);
         rows.extend(sorts);
         rows.extend(pairs(page, &anchors, claims.signs, uncommented, block));
+        rows.extend(lone(page, &shape, &anchors, i, lines[i]));
         anchors.features(page, i, &mut rows);
+        rows.extend(claimed.features(page, i));
         debug_assert_eq!(rows.len() - from, PLAIN);
         rows.extend((0..KINDS).map(|kind| flag(block.kind as usize == kind)));
         rows.extend((0..MARKS).map(|bit| flag(block.marks >> bit & 1 == 1)));
@@ -132,6 +138,36 @@ fn pairs(
         flag(names & BESIDE != 0 && signs.article),
         flag(names & BESIDE != 0 && !inside),
         flag(block.link_chars * 2 >= block.chars && signs.article),
+    ]
+}
+
+/// Signs of lines that stand among the paragraphs of a text and are none of them: links to other
+/// pages, teasers of them, standfirsts, what an editor says below the text.
+fn lone(page: &Page, shape: &Shape, anchors: &Anchors, i: usize, cues: Cues) -> [f32; LONE] {
+    let block = &page.blocks[i];
+    let text = page.text_of(block);
+    let linked = block.link_chars * 2 >= block.chars;
+    let all_linked = block.link_chars * 10 >= block.chars * 9;
+    let amid = anchors.in_candidate(block) && i > shape.first_long && i < shape.last_long;
+    let cut = text.ends_with("...") || text.ends_with('…') || text.ends_with(']');
+    let lead = i > shape.title && i <= shape.first_long;
+    let tail = i + 3 > shape.last_long;
+    let italic = share(block.italic, block.chars);
+    let said = cues::of_whole(text, block.words);
+    let [comments, sharing, subscribe, legal] = cues::SAID.map(|cue| flag(said & cue != 0));
+    [
+        flag(cut && block.links > 0 && shape.outer[i].blocks >= 3),
+        flag(cues & cues::RELATED != 0 && cues & cues::LABEL != 0 && linked),
+        flag(all_linked && block.words >= 4 && amid),
+        flag(all_linked && u32::from(block.capitals) * 2 >= block.chars),
+        italic,
+        if tail { italic } else { 0.0 },
+        flag(lead && shape.title_known && block.words >= 6),
+        flag(lead && shape.description[i]),
+        comments,
+        sharing,
+        subscribe,
+        legal,
     ]
 }
 

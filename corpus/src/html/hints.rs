@@ -133,7 +133,7 @@ const WORDS: &[(Hints, &str)] = &[
     ),
     (
         MODAL,
-        "modal popup popover overlay lightbox dialog tooltip toast alert notice notification \
+        "modal popup popover overlay lightbox dialog tooltip rollover hovercard toast alert notice notification \
              notifications snackbar interstitial flyout",
     ),
     (
@@ -276,6 +276,16 @@ fn of_name(table: &HashMap<&'static [u8], Hints>, name: &[u8]) -> Hints {
     hints
 }
 
+/// Whether the names are those of a box that shows while the pointer is on a word: the inner one,
+/// as the outer one often holds the word itself (`tooltip`, and in it `tooltip-text`).
+pub fn is_hover(value: &str) -> bool {
+    value.split_ascii_whitespace().filter(|name| name.len() <= 48).any(|name| {
+        let name = name.to_ascii_lowercase();
+        ["tooltip", "rollover", "popover", "hovercard"].iter().any(|shown| name.contains(shown))
+            && ["text", "content", "block", "body", "inner"].iter().any(|end| name.ends_with(end))
+    })
+}
+
 /// The hints of a `role`.
 pub fn of_role(role: &str) -> Hints {
     match role {
@@ -324,6 +334,12 @@ mod tests {
         check("zz9", 0);
         check("", 0);
         check(&"very-long-name-".repeat(9), 0);
+    }
+
+    #[test]
+    fn boxes_shown_while_pointed_at_are_told() {
+        assert!(is_hover("rollover-people-block") && is_hover("x tooltipText"));
+        assert!(!is_hover("tooltip") && !is_hover("text-block"));
     }
 
     #[test]

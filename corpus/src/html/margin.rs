@@ -1,9 +1,11 @@
-//! What stands in the margin: marks that link a heading to itself (`§`, `¶`, `#`) and the numbers
-//! of a listing's lines. They are tools of the page, not text; taken along they glue to the words
-//! beside them. Told by form, not by site: a link that is one such mark; digits inside or beside
-//! `pre` in an element that its `id` or `class` calls a line. Not here: whole blocks (`score.rs`).
+//! What stands in the margin: marks that link a heading to itself (`§`, `¶`, `#`), marks of notes
+//! (`raised.rs` tells them) and the numbers of a listing's lines. They are tools of the page, not
+//! text; taken along they glue to the words beside them. Told by form, not by site: a link that is
+//! one such mark; digits inside or beside `pre` in an element that its `id` or `class` calls a line.
+//! Not here: whole blocks (`score.rs`).
 
 use super::names::{Attr, Tag};
+use super::raised;
 use super::tree::{NONE, NodeId, Tree};
 
 /// Marks that stand for "link to this place" when a link has no other text.
@@ -30,6 +32,7 @@ pub fn is_margin(tree: &Tree, id: NodeId, listing: bool) -> bool {
     }
     match tree.node(id).tag {
         Tag::A if !listing => is_place(tree, id),
+        Tag::SUP if !listing => raised::is_note(tree, id),
         Tag::TD | Tag::PRE => is_numbered(tree, id) && holds_numbers(tree, id),
         _ if listing => (is_numbered(tree, id) || is_line_id(tree, id)) && holds_numbers(tree, id),
         _ => false,

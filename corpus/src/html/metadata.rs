@@ -14,6 +14,8 @@ pub struct Claims {
     pub description: Option<String>,
     /// `lang` of the `html` element, lower case.
     pub language: Option<String>,
+    /// The text of the article as JSON-LD (`articleBody`) holds it, the longest.
+    pub body: Option<String>,
     /// Kind of page.
     pub signs: PageSigns,
 }
@@ -77,4 +79,39 @@ fn json_ld(tree: &Tree, id: NodeId, claims: &mut Claims) {
     signs.article |= has("Article\"") || has("BlogPosting\"") || has("articleBody");
     signs.product |= has("\"Product\"");
     signs.forum |= has("\"DiscussionForumPosting\"") || has("\"QAPage\"");
+    let mut rest = text;
+    while let Some(at) = rest.find("\"articleBody\"") {
+        rest = rest[at + "\"articleBody\"".len()..].trim_start();
+        let value = rest.strip_prefix(':').map(str::trim_start).and_then(|r| r.strip_prefix('"'));
+        let Some(value) = value else { continue };
+        let body = unescaped(value);
+        if claims.body.as_ref().is_none_or(|longest| longest.len() < body.len()) {
+            claims.body = Some(body);
+        }
+    }
+}
+
+/// A JSON string up to its end, from behind its first quote; what is broken in it stays as it is.
+fn unescaped(value: &str) -> String {
+    let mut out = String::new();
+    let mut chars = value.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '"' => break,
+            '\\' => match chars.next() {
+                Some('n' | 'r' | 't' | 'b' | 'f') => out.push(' '),
+                Some('u') => {
+                    let hex: String = chars.clone().take(4).collect();
+                    let code = u32::from_str_radix(&hex, 16).ok();
+                    chars = chars.as_str().get(hex.len()..).unwrap_or("").chars();
+                    // halves of a pair are no letters of a word that matters here
+                    out.push(code.and_then(char::from_u32).unwrap_or(' '));
+                }
+                Some(other) => out.push(other),
+                None => {}
+            },
+            _ => out.push(c),
+        }
+    }
+    out
 }

@@ -10,6 +10,7 @@ mod attacks;
 pub mod blocks;
 mod body;
 mod build;
+mod claimed;
 mod cues;
 mod entities;
 mod extract;
@@ -26,6 +27,7 @@ pub mod metadata;
 pub mod names;
 #[cfg(test)]
 mod oracle;
+mod raised;
 pub mod repeats;
 pub mod score;
 mod tables;

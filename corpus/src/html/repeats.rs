@@ -12,7 +12,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 /// Shorter blocks are never repeats: headings, "Yes." and names may stand twice.
 const LEAST_WORDS: usize = 20;
 /// Words of a run.
-const RUN: usize = 4;
+pub(super) const RUN: usize = 4;
 /// Share of runs that must stand elsewhere. Below 1, as the runs across the ends of paragraphs
 /// are missing where a long block repeats several.
 const MOST: f32 = 0.75;
@@ -60,12 +60,14 @@ pub fn of_texts<'t>(texts: impl Iterator<Item = &'t str>) -> Vec<bool> {
     repeats
 }
 
-fn words_of(text: &str) -> Vec<u64> {
+/// Hashes of the words of a text.
+pub(super) fn words_of(text: &str) -> Vec<u64> {
     let words = text.split(|c: char| !c.is_alphanumeric()).filter(|w| !w.is_empty());
     words.map(|w| xxh3_64_with_seed(w.as_bytes(), 0)).collect()
 }
 
-fn run_of(words: &[u64]) -> u64 {
+/// The hash of a run of words.
+pub(super) fn run_of(words: &[u64]) -> u64 {
     words
         .iter()
         .fold(0, |run, word| (run.rotate_left(5) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15))
