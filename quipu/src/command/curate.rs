@@ -77,6 +77,7 @@ fn options(told: &Curate) -> Options {
             Some("local") => Engine::Local,
             Some(address) => Engine::Cluster(address.to_owned()),
         },
+        ..default
     }
 }
 
