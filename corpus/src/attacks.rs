@@ -31,7 +31,7 @@ pub fn encoding(bytes: &[u8]) {
 /// Bytes as lines of JSON.
 pub fn json_lines(bytes: &[u8]) {
     for line in bytes.split(|b| *b == b'\n') {
-        drop(json_lines::parse(line, 0));
+        drop(json_lines::parse(line, "0"));
     }
 }
 

@@ -3,6 +3,8 @@
 //! A page that cannot be read stops nothing: it is counted and has a fate. Here is only what makes
 //! going on pointless.
 
+use crate::remote::Failure;
+use quipu_store::Cancelled;
 use std::path::{Path, PathBuf};
 
 /// An error that ends a run, or refuses an input.
@@ -138,13 +140,28 @@ pub enum Error {
          `cargo build --release --features cluster`, or leave the shuffles to this machine"
     )]
     NoCluster,
+    /// A place on a server that cannot be read.
+    #[error(transparent)]
+    Remote(#[from] Failure),
+    /// A pattern that nothing fits.
+    #[error("{pattern}: nothing there fits; `*` and `?` stand for what is between two slashes")]
+    NoMatch {
+        /// As it was named.
+        pattern: String,
+    },
     /// Asked to stop.
     #[error("cancelled")]
-    Cancelled(#[from] quipu_store::Cancelled),
+    Cancelled(#[from] Cancelled),
 }
 
 impl Error {
     pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Error + '_ {
-        move |source| Error::Io { path: path.to_owned(), source }
+        move |source| match source.downcast::<Failure>() {
+            Ok(failure) => Error::Remote(failure),
+            Err(source) => match source.downcast::<Cancelled>() {
+                Ok(stopped) => Error::Cancelled(stopped),
+                Err(source) => Error::Io { path: path.to_owned(), source },
+            },
+        }
     }
 }

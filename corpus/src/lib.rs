@@ -29,6 +29,7 @@ mod page;
 pub mod personal;
 mod pipe;
 mod recipe;
+pub mod remote;
 pub mod rules;
 mod run;
 pub mod shuffle;

@@ -13,6 +13,7 @@ mod find;
 mod reader;
 mod schema;
 mod scores;
+mod source;
 mod writer;
 
 pub use date::{format_date, parse_date};
@@ -21,8 +22,9 @@ pub use error::Error;
 pub use extra::to_extra;
 pub use fate::{Fate, read_fates, write_fates};
 pub use find::{document_at, find_documents, find_fates};
-pub use reader::{Reader, files, read_manifest, row_groups, verify};
+pub use reader::{Reader, files, read_manifest, row_groups, row_groups_of, verify};
 pub use scores::{Score, Scores, write_scores};
+pub use source::Source;
 pub use writer::{DocumentsFile, FatesFile, Writer, write_file};
 
 /// Name of the folder format in its manifest.

@@ -3,10 +3,13 @@
 //!
 //! Memory is one batch of one file. Not here: JSON Lines and other inputs, which `corpus` reads.
 
+use crate::source::{Chunks, Source};
 use crate::{Document, Error, FORMAT, OLDEST, VERSION, schema};
 use arrow::array::RecordBatch;
 use quipu_store::manifest::Manifest;
+use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The manifest of a folder of ours of any version that is read.
 fn manifest_of(dir: &Path) -> Result<Manifest, Error> {
@@ -25,7 +28,16 @@ pub fn read_manifest(dir: &Path) -> Result<Manifest, Error> {
 
 /// Compressed bytes of each row group of a Parquet file, in order.
 pub fn row_groups(file: &Path) -> Result<Vec<u64>, Error> {
-    schema::row_groups(file)
+    schema::row_groups(file, open(file)?)
+}
+
+/// [`row_groups`] of bytes that lie elsewhere; `name` stands in errors.
+pub fn row_groups_of(name: &Path, source: Arc<dyn Source>) -> Result<Vec<u64>, Error> {
+    schema::row_groups(name, Chunks(source))
+}
+
+fn open(path: &Path) -> Result<File, Error> {
+    File::open(path).map_err(Error::io(path))
 }
 
 /// Holds a folder of ours against its manifest; other paths have nothing to be held against.
@@ -63,11 +75,26 @@ impl Reader {
 
     /// Opens row groups `from` to `to` (excluded) of one file.
     pub fn open_groups(file: &Path, from: u64, to: u64) -> Result<Reader, Error> {
+        let (batches, row) = schema::batches(file, open(file)?, from, to)?;
+        Ok(Reader::of(file, Box::new(batches), row))
+    }
+
+    /// Opens row groups `from` to `to` (excluded) of bytes that lie elsewhere; `name` stands in
+    /// errors.
+    pub fn open_groups_of(
+        name: &Path,
+        source: Arc<dyn Source>,
+        from: u64,
+        to: u64,
+    ) -> Result<Reader, Error> {
+        let (batches, row) = schema::batches(name, Chunks(source), from, to)?;
+        Ok(Reader::of(name, Box::new(batches), row))
+    }
+
+    fn of(path: &Path, batches: Batches, row: u64) -> Reader {
         let mut reader = Reader::over(Vec::new());
-        let (batches, row) = schema::batches(file, from, to)?;
-        let (path, batches) = (file.to_owned(), Box::new(batches));
-        (reader.current, reader.row) = (Some(Open { path, batches }), row);
-        Ok(reader)
+        (reader.current, reader.row) = (Some(Open { path: path.to_owned(), batches }), row);
+        reader
     }
 
     fn over(files: Vec<PathBuf>) -> Reader {
@@ -95,7 +122,7 @@ impl Reader {
             return Ok(true);
         }
         let Some(path) = self.files.next() else { return Ok(false) };
-        let (batches, row) = schema::batches(&path, 0, u64::MAX)?;
+        let (batches, row) = schema::batches(&path, open(&path)?, 0, u64::MAX)?;
         let batches = Box::new(batches);
         (self.current, self.row) = (Some(Open { path, batches }), row);
         Ok(true)

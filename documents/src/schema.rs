@@ -22,6 +22,7 @@ use parquet::arrow::arrow_reader::{
 };
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
+use parquet::file::reader::ChunkReader;
 use serde_json::{Map, Value};
 use std::fs::File;
 use std::io::Write;
@@ -274,28 +275,39 @@ fn guarded<T>(path: &Path, run: impl FnOnce() -> Result<T, Error>) -> Result<T, 
 }
 
 fn open(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>, Error> {
-    let file = File::open(path).map_err(Error::io(path))?;
+    open_from(path, File::open(path).map_err(Error::io(path))?)
+}
+
+/// Opens bytes that need not lie in a file; `path` is their name.
+fn open_from<T: ChunkReader + 'static>(
+    path: &Path,
+    bytes: T,
+) -> Result<ParquetRecordBatchReaderBuilder<T>, Error> {
     // Arrow's own copy of the schema is skipped: its decoder panics on damaged bytes.
     let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
     guarded(path, || {
-        ParquetRecordBatchReaderBuilder::try_new_with_options(file, options)
+        ParquetRecordBatchReaderBuilder::try_new_with_options(bytes, options)
             .map_err(Error::parquet(path))
     })
 }
 
 /// Compressed bytes of each row group.
-pub(crate) fn row_groups(path: &Path) -> Result<Vec<u64>, Error> {
-    let metadata = open(path)?.metadata().clone();
+pub(crate) fn row_groups<T: ChunkReader + 'static>(
+    path: &Path,
+    bytes: T,
+) -> Result<Vec<u64>, Error> {
+    let metadata = open_from(path, bytes)?.metadata().clone();
     Ok(metadata.row_groups().iter().map(|g| g.compressed_size().max(0) as u64).collect())
 }
 
 /// Batches of row groups `from` to `to` of one Parquet file, and the number of their first row.
-pub(crate) fn batches(
+pub(crate) fn batches<T: ChunkReader + 'static>(
     path: &Path,
+    bytes: T,
     from: u64,
     to: u64,
-) -> Result<(impl Iterator<Item = Result<RecordBatch, Error>> + Send + use<>, u64), Error> {
-    let builder = open(path)?;
+) -> Result<(impl Iterator<Item = Result<RecordBatch, Error>> + Send + use<T>, u64), Error> {
+    let builder = open_from(path, bytes)?;
     let groups = builder.metadata().row_groups();
     let bound = |n: u64| usize::try_from(n).unwrap_or(usize::MAX).min(groups.len());
     let before: u64 = groups[..bound(from)].iter().map(|g| g.num_rows().max(0) as u64).sum();
@@ -569,7 +581,7 @@ impl Others {
 /// The fates of one Parquet file.
 pub(crate) fn fates_from_parquet(path: &Path) -> Result<Vec<Fate>, Error> {
     let mut fates = Vec::new();
-    for batch in batches(path, 0, u64::MAX)?.0 {
+    for batch in batches(path, File::open(path).map_err(Error::io(path))?, 0, u64::MAX)?.0 {
         fates.extend(fates_from_batch(path, &batch?)?);
     }
     Ok(fates)

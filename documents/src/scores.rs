@@ -46,7 +46,10 @@ impl Scores {
             let file = std::fs::File::open(path).map_err(Error::io(path))?;
             Source::Lines(std::io::BufReader::new(file), 0)
         } else {
-            Source::Parquet(Box::new(schema::batches(path, 0, u64::MAX)?.0), 0)
+            {
+                let file = std::fs::File::open(path).map_err(Error::io(path))?;
+                Source::Parquet(Box::new(schema::batches(path, file, 0, u64::MAX)?.0), 0)
+            }
         };
         let rows = Vec::new().into_iter();
         Ok(Scores { path: path.to_owned(), source: Some(source), rows })

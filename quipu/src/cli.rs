@@ -57,13 +57,15 @@ pub enum Command {
     },
     /// Say what inputs hold before anything runs: kinds, counts, what will be skipped, estimates
     Look {
-        /// WARC, HTML, text, Markdown, JSON Lines, Parquet, a checkpoint folder, or `rust-docs`
+        /// WARC, HTML, text, Markdown, JSON Lines, Parquet, a checkpoint folder, or `rust-docs`;
+        /// named as `curate --help` says
         #[arg(required = true)]
         input: Vec<PathBuf>,
     },
     /// Print main text as JSON Lines: id, url, text; nothing is judged or removed
     Extract {
-        /// WARC, HTML (also .gz), text, Markdown, JSON Lines or Parquet, files or folders
+        /// WARC, HTML (also .gz), text, Markdown, JSON Lines or Parquet, files or folders; named as
+        /// `curate --help` says
         #[arg(required = true)]
         input: Vec<PathBuf>,
     },
@@ -186,6 +188,14 @@ pub struct Input {
     /// What to read instead of the simulated world: WARC, HTML, text, Markdown, JSON Lines or
     /// Parquet, files or folders, recognised by content; `rust-docs` is the installed one. All its
     /// languages are kept unless a recipe or `--set corpus.languages=["en"]` says otherwise
+    ///
+    /// Names are paths, folders, patterns ('data/*.warc.gz'; ** stands for any folders),
+    /// https://host/file, s3://bucket/key, s3://bucket/prefix/, 's3://bucket/*/warc/*.gz', and
+    /// @list.txt: a list of such names, one a line, paths relative to it, # begins a comment.
+    /// S3 takes credentials from AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN,
+    /// the region from AWS_REGION, another server from AWS_ENDPOINT_URL; with none of them requests
+    /// are not signed (AWS_SKIP_SIGNATURE=false asks the machine's role). What is on a server is
+    /// read by ranges; a request is tried ten times over some two minutes
     #[arg(long, value_name = "PATH", num_args = 1..)]
     pub input: Vec<PathBuf>,
     /// Dialogues to tune on, JSON Lines of {"messages": […]}, instead of made ones

@@ -84,7 +84,8 @@ fn samples_hold_what_an_independent_reader_finds() {
     for (name, pages, others, damaged) in SAMPLES {
         let path = shared.join("data/warc-samples").join(name);
         let (mut read, mut skipped, mut damage) = (BTreeMap::new(), BTreeMap::new(), 0);
-        for found in open(&path, Range::WHOLE).unwrap() {
+        let input = Input { kind: kind::Kind::Warc, ..Input::named(path, String::new()) };
+        for found in open(&input, Range::WHOLE, &Access::usual()).unwrap() {
             match found.unwrap() {
                 Found::Page(page) => {
                     let kind = match page.body {

@@ -5,23 +5,22 @@
 //! `not-html`); every other record is counted by its kind. Not here: the format.
 
 use super::range::Range;
-use super::{Body, Found, Page, Stream};
+use super::{Body, Found, Input, Page, Stream};
+use crate::remote::Access;
 use crate::warc::http::{self, Refused};
 use crate::warc::{Form, Inflated, Item, MAX_BLOCK, Record, Records, is_damage};
 use crate::{Error, input::kind};
 use quipu_documents::parse_date;
-use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
-use std::path::Path;
 
 /// What is read of a file to see what it is.
 const HEAD: u64 = 64;
 
 /// What has to be known of a crawl to read a range of it; an error where the file is none.
-fn form(path: &Path) -> Result<Form, Error> {
+fn form(input: &Input, access: &Access) -> Result<Form, Error> {
+    let path = &input.path;
     let mut start = Vec::new();
-    let file = File::open(path).map_err(Error::io(path))?;
-    let mut inflated = Inflated::new(file);
+    let mut inflated = Inflated::new(input.file(access, HEAD)?);
     match inflated.by_ref().take(HEAD).read_to_end(&mut start) {
         Ok(_) if !crate::warc::is_warc(&start) => {
             Err(Error::NotWarc { path: path.to_owned(), found: kind::shown(&start) })
@@ -35,12 +34,17 @@ fn form(path: &Path) -> Result<Form, Error> {
 }
 
 /// Ranges of a crawl that is not compressed, each from one record to another.
-pub(super) fn cut(path: &Path, size: u64, bytes: u64) -> Result<Vec<Range>, Error> {
+pub(super) fn cut(
+    input: &Input,
+    size: u64,
+    bytes: u64,
+    access: &Access,
+) -> Result<Vec<Range>, Error> {
     let (mut ranges, mut from) = (Vec::new(), 0);
     if size > bytes {
-        let file = File::open(path).map_err(Error::io(path))?;
-        for item in Records::range(file, 0, u64::MAX, form(path)?) {
-            let Item::Record(record) = item.map_err(Error::io(path))? else { continue };
+        let file = input.file(access, u64::MAX)?;
+        for item in Records::range(file, 0, u64::MAX, form(input, access)?) {
+            let Item::Record(record) = item.map_err(Error::io(&input.path))? else { continue };
             let place = record.place.member;
             // The first record at or behind the next multiple of the size.
             if place / bytes.max(1) > from / bytes.max(1) {
@@ -54,11 +58,11 @@ pub(super) fn cut(path: &Path, size: u64, bytes: u64) -> Result<Vec<Range>, Erro
 }
 
 /// Opens a range of a crawl; an error where the file is none.
-pub(super) fn open(path: &Path, range: Range) -> Result<Stream, Error> {
-    let form = form(path)?;
-    let mut file = File::open(path).map_err(Error::io(path))?;
-    file.seek(SeekFrom::Start(range.from)).map_err(Error::io(path))?;
-    let path = path.to_owned();
+pub(super) fn open(input: &Input, range: Range, access: &Access) -> Result<Stream, Error> {
+    let form = form(input, access)?;
+    let path = input.path.clone();
+    let mut file = input.file(access, range.to)?;
+    file.seek(SeekFrom::Start(range.from)).map_err(Error::io(&path))?;
     let records = Records::range(file, range.from, range.to, form);
     Ok(Box::new(records.map(move |item| match item.map_err(Error::io(&path))? {
         Item::Record(record) => Ok(page(*record)),

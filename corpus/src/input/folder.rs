@@ -1,10 +1,14 @@
-//! Paths to inputs: files by their content, folders walked in the order of names.
+//! What was named, as inputs: files by their content, folders walked in the order of names, here or
+//! in a bucket.
 //!
 //! The HTML files of a folder are one crawl, a page's URL being its canonical link or its path
-//! below the folder. Links are not followed. Not here: which pages of it are sampled.
+//! below the folder. Links are not followed. Not here: what names stand for ([`super::named`]),
+//! and which pages are sampled.
 
-use super::kind::{self, Kind};
-use super::{Body, Found, Page, Range, Stream, rust_docs};
+use super::kind::{self, Kind, Recognised};
+use super::named::{self, Named};
+use super::{Body, Found, Page, Range, Stream};
+use crate::remote::{self, Access, Failure, Source, Stamp, is_remote};
 use crate::warc::Inflated;
 use crate::warc::http::MAX_BODY;
 use crate::{Error, look};
@@ -17,6 +21,10 @@ use std::sync::Arc;
 
 /// Folders of a walk that lie deeper are not entered.
 const MAX_DEPTH: usize = 64;
+/// Bytes by which a file is recognised, more or less.
+const LOOK: u64 = 8 << 10;
+/// Bytes of a manifest that are read to see whose it is.
+const MAX_MANIFEST: u64 = 64 << 20;
 
 /// A recognised input.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -31,6 +39,40 @@ pub struct Input {
     pub below: String,
     /// HTML files of a folder, relative to it, in order.
     pub files: Arc<Vec<String>>,
+    /// Whether it is compressed, as a whole or member by member.
+    pub packed: bool,
+    /// What it was when it was measured, where it lies elsewhere: the file, or each of `files`.
+    pub stamps: Arc<Vec<Stamp>>,
+}
+
+impl Input {
+    /// Its files, each with what it was where it lies elsewhere.
+    pub(crate) fn places(&self) -> impl Iterator<Item = (PathBuf, Option<&Stamp>)> {
+        (0..self.files.len().max(1)).map(|number| self.place(number))
+    }
+
+    /// One of its files.
+    pub(super) fn place(&self, number: usize) -> (PathBuf, Option<&Stamp>) {
+        let path = self.files.get(number).map_or_else(|| self.path.clone(), |f| self.path.join(f));
+        (path, self.stamps.get(number))
+    }
+
+    /// Bytes of each of its files.
+    ///
+    /// # Errors
+    /// A file that is gone.
+    pub(crate) fn sizes(&self) -> Result<Vec<u64>, Error> {
+        let size = |(path, stamp): (PathBuf, Option<&Stamp>)| match stamp {
+            Some(stamp) => Ok(stamp.bytes),
+            None => Ok(std::fs::metadata(&path).map_err(Error::io(&path))?.len()),
+        };
+        self.places().map(size).collect()
+    }
+
+    /// Opens the one file that it is; see [`Access::open`].
+    pub(super) fn file(&self, access: &Access, until: u64) -> Result<Source, Error> {
+        access.open(&self.path, self.stamps.first(), until)
+    }
 }
 
 /// A file that is no input.
@@ -42,25 +84,27 @@ pub struct Skipped {
     pub reason: String,
 }
 
-/// The inputs below some paths, and the files among them that are none. `rust-docs` names the
-/// documentation that rustup installs.
+/// The inputs that are named ([`super::named`]), and the files below them that are none.
+/// `rust-docs` names the documentation that rustup installs.
 ///
 /// # Errors
-/// A path that does not exist or cannot be read; a single file of no known kind; a checkpoint.
-pub fn expand(paths: &[PathBuf]) -> Result<(Vec<Input>, Vec<Skipped>), Error> {
-    let (mut inputs, mut skipped) = (Vec::new(), Vec::new());
-    for path in paths {
-        let found = if path.as_os_str() == "rust-docs" && !path.exists() {
-            rust_docs::folder()?
-        } else {
-            path.clone()
-        };
-        let data = std::fs::metadata(&found).map_err(Error::io(&found))?;
-        if data.is_dir() {
-            folder(&found, &mut inputs, &mut skipped)?;
-        } else {
-            inputs.push(file(&found)?);
+/// A path that does not exist or cannot be read; a single file of no known kind; a checkpoint; a
+/// server that refuses.
+pub fn expand(paths: &[PathBuf], access: &Access) -> Result<(Vec<Input>, Vec<Skipped>), Error> {
+    let named = named::resolve(paths, access)?;
+    let waits = named.iter().any(|named| is_remote(&named.path));
+    let found = remote::for_each(&named, waits, |named| {
+        let Named { path, stamp, folder } = named;
+        match folder {
+            false => Ok((vec![file(path, stamp.as_ref(), access)?], Vec::new())),
+            true if is_remote(path) => bucket(path, access),
+            true => local(path, access),
         }
+    })?;
+    let (mut inputs, mut skipped) = (Vec::new(), Vec::new());
+    for (more, others) in found {
+        inputs.extend(more);
+        skipped.extend(others);
     }
     unique_names(&mut inputs);
     Ok((inputs, skipped))
@@ -68,7 +112,7 @@ pub fn expand(paths: &[PathBuf]) -> Result<(Vec<Input>, Vec<Skipped>), Error> {
 
 fn name_of(path: &Path) -> String {
     let resolved = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let name = resolved.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let name = remote::file_name(&resolved);
     let mut name = name.as_str();
     let ends =
         [".gz", ".zst", ".warc", ".arc", ".jsonl", ".json", ".parquet", ".txt", ".md", ".html"];
@@ -91,15 +135,18 @@ fn unique_names(inputs: &mut [Input]) {
     }
 }
 
-fn file(path: &Path) -> Result<Input, Error> {
-    match kind::recognise(path)? {
-        Ok(kind) => {
+fn file(path: &Path, stamp: Option<&Stamp>, access: &Access) -> Result<Input, Error> {
+    let source = access.open(path, stamp, LOOK)?;
+    match kind::recognise_from(source, path)? {
+        Ok(Recognised { kind, packed }) => {
             if kind::claims_warc(path) && kind != Kind::Warc {
                 let found = format!("{kind}");
                 return Err(Error::NotWarc { path: path.to_owned(), found });
             }
-            let (path, name) = (path.to_owned(), name_of(path));
-            Ok(Input { path, kind, name, below: String::new(), files: Arc::default() })
+            let name = name_of(path);
+            let stamps = Arc::new(stamp.cloned().into_iter().collect());
+            let path = path.to_owned();
+            Ok(Input { kind, packed, stamps, ..Input::named(path, name) })
         }
         Err(found) if kind::claims_warc(path) => {
             Err(Error::NotWarc { path: path.to_owned(), found })
@@ -108,41 +155,114 @@ fn file(path: &Path) -> Result<Input, Error> {
     }
 }
 
-fn folder(root: &Path, inputs: &mut Vec<Input>, skipped: &mut Vec<Skipped>) -> Result<(), Error> {
+type Inputs = (Vec<Input>, Vec<Skipped>);
+
+impl Input {
+    /// An input of which nothing more is known.
+    pub(super) fn named(path: PathBuf, name: String) -> Input {
+        Input {
+            path,
+            kind: Kind::Html,
+            name,
+            below: String::new(),
+            files: Arc::default(),
+            packed: false,
+            stamps: Arc::default(),
+        }
+    }
+}
+
+/// Whether the text of a manifest is that of a documents folder of ours.
+fn is_ours(manifest: &str) -> bool {
+    manifest.contains(&format!("\"{FORMAT}\""))
+}
+
+/// The inputs of a folder here.
+fn local(root: &Path, access: &Access) -> Result<Inputs, Error> {
     if look::checkpoint::is_checkpoint(root) {
         return Err(Error::Checkpoint { path: root.to_owned() });
     }
-    let name = name_of(root);
-    let made = |path: PathBuf, kind, below: String| Input {
-        path,
-        kind,
-        name: name.clone(),
-        below,
-        files: Arc::default(),
-    };
     let ours = std::fs::read_to_string(root.join("manifest.json"));
-    if ours.is_ok_and(|text| text.contains(&format!("\"{FORMAT}\""))) {
-        inputs.push(made(root.to_owned(), Kind::Parquet, String::new()));
-        return Ok(());
+    if ours.is_ok_and(|text| is_ours(&text)) {
+        let input = Input { kind: Kind::Parquet, ..Input::named(root.to_owned(), name_of(root)) };
+        return Ok((vec![input], Vec::new()));
     }
-    let mut files = Vec::new();
-    walk(root, "", 0, &mut files, skipped)?;
-    let mut pages = Vec::new();
-    for below in files {
+    let (mut files, mut skipped) = (Vec::new(), Vec::new());
+    walk(root, "", 0, &mut files, &mut skipped)?;
+    let files: Vec<(String, Option<Stamp>)> = files.into_iter().map(|f| (f, None)).collect();
+    let inputs = sort(root, files, &mut skipped, access)?;
+    Ok((inputs, skipped))
+}
+
+/// The inputs of a folder of a bucket, in the order in which they would be here.
+fn bucket(root: &Path, access: &Access) -> Result<Inputs, Error> {
+    let mut files = access.below(root)?;
+    files.sort_by(|(a, _), (b, _)| a.split('/').cmp(b.split('/')));
+    if files.is_empty() {
+        let reason = "a folder with no files in it; expected s3://bucket/prefix/ of some".into();
+        return Err(Failure::Name { place: root.to_owned(), reason }.into());
+    }
+    if let Some((_, stamp)) = files.iter().find(|(name, _)| name == "manifest.json") {
+        let mut text = String::new();
+        let path = root.join("manifest.json");
+        let file = access.open(&path, Some(stamp), LOOK)?;
+        file.take(MAX_MANIFEST).read_to_string(&mut text).map_err(Error::io(&path))?;
+        // Beside the documents lie fates, which are none.
+        if is_ours(&text) {
+            files.retain(|(name, _)| name.starts_with("documents-") && name.ends_with(".parquet"));
+        }
+    }
+    let mut skipped = Vec::new();
+    let hidden = |name: &str| name.split('/').any(|part| part.starts_with('.'));
+    files.retain(|(name, _)| {
+        if hidden(name) {
+            skipped.push(Skipped { path: root.join(name), reason: "hidden".into() });
+        }
+        !hidden(name)
+    });
+    let files = files.into_iter().map(|(name, stamp)| (name, Some(stamp))).collect();
+    let inputs = sort(root, files, &mut skipped, access)?;
+    Ok((inputs, skipped))
+}
+
+/// What the files of a folder are, in order; its HTML files are one input.
+fn sort(
+    root: &Path,
+    files: Vec<(String, Option<Stamp>)>,
+    skipped: &mut Vec<Skipped>,
+    access: &Access,
+) -> Result<Vec<Input>, Error> {
+    // Names are believed for HTML, since a crawl has many files; reading them decides.
+    let html = |below: &str| [".html", ".htm", ".html.gz"].iter().any(|e| below.ends_with(e));
+    let kinds = remote::for_each(&files, is_remote(root), |(below, stamp)| {
+        if html(below) {
+            return Ok(Ok(Recognised { kind: Kind::Html, packed: false }));
+        }
+        let path = root.join(below);
+        kind::recognise_from(access.open(&path, stamp.as_ref(), LOOK)?, &path)
+    })?;
+    let name = name_of(root);
+    let (mut inputs, mut pages, mut of_pages) = (Vec::new(), Vec::new(), Vec::new());
+    for ((below, stamp), kind) in files.into_iter().zip(kinds) {
         let path = root.join(&below);
-        let html = [".html", ".htm", ".html.gz"].iter().any(|e| below.ends_with(e));
-        // Names are believed for HTML, since a crawl has many files; reading them decides.
-        match if html { Ok(Kind::Html) } else { kind::recognise(&path)? } {
-            Ok(Kind::Html) => pages.push(below),
-            Ok(kind) => inputs.push(made(path, kind, below)),
+        match kind {
+            Ok(Recognised { kind: Kind::Html, .. }) => {
+                pages.push(below);
+                of_pages.extend(stamp);
+            }
+            Ok(Recognised { kind, packed }) => {
+                let stamps = Arc::new(stamp.into_iter().collect());
+                let named = Input::named(path, name.clone());
+                inputs.push(Input { kind, below, packed, stamps, ..named });
+            }
             Err(reason) => skipped.push(Skipped { path, reason }),
         }
     }
     if !pages.is_empty() {
-        let crawl = made(root.to_owned(), Kind::Html, String::new());
-        inputs.push(Input { files: Arc::new(pages), ..crawl });
+        let (files, stamps) = (Arc::new(pages), Arc::new(of_pages));
+        inputs.push(Input { files, stamps, ..Input::named(root.to_owned(), name) });
     }
-    Ok(())
+    Ok(inputs)
 }
 
 fn walk(
@@ -178,27 +298,34 @@ fn walk(
 
 /// Pages of one HTML file, or of a range of the files of a folder; of the latter only those with a
 /// key up to `limit`.
-pub(super) fn open_html(input: &Input, range: Range, limit: u64) -> Result<Stream, Error> {
-    let (root, files) = (input.path.clone(), input.files.clone());
-    if files.is_empty() {
-        let url = root.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        let url = if input.below.is_empty() { url } else { input.below.clone() };
-        return Ok(Box::new(std::iter::once(html_page(&root, url))));
+pub(super) fn open_html(
+    input: &Input,
+    range: Range,
+    limit: u64,
+    access: &Access,
+) -> Result<Stream, Error> {
+    let (input, access) = (input.clone(), access.clone());
+    if input.files.is_empty() {
+        let name = remote::file_name(&input.path);
+        let url = if input.below.is_empty() { name } else { input.below.clone() };
+        return Ok(Box::new(std::iter::once(html_page(&input, 0, url, &access))));
     }
-    let bound = |n: u64| usize::try_from(n).unwrap_or(usize::MAX).min(files.len());
+    let bound = |n: u64| usize::try_from(n).unwrap_or(usize::MAX).min(input.files.len());
     let numbers = bound(range.from)..bound(range.to);
     Ok(Box::new(numbers.filter_map(move |n| {
-        let admitted = xxhash_rust::xxh3::xxh3_64(files[n].as_bytes()) <= limit;
-        admitted.then(|| html_page(&root.join(&files[n]), files[n].clone()))
+        let url = input.files[n].clone();
+        let admitted = xxhash_rust::xxh3::xxh3_64(url.as_bytes()) <= limit;
+        admitted.then(|| html_page(&input, n, url, &access))
     })))
 }
 
-fn html_page(path: &Path, url: String) -> Result<Found, Error> {
-    let file = std::fs::File::open(path).map_err(Error::io(path))?;
+fn html_page(input: &Input, number: usize, url: String, access: &Access) -> Result<Found, Error> {
+    let (path, stamp) = input.place(number);
+    let file = access.open(&path, stamp, u64::MAX)?;
     let mut bytes = Vec::new();
     let read = Inflated::new(file).take(MAX_BODY as u64 + 1).read_to_end(&mut bytes);
     let body = match read {
-        Err(e) if !crate::warc::is_damage(&e) => return Err(Error::io(path)(e)),
+        Err(e) if !crate::warc::is_damage(&e) => return Err(Error::io(&path)(e)),
         Err(e) => Body::Refused("truncated", e.to_string()),
         Ok(_) if bytes.len() > MAX_BODY => {
             Body::Refused("page-too-large", format!("more than {MAX_BODY} bytes"))
@@ -223,7 +350,7 @@ mod tests {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, bytes).unwrap();
         }
-        let (inputs, skipped) = expand(&[root]).unwrap();
+        let (inputs, skipped) = expand(&[root], &Access::usual()).unwrap();
         let found: Vec<(&str, Kind)> = inputs.iter().map(|i| (i.below.as_str(), i.kind)).collect();
         assert_eq!(found, expected);
         assert_eq!(skipped.len(), refused, "{skipped:?}");
@@ -250,10 +377,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("crawl.warc");
         std::fs::write(&path, "hello").unwrap();
-        let message = expand(&[path]).unwrap_err().to_string();
+        let message = expand(&[path], &Access::usual()).unwrap_err().to_string();
         assert!(message.contains("crawl.warc: not a WARC"), "{message}");
         let missing = dir.path().join("missing");
-        assert!(expand(&[missing]).unwrap_err().to_string().contains("missing"));
+        assert!(expand(&[missing], &Access::usual()).unwrap_err().to_string().contains("missing"));
     }
 
     #[test]
@@ -261,9 +388,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("sub")).unwrap();
         std::fs::write(dir.path().join("sub/x.html"), "<p>x").unwrap();
-        let (inputs, _) = expand(&[dir.path().to_owned()]).unwrap();
+        let (inputs, _) = expand(&[dir.path().to_owned()], &Access::usual()).unwrap();
         let pages: Vec<Page> = inputs[0]
-            .open(10_000)
+            .open(10_000, &Access::usual())
             .unwrap()
             .map(|f| match f.unwrap() {
                 Found::Page(page) => page,

@@ -1,82 +1,101 @@
 //! JSON Lines, plain or compressed: one object a line with its text under a known name.
 //!
 //! The names are those of FineWeb, C4, Dolma, RedPajama and of lists of pages; keys that are none
-//! of ours pass through in `extra`, as the columns of Parquet files do.
-//! A line that does not parse or has no text is counted as damaged with its offset. Not here:
-//! dialogues, which are no pages.
+//! of ours pass through in `extra`, as the columns of Parquet files do. A compressed file is read
+//! from member to member (frame to frame), so that one of many members is cut as a crawl is; one of
+//! a single member is one piece. A line that does not parse or has no text is counted as damaged
+//! with its place. Not here: dialogues, which are no pages.
 
-use super::{Body, Found, Page, Range, Stream};
+use super::{Body, Found, Input, Page, Range, Stream};
 use crate::Error;
-use crate::warc::{self, Inflated};
+use crate::remote::{Access, Source};
+use crate::warc::{self, Form, Inflated};
 use quipu_documents::{Document, Id, parse_date, to_extra};
 use serde_json::{Map, Value};
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
-use std::path::Path;
+use std::path::PathBuf;
 
 /// Bytes of a line; a longer one is damaged.
 const MAX_LINE: u64 = 64 << 20;
 
-/// Opens the lines that begin in a range of the file; of a compressed one, all.
-pub(super) fn open(path: &Path, range: Range) -> Result<Stream, Error> {
-    let mut file = File::open(path).map_err(Error::io(path))?;
-    let to = if super::range::is_packed(path)? { u64::MAX } else { range.to };
+/// Opens the lines of a range of the file. Of one that is not compressed, those that begin there; of
+/// a compressed one, those from the first line end behind the first start of a member there up to
+/// the first line end behind the first start behind it.
+pub(super) fn open(input: &Input, range: Range, access: &Access) -> Result<Stream, Error> {
+    let path = input.path.clone();
+    let mut file = input.file(access, range.to)?;
+    if input.packed {
+        file.seek(SeekFrom::Start(range.from)).map_err(Error::io(&path))?;
+        return Ok(pages(path, Packed::new(file, range)));
+    }
     // A line begins behind a line end, which may be the last byte before the range.
     let before = range.from.min(1);
-    file.seek(SeekFrom::Start(range.from - before)).map_err(Error::io(path))?;
-    // Only the first bytes of the file tell what it is compressed with.
-    let bytes: Box<dyn Read + Send> =
-        if before > 0 { Box::new(file) } else { Box::new(Inflated::new(file)) };
-    let reader = BufReader::with_capacity(256 << 10, bytes);
-    let mut lines = Lines { reader, offset: range.from - before };
+    file.seek(SeekFrom::Start(range.from - before)).map_err(Error::io(&path))?;
+    let reader = BufReader::with_capacity(256 << 10, file);
+    let mut lines = Plain { reader, offset: range.from - before, to: range.to };
     if before > 0 {
-        lines.pass().map_err(Error::io(path))?;
+        lines.pass().map_err(Error::io(&path))?;
     }
-    let path = path.to_owned();
-    let mut ended = false;
-    Ok(Box::new(std::iter::from_fn(move || {
-        let offset = lines.offset;
-        if ended || offset >= to {
-            return None;
-        }
-        let place = || format!("{}@{offset}", path.display());
+    Ok(pages(path, lines))
+}
+
+/// Whether compressed lines have a start of a member in this range of their file: one probe tells
+/// whether a file is worth cutting, since who makes members makes them of one size.
+pub(super) fn has_start(input: &Input, range: Range, access: &Access) -> Result<bool, Error> {
+    let mut file = input.file(access, range.to)?;
+    file.seek(SeekFrom::Start(range.from)).map_err(Error::io(&input.path))?;
+    let mut inflated = Inflated::range(file, range.from, range.to, FORM);
+    match inflated.read(&mut [0]) {
+        Ok(read) => Ok(read > 0),
+        Err(e) if warc::is_damage(&e) => Ok(true),
+        Err(e) => Err(Error::io(&input.path)(e)),
+    }
+}
+
+/// What compressed lines are, as far as has to be known to enter them.
+const FORM: Form = Form { arc: false, lines: true, packed: true, dictionary: None };
+
+/// Lines with the names of their places, in order; damage is an error behind which reading goes on.
+trait Lines: Send + 'static {
+    fn next(&mut self) -> io::Result<Option<Line>>;
+    /// Where damage that was met last lies.
+    fn damaged(&self) -> String;
+}
+
+/// A line, cut at [`MAX_LINE`] bytes, and where it begins.
+struct Line {
+    place: String,
+    bytes: Vec<u8>,
+}
+
+fn pages(path: PathBuf, mut lines: impl Lines) -> Stream {
+    Box::new(std::iter::from_fn(move || {
+        let place = |place: &str| format!("{}@{place}", path.display());
         match lines.next() {
             Ok(None) => None,
-            Ok(Some(bytes)) if bytes.trim_ascii().is_empty() => {
+            Ok(Some(line)) if line.bytes.trim_ascii().is_empty() => {
                 Some(Ok(Found::Skipped("blank line".into())))
             }
-            Ok(Some(bytes)) => Some(Ok(match parse(&bytes, offset) {
+            Ok(Some(line)) => Some(Ok(match parse(&line.bytes, &line.place) {
                 Ok(page) => Found::Page(page),
-                Err(reason) => Found::Damaged(place(), reason),
+                Err(reason) => Found::Damaged(place(&line.place), reason),
             })),
-            Err(e) => {
-                ended = true;
-                let damage = warc::is_damage(&e);
-                let found = Found::Damaged(place(), e.to_string());
-                Some(if damage { Ok(found) } else { Err(Error::io(&path)(e)) })
+            Err(e) if warc::is_damage(&e) => {
+                Some(Ok(Found::Damaged(place(&lines.damaged()), e.to_string())))
             }
+            Err(e) => Some(Err(Error::io(&path)(e))),
         }
-    })))
+    }))
 }
 
-/// Lines with their offsets.
-struct Lines {
-    reader: BufReader<Box<dyn Read + Send>>,
+/// Lines of a file that is not compressed.
+struct Plain {
+    reader: BufReader<Source>,
     offset: u64,
+    to: u64,
 }
 
-impl Lines {
-    /// The next line, cut at [`MAX_LINE`] bytes; what is beyond is passed over.
-    fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
-        let mut bytes = Vec::new();
-        let read = self.reader.by_ref().take(MAX_LINE).read_until(b'\n', &mut bytes)?;
-        self.offset += read as u64;
-        if bytes.len() as u64 >= MAX_LINE && !bytes.ends_with(b"\n") {
-            self.pass()?;
-        }
-        Ok((read > 0).then_some(bytes))
-    }
-
+impl Plain {
     /// Passes over the rest of a line.
     fn pass(&mut self) -> io::Result<()> {
         loop {
@@ -88,6 +107,122 @@ impl Lines {
             if end.is_some() || step == 0 {
                 return Ok(());
             }
+        }
+    }
+}
+
+impl Lines for Plain {
+    fn next(&mut self) -> io::Result<Option<Line>> {
+        if self.offset >= self.to {
+            return Ok(None);
+        }
+        let (mut bytes, place) = (Vec::new(), self.offset.to_string());
+        let read = self.reader.by_ref().take(MAX_LINE).read_until(b'\n', &mut bytes)?;
+        self.offset += read as u64;
+        if bytes.len() as u64 >= MAX_LINE && !bytes.ends_with(b"\n") {
+            self.pass()?;
+        }
+        Ok((read > 0).then_some(Line { place, bytes }))
+    }
+
+    fn damaged(&self) -> String {
+        self.offset.to_string()
+    }
+}
+
+/// Lines of a compressed file, which go on from member to member.
+struct Packed {
+    stream: Inflated<Source>,
+    buffer: Vec<u8>,
+    from: usize,
+    /// Where the next byte at hand is: its member, and inflated bytes of that before it.
+    member: u64,
+    inside: u64,
+    /// Whether it is another reader's.
+    beyond: bool,
+    /// Whether the rest of a line is to be passed over, which is another reader's.
+    enters: bool,
+    done: bool,
+}
+
+impl Packed {
+    fn new(file: Source, range: Range) -> Packed {
+        let stream = Inflated::range(file, range.from, range.to, FORM).reading_on();
+        let (buffer, member, enters) = (vec![0; 256 << 10], range.from, range.from > 0);
+        let (from, inside, beyond, done) = (buffer.len(), 0, false, false);
+        Packed { stream, buffer, from, member, inside, beyond, enters, done }
+    }
+
+    /// More bytes at hand, all of one member; `false` at the end.
+    fn fill(&mut self) -> io::Result<bool> {
+        self.buffer.resize(256 << 10, 0);
+        self.from = self.buffer.len();
+        let read = self.stream.read(&mut self.buffer)?;
+        self.buffer.truncate(read);
+        self.from = 0;
+        if self.stream.member() != self.member {
+            (self.member, self.inside) = (self.stream.member(), 0);
+        }
+        self.beyond = self.stream.is_beyond();
+        Ok(read > 0)
+    }
+
+    /// The rest of a line, of which at most [`MAX_LINE`] bytes are kept, and whether it is the last
+    /// before another reader's; `None` at the end.
+    fn rest(&mut self) -> io::Result<Option<(Line, bool)>> {
+        let (mut line, mut found) = (Line { place: String::new(), bytes: Vec::new() }, false);
+        loop {
+            if self.from >= self.buffer.len() && !self.fill()? {
+                return Ok(found.then_some((line, true)));
+            }
+            if !found {
+                (found, line.place) = (true, self.place());
+            }
+            let rest = &self.buffer[self.from..];
+            let end = memchr::memchr(b'\n', rest).map(|at| at + 1);
+            let step = end.unwrap_or(rest.len());
+            let room = (MAX_LINE as usize).saturating_sub(line.bytes.len());
+            line.bytes.extend_from_slice(&rest[..step.min(room)]);
+            self.from += step;
+            self.inside += step as u64;
+            if end.is_some() {
+                return Ok(Some((line, self.beyond)));
+            }
+        }
+    }
+
+    /// The first member's places are offsets, as if the file were one stream.
+    fn place(&self) -> String {
+        match self.member {
+            0 => self.inside.to_string(),
+            member => format!("{member}+{}", self.inside),
+        }
+    }
+}
+
+impl Lines for Packed {
+    fn next(&mut self) -> io::Result<Option<Line>> {
+        while !self.done {
+            let (line, last) = match self.rest() {
+                Ok(Some(found)) => found,
+                Ok(None) => break,
+                // Before the first line end, damage is the reader's before.
+                Err(e) if self.enters && warc::is_damage(&e) => continue,
+                Err(e) => return Err(e),
+            };
+            self.done = last;
+            if !std::mem::take(&mut self.enters) {
+                return Ok(Some(line));
+            }
+        }
+        self.done = true;
+        Ok(None)
+    }
+
+    fn damaged(&self) -> String {
+        match self.stream.member() {
+            member if member == self.member => self.place(),
+            member => format!("{member}+0"),
         }
     }
 }
@@ -150,7 +285,7 @@ fn take_date(object: &mut Map<String, Value>) -> Option<i64> {
 }
 
 /// The page of one line.
-pub(crate) fn parse(bytes: &[u8], offset: u64) -> Result<Page, String> {
+pub(crate) fn parse(bytes: &[u8], place: &str) -> Result<Page, String> {
     if bytes.len() as u64 >= MAX_LINE {
         return Err(format!("a line of {MAX_LINE} bytes or more"));
     }
@@ -172,22 +307,25 @@ pub(crate) fn parse(bytes: &[u8], offset: u64) -> Result<Page, String> {
         object.shift_remove("id");
     }
     let title = take(&mut object, TITLE).unwrap_or_default();
-    let name = given.unwrap_or_else(|| offset.to_string());
+    let name = given.unwrap_or_else(|| place.to_owned());
     let extra = to_extra(&object);
     let document = Document { id, title, text, extra, ..Document::default() };
-    let position = format!("line@{offset}");
+    let position = format!("line@{place}");
     Ok(Page { position, name, url, date, body: Body::Document(Box::new(document)) })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Kind;
 
     fn check(text: &[u8], expected: &[&str]) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.jsonl");
         std::fs::write(&path, text).unwrap();
-        let found: Vec<String> = open(&path, Range::WHOLE)
+        let packed = warc::is_packed(text);
+        let input = Input { kind: Kind::JsonLines, packed, ..Input::named(path, String::new()) };
+        let found: Vec<String> = open(&input, Range::WHOLE, &Access::usual())
             .unwrap()
             .map(|found| match found.unwrap() {
                 Found::Page(page) => match page.body {
@@ -227,7 +365,7 @@ mod tests {
     }
 
     fn check_page(line: &str, url: &str, date: Option<&str>, extra: &str) {
-        let page = parse(line.as_bytes(), 0).unwrap();
+        let page = parse(line.as_bytes(), "0").unwrap();
         let Body::Document(document) = page.body else { panic!() };
         let date = date.map(|d| parse_date(d).unwrap());
         assert_eq!((page.url.as_str(), page.date, document.extra.as_str()), (url, date, extra));

@@ -3,7 +3,7 @@
 //! Compressed files are recognised by what is inside. Names count only where content cannot tell:
 //! Markdown from text. Not here: folders.
 
-use crate::{Error, warc};
+use crate::{Error, remote, warc};
 use std::fmt;
 use std::io::Read;
 use std::path::Path;
@@ -50,15 +50,35 @@ impl fmt::Display for Kind {
     }
 }
 
-/// The kind of a file, or `Ok(Err(what it looks like instead))`.
+/// What a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recognised {
+    /// Its kind.
+    pub kind: Kind,
+    /// Whether it is compressed as a whole, or member by member.
+    pub packed: bool,
+}
+
+/// The kind of a file here, or `Ok(Err(what it looks like instead))`.
+///
+/// # Errors
+/// A file that cannot be read.
 pub fn recognise(path: &Path) -> Result<Result<Kind, String>, Error> {
     let file = std::fs::File::open(path).map_err(Error::io(path))?;
+    Ok(recognise_from(file, path)?.map(|found| found.kind))
+}
+
+/// What bytes of this name are, or `Ok(Err(what they look like instead))`.
+pub(super) fn recognise_from(
+    file: impl Read,
+    path: &Path,
+) -> Result<Result<Recognised, String>, Error> {
     let mut start = Vec::new();
     let mut head = [0; 8];
     let mut raw = std::io::BufReader::new(file);
     let taken = read_some(&mut raw, &mut head).map_err(Error::io(path))?;
     if head.starts_with(b"PAR1") {
-        return Ok(Ok(Kind::Parquet));
+        return Ok(Ok(Recognised { kind: Kind::Parquet, packed: false }));
     }
     let packed = warc::is_packed(&head[..taken]);
     let stream = warc::Inflated::new(head[..taken].chain(raw));
@@ -69,7 +89,11 @@ pub fn recognise(path: &Path) -> Result<Result<Kind, String>, Error> {
         _ => {}
     }
     let found = recognise_bytes(&start, path);
-    Ok(found.map_err(|what| if packed { format!("compressed {what}") } else { what }))
+    Ok(match found {
+        Ok(kind) => Ok(Recognised { kind, packed }),
+        Err(what) if packed => Err(format!("compressed {what}")),
+        Err(what) => Err(what),
+    })
 }
 
 fn read_some(reader: &mut impl Read, out: &mut [u8]) -> std::io::Result<usize> {
@@ -85,7 +109,7 @@ fn read_some(reader: &mut impl Read, out: &mut [u8]) -> std::io::Result<usize> {
 
 /// Whether a name claims to be a crawl, so that other content deserves an error of its own.
 pub fn claims_warc(path: &Path) -> bool {
-    let name = path.file_name().map(|n| n.to_string_lossy().to_lowercase()).unwrap_or_default();
+    let name = remote::file_name(path).to_lowercase();
     [".warc", ".arc"].iter().any(|e| {
         name.ends_with(e)
             || name.ends_with(&format!("{e}.gz"))
@@ -114,7 +138,7 @@ fn recognise_bytes(start: &[u8], path: &Path) -> Result<Kind, String> {
     if trimmed[0] == b'{' {
         return json_kind(trimmed);
     }
-    let name = path.file_name().map(|n| n.to_string_lossy().to_lowercase()).unwrap_or_default();
+    let name = remote::file_name(path).to_lowercase();
     let bare = name.trim_end_matches(".gz").trim_end_matches(".zst");
     let named = |ends: &[&str]| ends.iter().any(|e| bare.ends_with(e));
     let control = |b: &&u8| **b < 9 || (14..27).contains(*b);

@@ -6,9 +6,11 @@
 
 mod crawl;
 mod folder;
+mod glob;
 pub(crate) mod json_lines;
 pub mod kind;
 pub(crate) mod markdown;
+mod named;
 mod parquet;
 mod range;
 pub mod rust_docs;
@@ -17,6 +19,7 @@ pub mod text;
 
 pub use folder::{Input, Skipped, expand};
 pub use kind::Kind;
+pub use named::missing;
 pub use range::Range;
 
 use crate::Error;

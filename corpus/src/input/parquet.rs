@@ -4,13 +4,18 @@
 //! A row's position is its number in its file, so that it does not depend on where reading began.
 //! Not here: columns and their names, which crate `documents` knows.
 
-use super::{Body, Found, Page, Range, Stream};
+use super::{Body, Found, Input, Page, Range, Stream};
 use crate::Error;
-use quipu_documents::{Reader, files, row_groups, verify};
-use std::path::Path;
+use crate::remote::Access;
+use quipu_documents::{Reader, Source, files, row_groups, row_groups_of, verify};
+use std::sync::Arc;
 
 /// Bytes of each unit: of a file's row groups, or of a folder's files.
-pub(super) fn sizes(path: &Path) -> Result<Vec<u64>, Error> {
+pub(super) fn sizes(input: &Input, access: &Access) -> Result<Vec<u64>, Error> {
+    let path = &input.path;
+    if let Some(source) = elsewhere(input, access)? {
+        return Ok(row_groups_of(path, source)?);
+    }
     if !path.is_dir() {
         return Ok(row_groups(path)?);
     }
@@ -18,9 +23,20 @@ pub(super) fn sizes(path: &Path) -> Result<Vec<u64>, Error> {
     files(path)?.iter().map(|file| size(file).map_err(Error::io(file))).collect()
 }
 
+/// A file that lies elsewhere.
+fn elsewhere(input: &Input, access: &Access) -> Result<Option<Arc<dyn Source>>, Error> {
+    let Some(stamp) = input.stamps.first() else { return Ok(None) };
+    Ok(Some(Arc::new(access.positioned(&input.path, stamp)?)))
+}
+
 /// Opens a range. A folder of ours that is opened as a whole is verified first; for ranges that is
 /// done when it is cut.
-pub(super) fn open(path: &Path, range: Range) -> Result<Stream, Error> {
+pub(super) fn open(input: &Input, range: Range, access: &Access) -> Result<Stream, Error> {
+    let path = &input.path;
+    if let Some(source) = elsewhere(input, access)? {
+        let reader = Reader::open_groups_of(path, source, range.from, range.to)?;
+        return Ok(Box::new(pages(reader, "")));
+    }
     if !path.is_dir() {
         return Ok(Box::new(pages(Reader::open_groups(path, range.from, range.to)?, "")));
     }

@@ -3,14 +3,14 @@
 //! A cut depends on the input and the size asked for, on nothing else, and what is read from all
 //! ranges in order is what is read from the whole, each page with the same position. Compressed
 //! crawls are cut at any byte (the reader finds the first start of a member, `warc::start`); lines
-//! likewise; crawls that are not compressed at records, which are sought by reading, since nothing
-//! else tells a record from a page that shows one. Single streams and texts are one range.
+//! likewise, compressed or not; crawls that are not compressed at records, which are sought by
+//! reading, since nothing else tells a record from a page that shows one. Compressed lines in which
+//! no member begins where the second range would, and texts, are one range.
 
 use super::{Input, Kind, Stream, crawl, folder, json_lines, parquet, text};
-use crate::{Error, warc};
+use crate::Error;
+use crate::remote::Access;
 use serde::{Deserialize, Serialize};
-use std::io::Read;
-use std::path::Path;
 
 /// A part of an input that is read alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -48,30 +48,16 @@ fn even(size: u64, bytes: u64) -> Vec<Range> {
     (0..count).map(|n| Range { from: at(n), to: at(n + 1) }).collect()
 }
 
-fn size(path: &Path) -> Result<u64, Error> {
-    Ok(std::fs::metadata(path).map_err(Error::io(path))?.len())
-}
-
-pub(super) fn is_packed(path: &Path) -> Result<bool, Error> {
-    let mut head = Vec::new();
-    let file = std::fs::File::open(path).map_err(Error::io(path))?;
-    file.take(8).read_to_end(&mut head).map_err(Error::io(path))?;
-    Ok(warc::is_packed(&head))
-}
-
 impl Input {
     /// Bytes of the input as it lies there.
     ///
     /// # Errors
     /// A file that is gone.
-    pub fn bytes(&self) -> Result<u64, Error> {
-        if !self.files.is_empty() {
-            return self.files.iter().map(|file| size(&self.path.join(file))).sum();
+    pub fn bytes(&self, access: &Access) -> Result<u64, Error> {
+        if self.files.is_empty() && self.path.is_dir() {
+            return Ok(parquet::sizes(self, access)?.iter().sum());
         }
-        if self.path.is_dir() {
-            return Ok(parquet::sizes(&self.path)?.iter().sum());
-        }
-        size(&self.path)
+        Ok(self.sizes()?.iter().sum())
     }
 
     /// The input in ranges of about `bytes` bytes each, in order. At least one; one may hold
@@ -79,23 +65,25 @@ impl Input {
     ///
     /// # Errors
     /// A file that cannot be read.
-    pub fn ranges(&self, bytes: u64) -> Result<Vec<Range>, Error> {
-        let path = &self.path;
+    pub fn ranges(&self, bytes: u64, access: &Access) -> Result<Vec<Range>, Error> {
+        let size = || self.bytes(access);
         match self.kind {
-            Kind::Html if !self.files.is_empty() => {
-                let sizes = self.files.iter().map(|file| size(&path.join(file)));
-                Ok(group(sizes.collect::<Result<Vec<_>, _>>()?.into_iter(), bytes))
+            Kind::Html if !self.files.is_empty() => Ok(group(self.sizes()?.into_iter(), bytes)),
+            Kind::Warc if self.packed => Ok(even(size()?, bytes)),
+            Kind::Warc => crawl::cut(self, size()?, bytes, access),
+            Kind::JsonLines => {
+                let ranges = even(size()?, bytes);
+                let cut = match ranges.get(1) {
+                    Some(second) if self.packed => json_lines::has_start(self, *second, access)?,
+                    _ => true,
+                };
+                Ok(if cut { ranges } else { vec![Range { from: 0, to: size()? }] })
             }
-            Kind::Warc if is_packed(path)? => Ok(even(size(path)?, bytes)),
-            Kind::Warc => crawl::cut(path, size(path)?, bytes),
-            Kind::JsonLines if !is_packed(path)? => Ok(even(size(path)?, bytes)),
             Kind::Parquet => {
-                quipu_documents::verify(path)?;
-                Ok(group(parquet::sizes(path)?.into_iter(), bytes))
+                quipu_documents::verify(&self.path)?;
+                Ok(group(parquet::sizes(self, access)?.into_iter(), bytes))
             }
-            Kind::Html | Kind::Text | Kind::Markdown | Kind::JsonLines => {
-                Ok(vec![Range { from: 0, to: size(path)? }])
-            }
+            Kind::Html | Kind::Text | Kind::Markdown => Ok(vec![Range { from: 0, to: size()? }]),
         }
     }
 
@@ -110,14 +98,15 @@ impl Input {
         range: Range,
         piece_bytes: usize,
         limit: u64,
+        access: &Access,
     ) -> Result<Stream, Error> {
         match self.kind {
-            Kind::Warc => crawl::open(&self.path, range),
-            Kind::Html => folder::open_html(self, range, limit),
-            Kind::Text => text::open(self, piece_bytes, false),
-            Kind::Markdown => text::open(self, piece_bytes, true),
-            Kind::JsonLines => json_lines::open(&self.path, range),
-            Kind::Parquet => parquet::open(&self.path, range),
+            Kind::Warc => crawl::open(self, range, access),
+            Kind::Html => folder::open_html(self, range, limit, access),
+            Kind::Text => text::open(self, piece_bytes, false, access),
+            Kind::Markdown => text::open(self, piece_bytes, true, access),
+            Kind::JsonLines => json_lines::open(self, range, access),
+            Kind::Parquet => parquet::open(self, range, access),
         }
     }
 
@@ -125,8 +114,8 @@ impl Input {
     ///
     /// # Errors
     /// A file that cannot be opened, or is not what it was recognised as.
-    pub fn open(&self, piece_bytes: usize) -> Result<Stream, Error> {
-        self.open_range(Range::WHOLE, piece_bytes, u64::MAX)
+    pub fn open(&self, piece_bytes: usize, access: &Access) -> Result<Stream, Error> {
+        self.open_range(Range::WHOLE, piece_bytes, u64::MAX, access)
     }
 }
 

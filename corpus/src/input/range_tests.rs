@@ -4,7 +4,7 @@
 use super::*;
 use crate::input::{Body, Found, expand};
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// All that is read of an item, in words.
 fn told(found: Found) -> String {
@@ -24,20 +24,20 @@ fn told(found: Found) -> String {
 }
 
 fn read(input: &Input, range: Range) -> Vec<String> {
-    let stream = input.open_range(range, 10_000, u64::MAX).unwrap();
+    let stream = input.open_range(range, 10_000, u64::MAX, &Access::usual()).unwrap();
     stream.map(|found| told(found.unwrap())).collect()
 }
 
 /// Cuts an input in many ways; returns what is in it.
 fn check(path: &Path) -> Vec<String> {
-    let (inputs, _) = expand(&[path.to_owned()]).unwrap();
+    let (inputs, _) = expand(&[path.to_owned()], &Access::usual()).unwrap();
     let mut all = Vec::new();
     for input in &inputs {
         let whole = read(input, Range::WHOLE);
-        let size = input.bytes().unwrap();
+        let size = input.bytes(&Access::usual()).unwrap();
         let least = 1 + size / 60;
         for bytes in [u64::MAX, size / 2, size / 3 + 1, size / 7 + 13, size / 23 + 1, least] {
-            let ranges = input.ranges(bytes.max(1)).unwrap();
+            let ranges = input.ranges(bytes.max(1), &Access::usual()).unwrap();
             assert_eq!(ranges[0].from, 0);
             assert!(ranges.windows(2).all(|pair| pair[0].to == pair[1].from), "{ranges:?}");
             let parts: Vec<String> = ranges.iter().flat_map(|range| read(input, *range)).collect();
@@ -198,8 +198,80 @@ fn lines_folders_and_rows() {
     writer.finish(2, serde_json::Value::Null).unwrap();
     assert_eq!(check(dir.path()).len(), 20_010);
     let file = dir.path().join("documents-00000.parquet");
-    assert_eq!(expand(std::slice::from_ref(&file)).unwrap().0[0].ranges(1).unwrap().len(), 3);
+    let (inputs, _) = expand(std::slice::from_ref(&file), &Access::usual()).unwrap();
+    assert_eq!(inputs[0].ranges(1, &Access::usual()).unwrap().len(), 3);
     assert_eq!(check(&file).len(), 20_000);
+}
+
+/// Lines of many lengths, some that are no object.
+fn lines(count: usize) -> Vec<u8> {
+    let mut draw = draws(3);
+    let mut text = b"{\"text\": \"first\"}\n".to_vec();
+    for n in 0..count {
+        match draw(9) {
+            0 => text.push(b'\n'),
+            1 => text.extend(b"{\"text\": \n"),
+            _ => {
+                let length = [5, 300, 9_000, 90_000][draw(4)];
+                let noise: String =
+                    (0..length).map(|_| char::from(b'a' + draw(26) as u8)).collect();
+                text.extend(format!("{{\"text\": \"{noise}\", \"n\": {n}}}\n").bytes());
+            }
+        }
+    }
+    text
+}
+
+#[test]
+fn packed_lines_are_cut_where_members_begin() {
+    let text = lines(200);
+    let ends: Vec<usize> = memchr::memchr_iter(b'\n', &text).map(|at| at + 1).collect();
+    // Members of a line each, of several, and cut in the middle of lines.
+    let by_line: Vec<&[u8]> =
+        std::iter::once(&0).chain(&ends).zip(&ends).map(|(from, to)| &text[*from..*to]).collect();
+    for zstd in [false, true] {
+        let large: Vec<&[u8]> = text.chunks(700_000).collect();
+        for parts in [by_line.clone(), text.chunks(30_000).collect(), large] {
+            let pack = |part: &&[u8]| match zstd {
+                true => zstd::encode_all(*part, 3).unwrap(),
+                false => gzip(part, 6),
+            };
+            let file: Vec<u8> = parts.iter().flat_map(pack).collect();
+            assert_eq!(check_bytes("x.jsonl", &file).len(), 201);
+        }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let count = |name: &str, bytes: &[u8]| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        let input = &expand(&[path], &Access::usual()).unwrap().0[0];
+        input.ranges(200_000, &Access::usual()).unwrap().len()
+    };
+    let many: Vec<u8> = by_line.iter().flat_map(|part| gzip(part, 6)).collect();
+    assert!(count("many.jsonl.gz", &many) > 5);
+    assert_eq!(count("one.jsonl.gz", &gzip(&text, 6)), 1);
+}
+
+#[test]
+fn damage_in_packed_lines() {
+    let text = lines(200);
+    for seed in 0..8 {
+        let mut draw = draws(seed);
+        let mut file = gzip(b"{\"text\": \"first\"}\n", 6);
+        for part in text.chunks(20_000) {
+            let mut member =
+                if seed % 2 == 0 { gzip(part, 6) } else { zstd::encode_all(part, 3).unwrap() };
+            let at = draw(member.len());
+            match draw(100) {
+                0 => member[at] ^= 1 << draw(8),
+                1 => member.truncate(at),
+                2 => member.extend(b"garbage\n"),
+                _ => {}
+            }
+            file.extend(member);
+        }
+        check_bytes("x.jsonl", &file);
+    }
 }
 
 fn shared(test: &str) -> Option<PathBuf> {

@@ -5,6 +5,7 @@
 //! only adds to it. Not here: what becomes of the pages.
 
 use super::{Found, Input};
+use crate::remote::Access;
 use crate::{Error, Kind, Sample};
 use quipu_store::{Cancel, Progress};
 use serde::{Deserialize, Serialize};
@@ -29,20 +30,19 @@ pub(crate) fn admission(
     sample: Sample,
     piece_bytes: usize,
     progress: &dyn Progress,
+    access: &Access,
     cancel: &Cancel,
 ) -> Result<Admission, Error> {
     progress.begin("sample", 0);
     let mut pages = Vec::new();
     for input in inputs {
         if input.kind == Kind::Html && !input.files.is_empty() {
-            for file in input.files.iter() {
-                let path = input.path.join(file);
-                let bytes = std::fs::metadata(&path).map_err(Error::io(&path))?.len();
+            for (file, bytes) in input.files.iter().zip(input.sizes()?) {
                 pages.push((xxhash_rust::xxh3::xxh3_64(file.as_bytes()), bytes));
             }
             continue;
         }
-        for found in input.open(piece_bytes)? {
+        for found in input.open(piece_bytes, access)? {
             cancel.check()?;
             if let Found::Page(page) = found? {
                 pages.push((page.key(), page.bytes()));

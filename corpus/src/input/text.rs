@@ -6,6 +6,7 @@
 
 use super::markdown;
 use super::{Body, Found, Input, Page, Stream};
+use crate::remote::{self, Access};
 use crate::warc::Inflated;
 use crate::{Error, encoding};
 use quipu_documents::Document;
@@ -18,12 +19,17 @@ const MIN_CHAPTER: usize = 400;
 /// Longest line that can be a heading.
 const MAX_HEADING: usize = 80;
 
-pub(super) fn open(input: &Input, piece_bytes: usize, markdown: bool) -> Result<Stream, Error> {
+pub(super) fn open(
+    input: &Input,
+    piece_bytes: usize,
+    markdown: bool,
+    access: &Access,
+) -> Result<Stream, Error> {
     let path = &input.path;
-    let file = std::fs::File::open(path).map_err(Error::io(path))?;
+    let file = input.file(access, u64::MAX)?;
     let mut bytes = Vec::new();
     let read = Inflated::new(file).take(MAX_TEXT as u64 + 1).read_to_end(&mut bytes);
-    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let name = remote::file_name(path);
     let url = if input.below.is_empty() { name } else { input.below.clone() };
     let one = |body| {
         let (position, name) = (url.clone(), url.clone());

@@ -9,6 +9,7 @@ pub mod checkpoint;
 use crate::input::{Found, Input, Kind, Page, Range, Skipped, expand};
 use crate::judges::Judges;
 use crate::page::{self, Outcome};
+use crate::remote::Access;
 use crate::summary::EXCERPT_BYTES;
 use crate::{Error, Recipe};
 use checkpoint::Checkpoint;
@@ -18,7 +19,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 /// Pages that are extracted.
@@ -109,7 +110,7 @@ pub struct Shown {
 ///
 /// # Errors
 /// A path that is missing or of no known kind, with what it looks like.
-pub fn look(paths: &[PathBuf], recipe: &Recipe) -> Result<Look, Error> {
+pub fn look(paths: &[PathBuf], recipe: &Recipe, access: &Access) -> Result<Look, Error> {
     let mut look = Look::default();
     let mut chosen = Chosen::default();
     let mut reading = 0.0;
@@ -118,7 +119,7 @@ pub fn look(paths: &[PathBuf], recipe: &Recipe) -> Result<Look, Error> {
             look.checkpoints.push(checkpoint::describe(path)?);
             continue;
         }
-        let (inputs, skipped) = expand(std::slice::from_ref(path))?;
+        let (inputs, skipped) = expand(std::slice::from_ref(path), access)?;
         for Skipped { path, reason } in skipped {
             look.skipped.entry(reason).or_insert((0, path)).0 += 1;
         }
@@ -127,7 +128,7 @@ pub fn look(paths: &[PathBuf], recipe: &Recipe) -> Result<Look, Error> {
             let one = seen.entry(input.kind).or_default();
             (one.path, one.kind) = (path.clone(), input.kind.name().to_owned());
             let start = Instant::now();
-            look.more |= count(input, recipe, one, &mut chosen)?;
+            look.more |= count(input, recipe, one, &mut chosen, access)?;
             reading += start.elapsed().as_secs_f64();
         }
         look.inputs.extend(seen.into_values());
@@ -187,25 +188,24 @@ fn count(
     recipe: &Recipe,
     seen: &mut Seen,
     chosen: &mut Chosen,
+    access: &Access,
 ) -> Result<bool, Error> {
-    seen.units += input.ranges(UNIT)?.len() as u64;
-    let size = |path: &Path| std::fs::metadata(path).map_err(Error::io(path)).map(|d| d.len());
+    seen.units += input.ranges(UNIT, access)?.len() as u64;
     let mut limit = u64::MAX;
     if input.files.is_empty() {
         seen.files += 1;
-        seen.bytes += if input.path.is_dir() { 0 } else { size(&input.path)? };
+        seen.bytes += if input.path.is_dir() { 0 } else { input.bytes(access)? };
     } else {
-        let mut keys = Vec::with_capacity(input.files.len());
-        for file in input.files.iter() {
-            seen.bytes += size(&input.path.join(file))?;
-            keys.push(xxhash_rust::xxh3::xxh3_64(file.as_bytes()));
-        }
+        seen.bytes += input.bytes(access)?;
+        let key = |file: &String| xxhash_rust::xxh3::xxh3_64(file.as_bytes());
+        let mut keys: Vec<u64> = input.files.iter().map(key).collect();
         keys.sort_unstable();
         limit = keys.get(LOOKED - 1).copied().unwrap_or(u64::MAX);
         seen.files += input.files.len() as u64;
         seen.pages += input.files.len() as u64;
     }
-    for (number, found) in input.open_range(Range::WHOLE, recipe.piece_bytes, limit)?.enumerate() {
+    let stream = input.open_range(Range::WHOLE, recipe.piece_bytes, limit, access)?;
+    for (number, found) in stream.enumerate() {
         if number as u64 == COUNTED {
             return Ok(true);
         }
@@ -355,7 +355,7 @@ mod tests {
         for (name, text) in files {
             std::fs::write(dir.path().join(name), text).unwrap();
         }
-        let look = look(&[dir.path().to_owned()], &Recipe::default()).unwrap();
+        let look = look(&[dir.path().to_owned()], &Recipe::default(), &Access::usual()).unwrap();
         let found: Vec<(&str, u64)> =
             look.inputs.iter().map(|s| (s.kind.as_str(), s.pages)).collect();
         assert_eq!((found.as_slice(), look.skipped.len()), (kinds, skipped));
@@ -394,7 +394,8 @@ mod tests {
 
     #[test]
     fn a_missing_path_is_an_error() {
-        let message = look(&["/no/such/place".into()], &Recipe::default()).unwrap_err();
+        let message =
+            look(&["/no/such/place".into()], &Recipe::default(), &Access::usual()).unwrap_err();
         assert!(message.to_string().contains("/no/such/place"));
     }
 }

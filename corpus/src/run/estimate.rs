@@ -4,6 +4,7 @@
 use super::Options;
 use super::plan::Plan;
 use crate::look::Look;
+use crate::remote::Access;
 use crate::{Error, Recipe, look};
 use quipu_store::{Cancel, progress};
 use serde::Serialize;
@@ -55,8 +56,9 @@ pub fn estimate(
     recipe.validate()?;
     // The sample is drawn by reading everything, which an estimate does once already.
     let whole = Recipe { sample: None, ..recipe.clone() };
-    let plan = Plan::of(inputs, &whole, &*progress::silent(), cancel)?;
-    let look = look::look(inputs, recipe)?;
+    let access = Access::new(&options.settings, cancel);
+    let plan = Plan::of(inputs, &whole, &access, &*progress::silent(), cancel)?;
+    let look = look::look(inputs, recipe, &access)?;
     let sampled = sampled(&look, recipe);
     let text = look.text_bytes as f64 * sampled;
     let workers = options.workers.min(plan.units.len()).max(1);

@@ -104,7 +104,10 @@ fn extract(job: &Job, unit: usize) -> Result<Facts, Error> {
     let limit = plan.admission.limit;
     let facts = Facts { input: of.input, read: of.bytes, ..Facts::default() };
     let mut made = Made { facts, ..Made::default() };
-    for found in input.open_range(of.range, plan.recipe.piece_bytes, limit)? {
+    let stream = input.open_range(of.range, plan.recipe.piece_bytes, limit, &job.access);
+    // Before an error, which may be that of a reader that was asked to stop.
+    job.cancel.check()?;
+    for found in stream? {
         job.cancel.check()?;
         match found? {
             Found::Page(page) if page.key() > limit => {}

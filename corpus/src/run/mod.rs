@@ -28,6 +28,7 @@ pub use explain::explain;
 
 use crate::classify::Runs as Scores;
 use crate::judges::Judges;
+use crate::remote::{Access, Settings};
 use crate::shuffle::{Embedded, Shuffle};
 use crate::{Error, Recipe, Summary};
 use plan::Plan;
@@ -66,12 +67,19 @@ pub struct Options {
     pub memory: u64,
     /// Where the shuffles run.
     pub engine: Engine,
+    /// How servers are asked for inputs that lie elsewhere.
+    pub settings: Settings,
 }
 
 impl Default for Options {
     fn default() -> Options {
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
-        Options { workers, memory: 512 << 20, engine: Engine::Embedded }
+        Options {
+            workers,
+            memory: 512 << 20,
+            engine: Engine::Embedded,
+            settings: Settings::default(),
+        }
     }
 }
 
@@ -89,8 +97,12 @@ pub fn run(
     cancel: &Cancel,
 ) -> Result<Summary, Error> {
     recipe.validate()?;
-    let plan = Plan::of(inputs, recipe, progress, cancel)?;
     let work = out.join(WORK);
+    let access = Access::new(&options.settings, cancel);
+    let plan = match Plan::begun(&work, inputs, recipe, &access) {
+        Some(plan) => plan,
+        None => Plan::of(inputs, recipe, &access, progress, cancel)?,
+    };
     if let Some(summary) = finished(out, &plan.stage) {
         clear(&work)?;
         return Ok(summary);
@@ -141,6 +153,7 @@ struct Job<'a> {
     judges: Judges,
     scores: Option<Scores>,
     out: &'a Path,
+    access: Access,
     crew: Crew,
     memory: u64,
     engine: Engine,
@@ -172,6 +185,7 @@ impl<'a> Job<'a> {
             judges,
             scores,
             out,
+            access: Access::new(&options.settings, cancel),
             crew,
             memory: options.memory,
             engine: options.engine.clone(),
@@ -227,7 +241,11 @@ impl<'a> Job<'a> {
                 summary.scores = scores;
                 summary.unseen = (summary.not_sampled == 0).then_some(unseen);
             }
-            let facts = serde_json::json!({ "stage": self.plan.stage, "summary": summary });
+            let mut facts = serde_json::json!({ "stage": self.plan.stage, "summary": summary });
+            let elsewhere = self.plan.elsewhere();
+            if !elsewhere.is_empty() {
+                facts["elsewhere"] = elsewhere.into();
+            }
             Writer::resumed(self.out).finish(files.len(), facts)?;
             Ok::<_, Error>(summary)
         };
@@ -303,5 +321,7 @@ fn remove_work(work: &Path) -> Result<(), Error> {
     std::fs::remove_dir_all(work).map_err(Error::io(work))
 }
 
+#[cfg(test)]
+mod elsewhere_tests;
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,7 @@
 
 use crate::input::sample::{self, Admission};
 use crate::input::{self, Input, Range};
+use crate::remote::{self, Access, Stamp, is_remote};
 use crate::{Error, Recipe};
 use quipu_documents::VERSION;
 use quipu_store::{Cancel, Progress};
@@ -55,25 +56,23 @@ impl Plan {
     pub fn of(
         paths: &[PathBuf],
         recipe: &Recipe,
+        access: &Access,
         progress: &dyn Progress,
         cancel: &Cancel,
     ) -> Result<Plan, Error> {
-        let (inputs, skipped) = input::expand(paths)?;
-        let names: Vec<String> = paths.iter().map(|p| p.display().to_string()).collect();
+        let (inputs, skipped) = input::expand(paths, access)?;
         let admission = match recipe.sample {
             Some(budget) => {
-                sample::admission(&inputs, budget, recipe.piece_bytes, progress, cancel)?
+                sample::admission(&inputs, budget, recipe.piece_bytes, progress, access, cancel)?
             }
             None => sample::ALL,
         };
-        let mut sizes = Vec::new();
-        for input in &inputs {
-            sizes.push(input.bytes()?);
-        }
-        let bytes = (sizes.iter().sum::<u64>() / UNITS).clamp(LEAST, MOST);
+        let waits = inputs.iter().any(|input| is_remote(&input.path));
+        let sizes = remote::for_each(&inputs, waits, |input| input.bytes(access))?;
+        let bytes = unit_bytes(&sizes);
+        let ranges = remote::for_each(&inputs, waits, |input| input.ranges(bytes, access))?;
         let mut units = Vec::new();
-        for (number, input) in inputs.iter().enumerate() {
-            let ranges = input.ranges(bytes)?;
+        for (number, ranges) in ranges.into_iter().enumerate() {
             let bytes = sizes[number] / ranges.len() as u64;
             units.extend(ranges.into_iter().map(|range| Unit { input: number, range, bytes }));
         }
@@ -82,11 +81,40 @@ impl Plan {
             before_pipe: stage_hash(&inputs, &Recipe { pipe: None, ..recipe.clone() }, bytes)?,
             recipe: recipe.clone(),
             inputs,
-            names: names.join(", "),
+            names: joined(paths),
             unrecognised: skipped.len() as u64,
             admission,
             units,
         })
+    }
+
+    /// The plan of a run of the same inputs and recipe that was stopped here, where some of the
+    /// inputs lie elsewhere: what is there is not listed and measured again, since reading finds
+    /// out what has changed.
+    pub fn begun(work: &Path, paths: &[PathBuf], recipe: &Recipe, access: &Access) -> Option<Plan> {
+        let plan = Plan::read(work).ok()?;
+        let elsewhere = plan.inputs.iter().any(|input| is_remote(&input.path));
+        if !elsewhere || plan.names != joined(paths) || plan.recipe != *recipe {
+            return None;
+        }
+        let sizes: Result<Vec<u64>, Error> =
+            plan.inputs.iter().map(|input| input.bytes(access)).collect();
+        let stage = stage_hash(&plan.inputs, recipe, unit_bytes(&sizes.ok()?)).ok()?;
+        (stage == plan.stage).then_some(plan)
+    }
+
+    /// What the inputs that lie elsewhere were: URL, bytes and `ETag` of each file.
+    pub fn elsewhere(&self) -> Vec<serde_json::Value> {
+        let places = self.inputs.iter().flat_map(Input::places);
+        let told = |(path, stamp): (PathBuf, Option<&Stamp>)| {
+            let Stamp { bytes, etag, modified } = stamp?;
+            let modified = modified.map(|time| quipu_documents::format_date(time * 1000));
+            let url = path.to_string_lossy().into_owned();
+            Some(serde_json::json!({
+                "url": url, "bytes": bytes, "etag": etag, "modified": modified,
+            }))
+        };
+        places.filter_map(told).collect()
     }
 
     /// Puts the plan into the work folder, forgetting work of another one there, but for what the
@@ -145,6 +173,16 @@ pub(super) fn is_ours(work: &Path) -> Result<bool, Error> {
     }))
 }
 
+/// The inputs as they were named, in one line.
+fn joined(paths: &[PathBuf]) -> String {
+    paths.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", ")
+}
+
+/// Bytes of a unit of inputs of these sizes.
+fn unit_bytes(sizes: &[u64]) -> u64 {
+    (sizes.iter().sum::<u64>() / UNITS).clamp(LEAST, MOST)
+}
+
 fn unreadable(path: &Path, error: &serde_json::Error) -> Error {
     Error::Line {
         path: path.to_owned(),
@@ -154,7 +192,8 @@ fn unreadable(path: &Path, error: &serde_json::Error) -> Error {
 }
 
 /// What the results depend on: recipe, inputs with sizes and both their ends, version. Not times
-/// of change: an input that is written anew with the same bytes gives the same run.
+/// of change: an input that is written anew with the same bytes gives the same run. Of inputs that
+/// lie elsewhere, what the server calls their version.
 fn stage_hash(inputs: &[Input], recipe: &Recipe, unit: u64) -> Result<String, Error> {
     let mut key = format!("{} {VERSION} {unit} ", env!("CARGO_PKG_VERSION"));
     key += &serde_json::to_string(recipe).unwrap_or_default();
@@ -162,6 +201,12 @@ fn stage_hash(inputs: &[Input], recipe: &Recipe, unit: u64) -> Result<String, Er
         key += &format!("\n{} {}", path.display(), quipu_store::checksum::xxh3_file(path)?);
     }
     for input in inputs {
+        if !input.stamps.is_empty() {
+            let stamps = serde_json::to_string(&input.stamps).unwrap_or_default();
+            let (path, kind, files) = (input.path.display(), input.kind, input.files.join("\n"));
+            key += &format!("\n{path} {kind} {stamps} {files}");
+            continue;
+        }
         let size = std::fs::metadata(&input.path).map_or(0, |data| data.len());
         let ends = ends(&input.path).unwrap_or_default();
         let (path, kind, files) = (input.path.display(), input.kind, input.files.join("\n"));

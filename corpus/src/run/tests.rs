@@ -13,7 +13,7 @@ const TOPICS: [&str; 12] = [
 ];
 
 /// Prose that no rule removes and no two numbers share.
-fn prose(number: usize) -> String {
+pub(super) fn prose(number: usize) -> String {
     let topic = TOPICS[number % TOPICS.len()];
     let year = 1800 + number;
     format!(
@@ -25,7 +25,7 @@ fn prose(number: usize) -> String {
     )
 }
 
-fn html(number: usize, extra: &str) -> String {
+pub(super) fn html(number: usize, extra: &str) -> String {
     let topic = TOPICS[number % TOPICS.len()];
     let paragraphs = prose(number).replace('\n', "</p>\n<p>");
     format!(
@@ -48,7 +48,7 @@ fn response(url: &str, date: &str, id: &str, body: &str) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-fn page(number: usize, extra: &str) -> Vec<u8> {
+pub(super) fn page(number: usize, extra: &str) -> Vec<u8> {
     let (url, id) = (format!("http://a.example/{number}"), format!("urn:uuid:{number}"));
     response(&url, "2024-01-01T00:00:00Z", &id, &html(number, extra))
 }

@@ -162,6 +162,10 @@ pub struct Inflated<R: Read> {
     counted: u64,
     /// Bytes that came from the member that is being read.
     given: u64,
+    /// Whether to read on from where another reader begins.
+    on: bool,
+    /// Whether that was passed.
+    beyond: bool,
 }
 
 /// Whether an error of [`Inflated`] is damage in the data, behind which reading can go on.
@@ -194,7 +198,18 @@ impl<R: Read> Inflated<R> {
             true => State::Enter(raw),
             false => State::Between(raw),
         };
-        Inflated { state, form, member: from, until, run: from, counted: 0, given: 0 }
+        let (counted, given, on, beyond) = (0, 0, false, false);
+        Inflated { state, form, member: from, until, run: from, counted, given, on, beyond }
+    }
+
+    /// Reads on behind the end of the range: where that is passed, [`Inflated::is_beyond`] says.
+    pub(crate) fn reading_on(self) -> Inflated<R> {
+        Inflated { on: true, ..self }
+    }
+
+    /// Whether the member that is being read is another reader's.
+    pub(crate) fn is_beyond(&self) -> bool {
+        self.beyond
     }
 
     /// Offset in the file of the member that is being read (of the first byte that is read, in a
@@ -228,14 +243,20 @@ impl<R: Read> Inflated<R> {
 
     /// Opens the next member; on damage the state is left at [`State::Lost`].
     fn open(&mut self, mut raw: Raw<R>) -> io::Result<()> {
-        let ends = self.form.packed && raw.offset >= self.until;
+        let ends = self.form.packed && raw.offset >= self.until && !self.beyond;
         let bytes = raw.peek(8)?;
         let padding = bytes.iter().take(4).all(|b| *b == 0);
         let (gzip, zstd) = (bytes.starts_with(&GZIP), bytes.starts_with(&ZSTD));
         let skippable = start::skippable(bytes);
         let over = bytes.is_empty();
-        if over || (ends && is_start(&mut raw, &self.form)?) {
+        if over {
             return Ok(());
+        }
+        if ends && is_start(&mut raw, &self.form)? {
+            if !self.on {
+                return Ok(());
+            }
+            self.beyond = true;
         }
         (self.member, self.given) = (raw.offset, 0);
         raw.member = raw.offset;

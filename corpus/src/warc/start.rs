@@ -1,4 +1,5 @@
-//! Where a compressed crawl can be entered in the middle: starts of members that hold records.
+//! Where a compressed crawl can be entered in the middle: starts of members that hold records; and
+//! compressed lines likewise, at members that hold text.
 //!
 //! A member's magic number may also stand inside a member: in a stored block, for instance where
 //! a page was itself a compressed crawl. But a stored block of gzip ends after 64 KiB, one of zstd
@@ -32,6 +33,8 @@ pub(super) const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 pub struct Form {
     /// Whether its records are ARC's.
     pub arc: bool,
+    /// Whether it holds lines of text and no records.
+    pub lines: bool,
     /// Whether it is compressed.
     pub packed: bool,
     /// The dictionary of its zstd frames.
@@ -47,6 +50,14 @@ pub(super) fn begins_record(bytes: &[u8], arc: bool) -> bool {
     let Some(end) = text.iter().position(|b| *b == b'\n') else { return false };
     let line = text[..end].trim_ascii();
     arc && arc::begins(line) && arc::parse(line).is_ok()
+}
+
+/// Whether inflated bytes begin what a file of this form holds.
+fn begins(bytes: &[u8], form: &Form) -> bool {
+    match form.lines {
+        true => bytes.iter().all(|b| *b >= b' ' || matches!(b, b'\t' | b'\n' | b'\r')),
+        false => begins_record(bytes, form.arc),
+    }
 }
 
 /// Whether bytes begin a gzip member or zstd frame, as far as five bytes can tell: the three high
@@ -126,7 +137,7 @@ pub(super) fn is_start(window: &[u8], ends: bool, form: &Form) -> bool {
 fn member(bytes: &[u8], form: &Form, budget: &mut usize) -> Member {
     if bytes.starts_with(&GZIP) {
         let mut decoder = GzDecoder::new(bytes);
-        return match sound(&mut decoder, form.arc, budget) {
+        return match sound(&mut decoder, form, budget) {
             Some(true) => Member::Whole(bytes.len() - decoder.into_inner().len()),
             Some(false) => Member::Open,
             None => Member::Bad,
@@ -135,7 +146,7 @@ fn member(bytes: &[u8], form: &Form, budget: &mut usize) -> Member {
     let Ok(mut decoder) = zstd_decoder(bytes, form.dictionary.as_deref()) else {
         return Member::Bad;
     };
-    match sound(&mut decoder, form.arc, budget) {
+    match sound(&mut decoder, form, budget) {
         Some(true) => Member::Whole(bytes.len() - decoder.finish().len()),
         Some(false) => Member::Open,
         None => Member::Bad,
@@ -154,8 +165,9 @@ pub(super) fn zstd_decoder<R: io::BufRead>(
     Ok(decoder.single_frame())
 }
 
-/// Whether a member that begins a record is sound: to its end (`true`) or as far as it is there.
-fn sound(decoder: &mut impl Read, arc: bool, budget: &mut usize) -> Option<bool> {
+/// Whether a member that begins a record, or text, is sound: to its end (`true`) or as far as it is
+/// there.
+fn sound(decoder: &mut impl Read, form: &Form, budget: &mut usize) -> Option<bool> {
     let (mut buffer, mut have, mut seen) = ([0; 32 << 10], 0, false);
     loop {
         // The first bytes are collected until a record can be recognised.
@@ -170,7 +182,7 @@ fn sound(decoder: &mut impl Read, arc: bool, budget: &mut usize) -> Option<bool>
                 continue;
             }
         }
-        if !seen && !begins_record(&buffer[..have.min(buffer.len())], arc) {
+        if !seen && !begins(&buffer[..have.min(buffer.len())], form) {
             let cut = read.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::UnexpectedEof);
             return if cut && have < FIRST { Some(false) } else { None };
         }

@@ -78,6 +78,7 @@ fn options(told: &Curate) -> Options {
             Some("standalone") => Engine::Standalone,
             Some(address) => Engine::Cluster(address.to_owned()),
         },
+        ..default
     }
 }
 

@@ -3,6 +3,7 @@
 
 use crate::error::Error;
 use quipu_corpus::input::{Body, Found, Page, Skipped, expand};
+use quipu_corpus::remote::Access;
 use quipu_corpus::{encoding, html};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -11,12 +12,13 @@ use std::path::PathBuf;
 
 /// Extracts to standard output.
 pub fn run(inputs: &[PathBuf]) -> Result<(), Error> {
-    let (inputs, skipped) = expand(inputs)?;
+    let access = Access::usual();
+    let (inputs, skipped) = expand(inputs, &access)?;
     say_skipped(&skipped);
     let mut out = BufWriter::new(io::stdout().lock());
     let piece = quipu_corpus::Recipe::default().piece_bytes;
     for input in inputs {
-        for found in input.open(piece)? {
+        for found in input.open(piece, &access)? {
             match found? {
                 Found::Page(page) => {
                     if !write(&mut out, &page)? {

@@ -4,6 +4,7 @@
 use crate::error::Error;
 use crate::terminal::Terminal;
 use quipu_corpus::look::look;
+use quipu_corpus::remote::Access;
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -13,7 +14,7 @@ pub fn run(
     recipe: &quipu_corpus::Recipe,
     terminal: &Terminal,
 ) -> Result<(), Error> {
-    let found = look(inputs, recipe)?;
+    let found = look(inputs, recipe, &Access::usual())?;
     terminal.say(found.to_string().trim_end());
     terminal.result(&json!(found));
     Ok(())

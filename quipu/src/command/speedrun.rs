@@ -36,9 +36,8 @@ pub fn run(global: &Global, input: Input, setting: &Setting) -> Result<(), Error
 
 /// A mistyped path, and dialogues that are none, are told before anything is written.
 pub fn check(inputs: &[PathBuf], dialogues: Option<&Path>) -> Result<(), Error> {
-    let paths = inputs.iter().map(PathBuf::as_path).chain(dialogues);
-    let named = |path: &&Path| path.to_str() != Some("rust-docs");
-    match paths.filter(named).find(|path| !path.exists()) {
+    let dialogues_missing = dialogues.filter(|path| !path.exists());
+    match quipu_corpus::input::missing(inputs).or(dialogues_missing) {
         Some(path) => Err(Error::data(format!("input {} does not exist", path.display()))),
         None => Ok(dialogues.map(quipu_tune::read_dialogues).transpose().map(drop)?),
     }

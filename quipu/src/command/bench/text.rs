@@ -8,6 +8,7 @@ use quipu_corpus::classify::{self, Classifier, Example};
 use quipu_corpus::dedup::lines::{language_seed, line_hash};
 use quipu_corpus::dedup::minhash::{Bands, shingles};
 use quipu_corpus::input::{Body, Found, expand};
+use quipu_corpus::remote::Access;
 use quipu_corpus::rules::{Judge, View};
 use quipu_corpus::{Recipe, encoding, html, language};
 use quipu_documents::Route;
@@ -97,8 +98,9 @@ impl Bench {
     fn read(inputs: &[PathBuf]) -> Result<Bench, Error> {
         let recipe = Recipe::default();
         let mut texts = Vec::new();
-        for input in expand(inputs)?.0 {
-            for found in input.open(recipe.piece_bytes)? {
+        let access = Access::usual();
+        for input in expand(inputs, &access)?.0 {
+            for found in input.open(recipe.piece_bytes, &access)? {
                 let Found::Page(page) = found? else { continue };
                 let text = match page.body {
                     Body::Html(bytes, media) => {
