@@ -34,6 +34,7 @@ pub mod rules;
 mod run;
 pub mod shuffle;
 mod summary;
+mod tex;
 pub mod warc;
 
 pub use error::Error;

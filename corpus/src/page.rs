@@ -9,7 +9,7 @@ use crate::input::{Body, OWN_LINES, Page, text};
 use crate::judges::Judges;
 use crate::recipe::Part;
 use crate::rules::{self, BadLine, LINE_RULES, RULES, View};
-use crate::{Recipe, domains, encoding, headings, html, input::markdown, markup, personal};
+use crate::{Recipe, domains, encoding, headings, html, input::markdown, markup, personal, tex};
 use quipu_documents::{Document, Fate, Id, Route};
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -315,7 +315,8 @@ struct Refused {
 fn read(body: Body, address: &mut String) -> Result<Read, Refused> {
     let plain = |mut document: Document| {
         document.text = tidy(&document.text);
-        Ok(Read { document, code_share: 0.0, formulas: 0 })
+        let formulas = tex::formulas(&document.text);
+        Ok(Read { document, code_share: 0.0, formulas })
     };
     match body {
         Body::Html(bytes, content_type) => {

@@ -7,6 +7,7 @@ use crate::Error;
 use crate::classify::Shares;
 use crate::dedup::minhash::{Bands, MOST};
 use crate::domains::Limits;
+use crate::language;
 use crate::personal;
 use crate::rules::{LINE_RULES, RULES, Set, divergence};
 use serde::{Deserialize, Serialize};
@@ -150,6 +151,17 @@ impl Recipe {
                 "[]".into(),
                 "\"all\" or a list such as [\"en\", \"other\"]",
             );
+        }
+        // A model of the user's knows its own.
+        if let (Languages::Only(list), None) = (&self.languages, &self.language_model) {
+            let known = language::known();
+            let is_known =
+                |l: &str| known.contains(&l) || [language::OTHER, language::MIXED].contains(&l);
+            if let Some(unknown) = list.iter().find(|l| !is_known(l)) {
+                let expected = "tags of two or three letters such as \"en\" or \"sw\", \"other\" or \"mixed\"; a \
+                                language that our model does not know is among \"other\"";
+                return refuse("languages", format!("{unknown:?}"), expected);
+            }
         }
         match self.sample {
             Some(Sample { bytes: None, documents: None }) => {

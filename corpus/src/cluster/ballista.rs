@@ -23,6 +23,8 @@ use std::time::{Duration, Instant};
 const ATTEMPTS: usize = 4;
 /// How long an executor may take to register: longer than a scheduler takes to find one dead.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// After how long it is said that there is none yet.
+const SOON: Duration = Duration::from_secs(2);
 /// How long the scheduler may take to answer whether it is ready.
 const ANSWER: Duration = Duration::from_secs(5);
 /// How often it is asked.
@@ -141,11 +143,18 @@ impl Seat for There {
     fn ready(&self, cancel: &Cancel) -> Result<(), crate::Error> {
         let Some(address) = &self.address else { return Ok(()) };
         let began = Instant::now();
+        let mut said = false;
         loop {
             cancel.check()?;
             let (ready, answer) = ask(address)?;
             if ready {
                 return Ok(());
+            }
+            if !said && began.elapsed() > SOON {
+                said = true;
+                log::warn!(
+                    "waiting for an executor at the scheduler {address}, {PATIENCE:?} at most"
+                );
             }
             if began.elapsed() > PATIENCE {
                 let address = address.clone();

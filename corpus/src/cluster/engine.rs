@@ -97,6 +97,7 @@ impl<'a> Plans<'a> {
         memory: u64,
         seat: impl AsyncFnOnce() -> Result<Box<dyn Seat>, Error>,
     ) -> Result<Plans<'a>, crate::Error> {
+        super::service::speak();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(crew.workers())
             .thread_name("plan")

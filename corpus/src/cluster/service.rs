@@ -179,7 +179,7 @@ async fn interrupted() {
 }
 
 /// Lets what Ballista warns of reach standard error: a lost executor, a task tried again.
-fn speak() {
+pub(super) fn speak() {
     struct Voice;
     impl log::Log for Voice {
         fn enabled(&self, of: &log::Metadata) -> bool {

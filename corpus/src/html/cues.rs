@@ -83,35 +83,44 @@ fn table() -> &'static HashMap<&'static str, Cues> {
 /// Cues of words that are looked for in all of a short line: readers' comments, sharing,
 /// subscribing, legal lines.
 pub const SAID: [Cues; 4] = [1 << 1, 1 << 2, 1 << 3, 1 << 4];
-/// Longest line of which all words are looked at.
+/// Longest line of which all words are looked at, in words.
 const SHORT: u32 = 60;
 
-/// The cues of all words of a line of so many words, none if it is long.
-pub fn of_whole(text: &str, words: u32) -> Cues {
-    if words > SHORT { 0 } else { of_words(text, usize::MAX) }
+/// The cues of all words of a line of so many words, of whose first words they are known; none if
+/// it is long.
+pub fn of_whole(text: &str, words: u32, first: Cues) -> Cues {
+    if words > SHORT {
+        return 0;
+    }
+    let mut word = String::with_capacity(LONGEST);
+    let rest = text.split_whitespace().skip(FIRST);
+    rest.fold(first, |cues, raw| cues | of_word(raw, &mut word))
 }
 
 /// The cues of a line: those of its first words, and the sign of a label before a colon.
 pub fn of_line(text: &str) -> Cues {
-    of_words(text, FIRST)
-}
-
-fn of_words(text: &str, first: usize) -> Cues {
-    let table = table();
     let mut cues = 0;
     let mut word = String::with_capacity(LONGEST);
-    for (i, raw) in text.split_whitespace().take(first).enumerate() {
+    for (i, raw) in text.split_whitespace().take(FIRST).enumerate() {
         if i < 3 && raw.ends_with([':', '：']) {
             cues |= LABEL;
         }
-        word.clear();
-        let letters = raw.chars().filter(|c| c.is_alphanumeric() || *c == '©');
-        for c in letters.take(LONGEST) {
-            word.extend(c.to_lowercase());
-        }
-        cues |= table.get(word.as_str()).copied().unwrap_or(0);
+        cues |= of_word(raw, &mut word);
     }
     cues
+}
+
+/// The cues of a word as it stands in a line; `word` is room to fold it in.
+fn of_word(raw: &str, word: &mut String) -> Cues {
+    word.clear();
+    if raw.is_ascii() {
+        let letters = raw.bytes().filter(u8::is_ascii_alphanumeric).take(LONGEST);
+        word.extend(letters.map(|b| char::from(b.to_ascii_lowercase())));
+    } else {
+        let letters = raw.chars().filter(|c| c.is_alphanumeric() || *c == '©').take(LONGEST);
+        word.extend(letters.flat_map(char::to_lowercase));
+    }
+    table().get(word.as_str()).copied().unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -125,5 +134,8 @@ mod tests {
         assert_eq!(of_line("Kommentare (3)"), 1 << 1);
         assert_eq!(of_line("The mill stood on the river long before the war, they say. Photo"), 0);
         assert_eq!(of_line(""), 0);
+        let late = "The mill stood on the river long before the war, they say. Comments";
+        assert_eq!(of_whole(late, 13, 1), 1 << 1 | 1);
+        assert_eq!((of_whole(late, 99, 1), of_whole("Share", 1, 0)), (0, 0));
     }
 }

@@ -153,7 +153,7 @@ fn lone(page: &Page, shape: &Shape, anchors: &Anchors, i: usize, cues: Cues) -> 
     let lead = i > shape.title && i <= shape.first_long;
     let tail = i + 3 > shape.last_long;
     let italic = share(block.italic, block.chars);
-    let said = cues::of_whole(text, block.words);
+    let said = cues::of_whole(text, block.words, cues);
     let [comments, sharing, subscribe, legal] = cues::SAID.map(|cue| flag(said & cue != 0));
     [
         flag(cut && block.links > 0 && shape.outer[i].blocks >= 3),

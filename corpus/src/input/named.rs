@@ -103,6 +103,11 @@ fn one(name: &Path, access: &Access, found: &mut Vec<Named>) -> Result<(), Error
         return pattern(base, text.trim_start_matches('/'), &text, &here, found);
     }
     let data = std::fs::metadata(name).map_err(Error::io(name))?;
+    if !data.is_dir() && !data.is_file() {
+        // Opening a pipe that nobody writes to would wait for ever.
+        let found = "a pipe, socket or device, which cannot be read twice".into();
+        return Err(Error::Unrecognised { path: name.to_owned(), found });
+    }
     found.push(named(name.to_owned(), data.is_dir()));
     Ok(())
 }

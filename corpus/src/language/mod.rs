@@ -58,8 +58,8 @@ pub fn identify(text: &str) -> Guess {
     }
 }
 
-/// The languages that the program's own model knows.
-fn known() -> Vec<&'static str> {
+/// The languages that the program's own model knows, besides [`OTHER`] and [`MIXED`].
+pub fn known() -> Vec<&'static str> {
     MODEL.as_ref().map_or_else(Vec::new, |model| model.names().map(intern).collect())
 }
 

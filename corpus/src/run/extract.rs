@@ -23,7 +23,7 @@ const PLACE_BITS: u32 = 32;
 /// What a unit holds.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Facts {
-    /// Input number.
+    /// Input number; the first of inputs of one name.
     pub input: usize,
     /// Pages.
     pub pages: u64,
@@ -100,20 +100,21 @@ struct Made {
 fn extract(job: &Job, unit: usize) -> Result<Facts, Error> {
     let plan = &job.plan;
     let of = plan.units[unit];
-    let input = &plan.inputs[of.input];
     let limit = plan.admission.limit;
     let facts = Facts { input: of.input, read: of.bytes, ..Facts::default() };
     let mut made = Made { facts, ..Made::default() };
-    let stream = input.open_range(of.range, plan.recipe.piece_bytes, limit, &job.access);
-    // Before an error, which may be that of a reader that was asked to stop.
-    job.cancel.check()?;
-    for found in stream? {
+    for input in &plan.inputs[of.input..of.input + of.inputs] {
+        let stream = input.open_range(of.range, plan.recipe.piece_bytes, limit, &job.access);
+        // Before an error, which may be that of a reader that was asked to stop.
         job.cancel.check()?;
-        match found? {
-            Found::Page(page) if page.key() > limit => {}
-            Found::Page(page) => made.page(page, &input.name, job),
-            Found::Skipped(kind) => *made.facts.skipped.entry(kind).or_default() += 1,
-            Found::Damaged(place, reason) => made.damaged(place, reason),
+        for found in stream? {
+            job.cancel.check()?;
+            match found? {
+                Found::Page(page) if page.key() > limit => {}
+                Found::Page(page) => made.page(page, &input.name, job),
+                Found::Skipped(kind) => *made.facts.skipped.entry(kind).or_default() += 1,
+                Found::Damaged(place, reason) => made.damaged(place, reason),
+            }
         }
     }
     made.write(job, unit)

@@ -46,6 +46,9 @@ pub(super) struct Plan {
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) struct Unit {
     pub input: usize,
+    /// Small inputs of one kind and name that follow one another are read together, each as a whole;
+    /// else 1.
+    pub inputs: usize,
     pub range: Range,
     /// Its share of the input's bytes, by which progress is told.
     pub bytes: u64,
@@ -71,10 +74,18 @@ impl Plan {
         let sizes = remote::for_each(&inputs, waits, |input| input.bytes(access))?;
         let bytes = unit_bytes(&sizes);
         let ranges = remote::for_each(&inputs, waits, |input| input.ranges(bytes, access))?;
-        let mut units = Vec::new();
+        let mut units: Vec<Unit> = Vec::new();
         for (number, ranges) in ranges.into_iter().enumerate() {
-            let bytes = sizes[number] / ranges.len() as u64;
-            units.extend(ranges.into_iter().map(|range| Unit { input: number, range, bytes }));
+            let size = sizes[number] / ranges.len() as u64;
+            let unit = |range| Unit { input: number, inputs: 1, range, bytes: size };
+            match (units.last_mut(), ranges.len()) {
+                (Some(last), 1) if alike(&inputs, last, number) && last.bytes + size <= bytes => {
+                    last.inputs += 1;
+                    last.bytes += size;
+                }
+                (_, 1) => units.push(unit(Range::WHOLE)),
+                _ => units.extend(ranges.into_iter().map(unit)),
+            }
         }
         Ok(Plan {
             stage: stage_hash(&inputs, recipe, bytes)?,
@@ -171,6 +182,14 @@ pub(super) fn is_ours(work: &Path) -> Result<bool, Error> {
         e.file_name() == quipu_store::lock::NAME
             || e.file_name().as_encoded_bytes().starts_with(b".")
     }))
+}
+
+/// Whether a whole input may be read with the unit before it: it reads whole inputs as well, and they
+/// are counted under one name.
+fn alike(inputs: &[Input], last: &Unit, number: usize) -> bool {
+    let (before, next) = (&inputs[last.input], &inputs[number]);
+    let whole = last.range == Range::WHOLE;
+    whole && (&before.name, before.kind) == (&next.name, next.kind)
 }
 
 /// The inputs as they were named, in one line.

@@ -627,4 +627,10 @@ fn a_list_that_is_none_is_refused_before_anything_is_read() {
     bad(|r, list| r.language_model = Some(list), "words.bin");
     bad(|r, list| r.scores = vec![list], "words.bin");
     bad(|r, _| r.without = vec!["no-such-rule".into()], "corpus.without");
+    let only = |tag: &str| crate::Languages::Only(vec!["de".into(), tag.into()]);
+    let mut unknown = Recipe { languages: only("xx"), ..Recipe::default() };
+    let refused = unknown.validate().unwrap_err().to_string();
+    assert!(refused.contains("corpus.languages: found \"xx\""), "{refused}");
+    unknown.languages = only("other");
+    unknown.validate().unwrap();
 }
