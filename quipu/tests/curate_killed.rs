@@ -6,8 +6,7 @@
 
 mod program;
 
-use program::{quipu, said};
-use std::collections::BTreeMap;
+use program::{check_same, content, draw, quipu, said};
 use std::fs;
 use std::path::Path;
 
@@ -30,33 +29,6 @@ fn curate(room: &Path, workers: usize, kill_after: Option<u64>) -> Option<serde_
     }
     assert_eq!(code, Some(0), "{errors}");
     Some(serde_json::from_str(&out).unwrap())
-}
-
-/// Every file of the output, work files included.
-fn content(dir: &Path) -> BTreeMap<String, Vec<u8>> {
-    let mut found = BTreeMap::new();
-    let mut folders = vec![dir.to_path_buf()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else {
-                let name = path.strip_prefix(dir).unwrap().to_string_lossy().into_owned();
-                found.insert(name, fs::read(&path).unwrap());
-            }
-        }
-    }
-    found
-}
-
-/// A draw in [0, n): Steele and others' SplitMix64.
-fn draw(state: &mut u64, n: u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut z = *state;
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    (z ^ (z >> 31)) % n
 }
 
 fn check(kills: usize) {
@@ -83,12 +55,7 @@ fn check(kills: usize) {
         }
     }
     curate(room.path(), 3, None).unwrap();
-    let found = content(&out);
-    let names = |c: &BTreeMap<String, Vec<u8>>| c.keys().cloned().collect::<Vec<_>>();
-    assert_eq!(names(&found), names(&expected));
-    for (name, bytes) in &expected {
-        assert!(found[name] == *bytes, "{name} differs after {killed} kills");
-    }
+    check_same(&content(&out), &expected, killed);
 }
 
 #[test]
