@@ -46,6 +46,11 @@ pub(super) struct Unit {
     pub bytes: u64,
 }
 
+/// Bytes of a unit of inputs that have so many in all.
+pub(crate) fn unit_bytes(inputs: u64) -> u64 {
+    (inputs / UNITS).clamp(LEAST, MOST)
+}
+
 impl Plan {
     /// Looks at the inputs and cuts them.
     pub fn of(
@@ -66,7 +71,7 @@ impl Plan {
         for input in &inputs {
             sizes.push(input.bytes()?);
         }
-        let bytes = (sizes.iter().sum::<u64>() / UNITS).clamp(LEAST, MOST);
+        let bytes = unit_bytes(sizes.iter().sum());
         let mut units = Vec::new();
         for (number, input) in inputs.iter().enumerate() {
             let ranges = input.ranges(bytes)?;
