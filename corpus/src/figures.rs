@@ -19,8 +19,8 @@ const SHOWN: usize = 40;
 const CLUSTERS: usize = 6;
 /// Copies that a cluster shows.
 const COPIES: usize = 3;
-/// Kept documents that came closest to being too short.
-const SHORTEST: usize = 4;
+/// Kept documents that a rule shows as its near misses.
+const NEAR: usize = 4;
 
 /// Figures of one file, or of all.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -44,8 +44,9 @@ pub struct Figures {
     pub largest: Vec<Cluster>,
     /// The near copies that are least like the copy kept.
     pub doubtful: Vec<Cluster>,
-    /// The kept documents of the fewest words, which is their value.
-    pub shortest: Vec<Excerpt>,
+    /// Of some kept documents those that a rule nearly removed, nearest first: by what share its
+    /// threshold would be stricter, and the document with what the rule measured; by rule.
+    pub near: BTreeMap<String, Vec<(f32, Excerpt)>>,
 }
 
 /// How many were kept and how many removed.
@@ -248,6 +249,12 @@ fn least_alike(a: &Excerpt, b: &Excerpt) -> std::cmp::Ordering {
     a.value.total_cmp(&b.value).then_with(|| a.id.cmp(&b.id))
 }
 
+/// Keeps the nearest, by identity where they are as near.
+fn nearest(all: &mut Vec<(f32, Excerpt)>) {
+    all.sort_by(|(a, one), (b, other)| a.total_cmp(b).then_with(|| one.id.cmp(&other.id)));
+    all.truncate(NEAR);
+}
+
 /// The clusters that a file shows: the largest, and those with the least similar pair; by the
 /// number of the copy kept, with the near copies of each.
 pub(crate) fn chosen(removals: Vec<(u64, Excerpt)>) -> [Vec<(u64, Cluster)>; 2] {
@@ -305,15 +312,11 @@ impl Figures {
         self.lines.add(text, Count { kept: 0, removed: 1 });
     }
 
-    /// Offers a kept document with its number of words.
-    pub(crate) fn short(&mut self, words: f64, excerpt: impl FnOnce() -> Excerpt) {
-        let full = self.shortest.len() >= SHORTEST;
-        if full && self.shortest.last().is_some_and(|last| last.value <= words) {
-            return;
-        }
-        self.shortest.push(excerpt());
-        self.shortest.sort_by(least_alike);
-        self.shortest.truncate(SHORTEST);
+    /// Counts a kept document among the near misses of a rule.
+    pub(crate) fn near(&mut self, rule: &str, margin: f32, document: Excerpt) {
+        let all = self.near.entry(rule.to_owned()).or_default();
+        all.push((margin, document));
+        nearest(all);
     }
 
     /// What one file names of hosts and lines.
@@ -348,9 +351,11 @@ impl Figures {
         self.doubtful.extend(other.doubtful.iter().cloned());
         self.doubtful.sort_by(|a, b| least_alike(&a.copies[0], &b.copies[0]));
         self.doubtful.truncate(CLUSTERS);
-        self.shortest.extend(other.shortest.iter().cloned());
-        self.shortest.sort_by(least_alike);
-        self.shortest.truncate(SHORTEST);
+        for (rule, others) in &other.near {
+            let all = self.near.entry(rule.clone()).or_default();
+            all.extend(others.iter().cloned());
+            nearest(all);
+        }
     }
 
     /// What a summary shows of the sum.

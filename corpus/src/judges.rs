@@ -9,7 +9,7 @@ use crate::decontaminate::{Index, Items};
 use crate::domains::{Addresses, DomainList, UrlWords};
 use crate::language::Identifier;
 use crate::recipe::{self, Part};
-use crate::rules::{DirtyWords, Judge};
+use crate::rules::{DirtyWords, Judge, Strict};
 use crate::{Error, Recipe};
 use std::path::{Path, PathBuf};
 
@@ -17,6 +17,8 @@ use std::path::{Path, PathBuf};
 pub(crate) struct Judges {
     /// The heuristic rules.
     pub rules: Judge,
+    /// The same with stricter thresholds, which name near misses.
+    pub strict: Strict,
     /// The lists of addresses.
     pub addresses: Addresses,
     /// The evaluation items, where there are any.
@@ -37,8 +39,10 @@ impl Judges {
         let dirty = DirtyWords::with_lists(lists.iter().map(|(l, text)| (*l, text.as_str())))
             .map_err(|e| refuse("dirty_words", e))?;
         let sets = if recipe.does(Part::Rules) { recipe.sets.as_slice() } else { &[] };
+        let rules = Judge::new(sets, &recipe.without, dirty);
         Ok(Judges {
-            rules: Judge::new(sets, &recipe.without, dirty),
+            strict: Strict::of(&rules),
+            rules,
             addresses: addresses(recipe)?,
             evaluations: evaluations(recipe)?,
             identifier: match &recipe.language_model {

@@ -94,4 +94,39 @@ mod tests {
         });
         assert_eq!((found.unwrap(), seen), (vec![fate(7), fate(300)], 600));
     }
+
+    /// The Parquet reader panics on some of these.
+    #[test]
+    fn damaged_bytes_are_an_error_or_other_rows() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, fates) = (dir.path().join("d.parquet"), dir.path().join("f.parquet"));
+        let row = |n: u128| Document { id: Id(n), url: format!("u{n}"), ..Document::default() };
+        write_file(&file, &[row(1), row(2), row(3)]).unwrap();
+        write_fates(&fates, &[Fate { id: Id(4), detail: "d".into(), ..Fate::default() }]).unwrap();
+        let mut refused = 0;
+        for path in [&file, &fates] {
+            let whole = std::fs::read(path).unwrap();
+            for at in 0..whole.len() {
+                let mut bytes = whole.clone();
+                bytes[at] = !bytes[at];
+                std::fs::write(path, bytes).unwrap();
+                let found = if path == &file {
+                    find_documents(path, |_, _| true).and(document_at(path, 1)).map(drop)
+                } else {
+                    find_fates(path, |_, _, _| true).map(drop)
+                };
+                refused += usize::from(found.is_err());
+            }
+        }
+        assert!(refused > 100, "{refused}");
+    }
+
+    #[test]
+    fn a_file_without_the_columns_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("d.parquet");
+        write_file(&file, &[Document::default()]).unwrap();
+        let message = find_fates(&file, |_, _, _| true).unwrap_err().to_string();
+        assert!(message.contains("d.parquet") && message.contains("`detail`"), "{message}");
+    }
 }

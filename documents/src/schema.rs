@@ -310,9 +310,19 @@ pub(crate) fn batches<T: ChunkReader + 'static>(
     let builder = open_from(path, bytes)?;
     let groups = builder.metadata().row_groups();
     let bound = |n: u64| usize::try_from(n).unwrap_or(usize::MAX).min(groups.len());
-    let before: u64 = groups[..bound(from)].iter().map(|g| g.num_rows().max(0) as u64).sum();
+    // A claim of rows without end leaves room to count on from.
+    let rows = groups[..bound(from)].iter().map(|group| group.num_rows().max(0) as u64);
+    let before = rows.fold(0, u64::saturating_add).min(i64::MAX as u64);
     let chosen = (bound(from)..bound(to)).collect();
     let builder = builder.with_row_groups(chosen).with_batch_size(BATCH);
+    Ok((built(path, builder)?, before))
+}
+
+/// The batches of a reader, each read under guard.
+fn built<T: ChunkReader + 'static>(
+    path: &Path,
+    builder: ParquetRecordBatchReaderBuilder<T>,
+) -> Result<impl Iterator<Item = Result<RecordBatch, Error>> + Send + use<T>, Error> {
     let mut reader = Some(guarded(path, || builder.build().map_err(Error::parquet(path)))?);
     let path = path.to_owned();
     let next = move || {
@@ -325,7 +335,7 @@ pub(crate) fn batches<T: ChunkReader + 'static>(
             }
         }
     };
-    Ok((std::iter::from_fn(next), before))
+    Ok(std::iter::from_fn(next))
 }
 
 /// The numbers of the rows that `wanted` admits, by the texts of some columns; others are not read.
@@ -335,11 +345,15 @@ pub(crate) fn rows_where<const N: usize>(
     mut wanted: impl FnMut([&str; N]) -> bool,
 ) -> Result<Vec<usize>, Error> {
     let builder = open(path)?.with_batch_size(BATCH);
+    // Without a column there is nothing that a number of rows could be held against.
+    if let Some(name) = columns.iter().find(|name| builder.schema().index_of(name).is_err()) {
+        let names: Vec<&String> = builder.schema().fields().iter().map(|f| f.name()).collect();
+        return Err(wrong(path, name, "a column of text", format!("columns {names:?}")));
+    }
     let mask = ProjectionMask::columns(builder.parquet_schema(), columns);
-    let reader = builder.with_projection(mask).build().map_err(Error::parquet(path))?;
     let (mut found, mut first) = (Vec::new(), 0);
-    for batch in reader {
-        let batch = batch.map_err(Error::parquet(path))?;
+    for batch in built(path, builder.with_projection(mask))? {
+        let batch = batch?;
         let mut texts = Vec::with_capacity(N);
         for name in columns {
             texts.push(Texts::of(path, &batch, &[name])?);
@@ -370,9 +384,7 @@ pub(crate) fn batches_of(
     let total = usize::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or(0);
     let ranges = rows.iter().map(|row| *row..*row + 1);
     let selection = RowSelection::from_consecutive_ranges(ranges, total);
-    let reader = builder.with_row_selection(selection).build().map_err(Error::parquet(path))?;
-    let path = path.to_owned();
-    Ok(reader.map(move |batch| batch.map_err(Error::parquet(&path))))
+    built(path, builder.with_row_selection(selection))
 }
 
 fn wrong(path: &Path, name: &str, expected: &str, found: String) -> Error {

@@ -6,8 +6,7 @@
 
 mod program;
 
-use program::{content, draw, quipu, said};
-use std::collections::BTreeMap;
+use program::{check_same, content, draw, quipu, said};
 use std::fs;
 use std::path::Path;
 
@@ -56,12 +55,7 @@ fn check(kills: usize) {
         }
     }
     curate(room.path(), 3, None).unwrap();
-    let found = content(&out);
-    let names = |c: &BTreeMap<String, Vec<u8>>| c.keys().cloned().collect::<Vec<_>>();
-    assert_eq!(names(&found), names(&expected));
-    for (name, bytes) in &expected {
-        assert!(found[name] == *bytes, "{name} differs after {killed} kills");
-    }
+    check_same(&content(&out), &expected, killed);
 }
 
 #[test]

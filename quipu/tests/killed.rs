@@ -7,7 +7,7 @@
 
 mod program;
 
-use program::{draw, quipu, said, tiny};
+use program::{check_same, content, draw, quipu, said, tiny};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -32,15 +32,14 @@ fn start(recipe: Option<&str>, dir: &Path, kill_after: Option<u64>) -> Option<se
 }
 
 /// All files of checkpoints, models and tokens, and the metrics without what is the machine's.
-fn content(dir: &Path) -> BTreeMap<String, Vec<u8>> {
-    let mut found = program::content(dir);
+fn results(dir: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut found = content(dir);
     found.retain(|name, _| {
-        let own = Path::new(name).file_name().unwrap().to_string_lossy();
-        !own.contains("report.") && !own.ends_with("units.jsonl") && !own.starts_with('.')
+        !(name.contains("report.") || name.ends_with("units.jsonl") || name.starts_with('.'))
     });
     for (_, bytes) in found.iter_mut().filter(|(name, _)| name.ends_with("metrics.jsonl")) {
-        let lines = std::str::from_utf8(bytes).unwrap().lines().map(|l| {
-            let mut line: serde_json::Value = serde_json::from_str(l).unwrap();
+        let lines = std::str::from_utf8(bytes).unwrap().lines().map(|line| {
+            let mut line: serde_json::Value = serde_json::from_str(line).unwrap();
             line.as_object_mut().unwrap().remove("machine");
             line.to_string()
         });
@@ -72,7 +71,7 @@ fn check(recipe: Option<&str>) {
     let dir = room.path().join("run");
     let report = start(recipe, &dir, None).unwrap();
     let total = report["bytes_written"].as_u64().unwrap();
-    let expected = content(&dir);
+    let expected = results(&dir);
     fs::remove_dir_all(&dir).unwrap();
     let (mut kills, mut inside, mut seed) = (0, false, 20_260_101);
     while kills < 5 || !inside {
@@ -87,10 +86,5 @@ fn check(recipe: Option<&str>) {
         assert!(kills < 60, "no kill fell into a checkpoint");
     }
     start(recipe, &dir, None).unwrap();
-    let found = content(&dir);
-    let names = |c: &BTreeMap<String, Vec<u8>>| c.keys().cloned().collect::<Vec<_>>();
-    assert_eq!(names(&found), names(&expected));
-    for (name, bytes) in &expected {
-        assert!(found[name] == *bytes, "{name} differs after {kills} kills");
-    }
+    check_same(&results(&dir), &expected, kills);
 }

@@ -3,6 +3,7 @@
 
 mod bench;
 mod docs;
+mod fuzz;
 mod peers;
 mod run;
 mod test;
@@ -26,6 +27,9 @@ usage: cargo xtask COMMAND
                             --rust-peers also builds the extractors written in Rust
   peers [--python PATH]     what needs a Python peer: training step, export, extraction score,
                             curated documents in other programs
+  fuzz [TARGET…] [--seconds N]
+                            each reader of bytes from outside under libFuzzer, 60 seconds each;
+                            needs a nightly toolchain and cargo-fuzz
   docs [--run DIR]          runs the speedrun and pastes its transcript into README.md;
                             --run takes a finished run of it instead
 ";
@@ -37,6 +41,7 @@ fn main() -> ExitCode {
         Some("test") => test::run(&flags),
         Some("tidy") => tidy::run(&flags),
         Some("bench") => bench::run(&flags),
+        Some("fuzz") => fuzz::run(&flags),
         Some("peers") => peers::run(&flags),
         Some("docs") => docs::run(&flags),
         Some("help" | "--help" | "-h") => {

@@ -40,6 +40,20 @@ pub enum NotItems {
         /// What the parser said.
         reason: String,
     },
+    /// It is larger than is believed.
+    #[error("{file}: more than {MOST} bytes, decompressed; split it")]
+    TooLarge {
+        /// The file.
+        file: String,
+    },
+    /// A field of comma-separated values that is not closed: what follows would be one item.
+    #[error("{file}: the quotation mark that opens a field in row {row} is never closed")]
+    Quote {
+        /// The file.
+        file: String,
+        /// The row, from 1.
+        row: usize,
+    },
     /// There is no string in it.
     #[error("{file}: no item with a string in it; expected JSON Lines, JSON, CSV or text")]
     Nothing {
@@ -60,7 +74,10 @@ impl Items {
             Some(_) => Box::new(flate2::read::MultiGzDecoder::new(file)),
             None => Box::new(file),
         };
-        reader.by_ref().take(MOST).read_to_end(&mut bytes).map_err(fail)?;
+        reader.by_ref().take(MOST + 1).read_to_end(&mut bytes).map_err(fail)?;
+        if bytes.len() as u64 > MOST {
+            return Err(NotItems::TooLarge { file: path.display().to_string() });
+        }
         let text = String::from_utf8_lossy(&bytes);
         let kind = plain.unwrap_or(&name);
         if kind.ends_with(".json") || kind.ends_with(".jsonl") || kind.ends_with(".ndjson") {
@@ -135,6 +152,9 @@ impl Items {
                 }
                 c => field.push(c),
             }
+        }
+        if quoted {
+            return Err(NotItems::Quote { file: file.to_owned(), row: number - 1 });
         }
         self.some(file, before)
     }
@@ -252,6 +272,7 @@ mod tests {
         refused(Items::default().json("f", "{\"q\":\"one\"}\nnot json\n"), "line 2");
         refused(Items::default().json("f", "{\"q\":1}"), "no item");
         refused(Items::default().csv("f", ""), "no item");
+        refused(Items::default().csv("f", "q,a\none,\"two\nthree,\nfour\n"), "in row 2 is never");
         refused(Items::default().text("f", "\n - \n"), "no item");
         let deep = "[".repeat(100_000);
         refused(Items::default().json("f", &deep), "line 1");

@@ -1,18 +1,22 @@
 //! What is there, before anything runs: kinds by content, counts, what will be skipped, three
 //! documents as they would be read, and what it would take.
 //!
-//! Every record is counted, but only some pages, chosen by hash, are extracted; the rest is
-//! estimated from them. Nothing is written. Not here: deduplication, which needs all pages.
+//! [`look()`] counts every record, [`glance`] those of some units ([`draw`]); of either only some
+//! pages, chosen by hash, are extracted; the rest is estimated from them. Nothing is written. Not
+//! here: deduplication, which needs all pages.
 
 pub mod checkpoint;
+mod draw;
 
 use crate::input::{Found, Input, Kind, Page, Range, Skipped, expand};
 use crate::judges::Judges;
 use crate::page::{self, Outcome};
 use crate::remote::Access;
+use crate::run::unit_bytes;
 use crate::summary::EXCERPT_BYTES;
 use crate::{Error, Recipe};
 use checkpoint::Checkpoint;
+use draw::Draw;
 use quipu_documents::Document;
 use quipu_store::progress::thousands;
 use rayon::prelude::*;
@@ -32,8 +36,6 @@ const COUNTED: u64 = 200_000;
 const ASCII_A_TOKEN: f64 = 4.4;
 /// Characters of a token of other scripts.
 const OTHER_A_TOKEN: f64 = 1.6;
-/// Bytes of input of a unit of work.
-const UNIT: u64 = 64 << 20;
 /// Memory of a run beside its tables: two units of pages and one output file in all their forms.
 const BASE_MEMORY: u64 = 384 << 20;
 /// Memory of a page in the tables of deduplication.
@@ -52,6 +54,10 @@ pub struct Look {
     pub pages: u64,
     /// Whether counting stopped early, so that there are more.
     pub more: bool,
+    /// Where only some units were read: how they stand for all.
+    pub part: Option<Part>,
+    /// Bytes of input of a unit of work.
+    pub unit: u64,
     /// Pages that were extracted for the estimates.
     pub looked: u64,
     /// Of these, how many each rule would remove.
@@ -85,12 +91,26 @@ pub struct Seen {
     pub units: u64,
     /// Bytes on disk.
     pub bytes: u64,
+    /// Of these, bytes of inputs of which only some units were read.
+    #[serde(skip)]
+    drawn: u64,
     /// Records that are no pages, by kind.
     pub skipped: BTreeMap<String, u64>,
     /// Damaged pieces.
     pub damaged: u64,
     /// Where the first of them is, and what is wrong with it.
     pub damage: Option<String>,
+}
+
+/// How the units that were read stand for all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Part {
+    /// Units that were read.
+    pub units: u64,
+    /// Units that there are.
+    pub of: u64,
+    /// Standard error of the number of pages that is estimated from them, as a share of it.
+    pub error: f64,
 }
 
 /// The beginning of a document.
@@ -111,9 +131,21 @@ pub struct Shown {
 /// # Errors
 /// A path that is missing or of no known kind, with what it looks like.
 pub fn look(paths: &[PathBuf], recipe: &Recipe, access: &Access) -> Result<Look, Error> {
+    looked(paths, recipe, usize::MAX, access)
+}
+
+/// As [`look()`], but where there are many units it reads only some, spread over all inputs.
+///
+/// # Errors
+/// As [`look()`].
+pub fn glance(paths: &[PathBuf], recipe: &Recipe, access: &Access) -> Result<Look, Error> {
+    looked(paths, recipe, draw::ENOUGH, access)
+}
+
+/// Reads about `most` units, or everything where there are no more.
+fn looked(paths: &[PathBuf], recipe: &Recipe, most: usize, access: &Access) -> Result<Look, Error> {
     let mut look = Look::default();
-    let mut chosen = Chosen::default();
-    let mut reading = 0.0;
+    let mut named: Vec<(&PathBuf, Input)> = Vec::new();
     for path in paths {
         if checkpoint::is_checkpoint(path) {
             look.checkpoints.push(checkpoint::describe(path)?);
@@ -123,15 +155,48 @@ pub fn look(paths: &[PathBuf], recipe: &Recipe, access: &Access) -> Result<Look,
         for Skipped { path, reason } in skipped {
             look.skipped.entry(reason).or_insert((0, path)).0 += 1;
         }
-        let mut seen: BTreeMap<Kind, Seen> = BTreeMap::new();
-        for input in &inputs {
-            let one = seen.entry(input.kind).or_default();
-            (one.path, one.kind) = (path.clone(), input.kind.name().to_owned());
+        named.extend(inputs.into_iter().map(|input| (path, input)));
+    }
+    let sizes =
+        named.iter().map(|(_, input)| input.bytes(access)).collect::<Result<Vec<u64>, _>>()?;
+    look.unit = unit_bytes(sizes.iter().sum());
+    let ranges = named.iter().map(|(_, input)| input.ranges(look.unit, access));
+    let ranges = ranges.collect::<Result<Vec<Vec<Range>>, _>>()?;
+    let mut draw = Draw::new(ranges.iter().map(Vec::len).sum(), most);
+    let mut chosen = Chosen::default();
+    let mut seen: BTreeMap<(&PathBuf, Kind), Seen> = BTreeMap::new();
+    let mut reading = 0.0;
+    for (((path, input), ranges), bytes) in named.iter().zip(&ranges).zip(sizes) {
+        let one = seen.entry((path, input.kind)).or_default();
+        (one.path, one.kind) = (path.to_path_buf(), input.kind.name().to_owned());
+        one.units += ranges.len() as u64;
+        one.files += input.files.len().max(1) as u64;
+        one.bytes += bytes;
+        if draw.is_all() || !input.files.is_empty() {
             let start = Instant::now();
-            look.more |= count(input, recipe, one, &mut chosen, access)?;
+            let (pages, more) = count(input, Range::WHOLE, recipe, one, &mut chosen, access)?;
             reading += start.elapsed().as_secs_f64();
+            one.pages += pages;
+            look.more |= more;
+            continue;
         }
-        look.inputs.extend(seen.into_values());
+        draw.input(input.kind, ranges.len(), bytes);
+        one.drawn += bytes;
+        for range in ranges {
+            if !draw.takes(input.kind) {
+                continue;
+            }
+            let start = Instant::now();
+            let (pages, more) = count(input, *range, recipe, one, &mut chosen, access)?;
+            draw.read(input.kind, pages, start.elapsed().as_secs_f64());
+            look.more |= more;
+        }
+    }
+    reading += draw.seconds();
+    look.part = draw.part();
+    for ((_, kind), mut one) in seen {
+        one.pages += draw.pages(kind, one.drawn);
+        look.inputs.push(one);
     }
     look.pages = look.inputs.iter().map(|s| s.pages).sum();
     let start = Instant::now();
@@ -182,36 +247,32 @@ impl Chosen {
     }
 }
 
-/// Counts one input; `true` when it has more than are counted.
+/// Counts a range of an input: its pages, and whether it has more than are counted.
 fn count(
     input: &Input,
+    range: Range,
     recipe: &Recipe,
     seen: &mut Seen,
     chosen: &mut Chosen,
     access: &Access,
-) -> Result<bool, Error> {
-    seen.units += input.ranges(UNIT, access)?.len() as u64;
-    let mut limit = u64::MAX;
-    if input.files.is_empty() {
-        seen.files += 1;
-        seen.bytes += if input.path.is_dir() { 0 } else { input.bytes(access)? };
-    } else {
-        seen.bytes += input.bytes(access)?;
+) -> Result<(u64, bool), Error> {
+    let (mut pages, mut limit) = (0, u64::MAX);
+    if !input.files.is_empty() {
+        // As many pages as files; those with the smallest keys are enough to look at.
         let key = |file: &String| xxhash_rust::xxh3::xxh3_64(file.as_bytes());
         let mut keys: Vec<u64> = input.files.iter().map(key).collect();
         keys.sort_unstable();
         limit = keys.get(LOOKED - 1).copied().unwrap_or(u64::MAX);
-        seen.files += input.files.len() as u64;
-        seen.pages += input.files.len() as u64;
+        pages = keys.len() as u64;
     }
-    let stream = input.open_range(Range::WHOLE, recipe.piece_bytes, limit, access)?;
+    let stream = input.open_range(range, recipe.piece_bytes, limit, access)?;
     for (number, found) in stream.enumerate() {
         if number as u64 == COUNTED {
-            return Ok(true);
+            return Ok((pages, true));
         }
         match found? {
             Found::Page(page) => {
-                seen.pages += u64::from(input.files.is_empty());
+                pages += u64::from(input.files.is_empty());
                 chosen.offer(page, &input.name);
             }
             Found::Skipped(kind) => *seen.skipped.entry(kind).or_default() += 1,
@@ -221,7 +282,7 @@ fn count(
             }
         }
     }
-    Ok(false)
+    Ok((pages, false))
 }
 
 /// Extracts the chosen pages; returns those that would be kept.
@@ -290,6 +351,17 @@ impl fmt::Display for Seen {
     }
 }
 
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (read, of, error) = (thousands(self.units), thousands(self.of), 100.0 * self.error);
+        write!(
+            f,
+            "read {read} of {of} units; of the others numbers are estimated from these, pages with a \
+             standard error of {error:.1} %, and neither damage nor skipped records are known"
+        )
+    }
+}
+
 impl fmt::Display for Look {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for checkpoint in &self.checkpoints {
@@ -319,6 +391,9 @@ impl fmt::Display for Look {
 
 impl Look {
     fn estimates(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(part) = self.part {
+            writeln!(f, "{part}")?;
+        }
         let more = if self.more { "at least " } else { "" };
         let (pages, tokens) = (counted(self.pages, "page"), counted(self.tokens, "token"));
         let bytes = spoken_bytes(self.text_bytes);
@@ -330,7 +405,7 @@ impl Look {
             f,
             "curation takes about {time} here, in {units} of at most about {}, and at most about \
              {mib} MiB of memory",
-            spoken_bytes(UNIT)
+            spoken_bytes(self.unit)
         )?;
         let looked = counted(self.looked, "page");
         match self.removed.is_empty() {
@@ -384,6 +459,32 @@ mod tests {
         assert!(text.contains("JSON Lines, 1 file,") && text.contains("damaged"), "{text}");
         assert!(text.contains("in 4 units of"), "{text}");
         assert!(text.contains("c.jsonl") && text.contains("in all 5 pages"), "{text}");
+    }
+
+    /// Eight units of lines, of which four are read.
+    #[test]
+    fn a_glance_reads_some_units_and_says_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = crate::rules::tests::PROSE_SAMPLE.repeat(16);
+        let line = serde_json::json!({ "text": text }).to_string() + "\n";
+        let lines = (8 << 20) / line.len() + 1;
+        std::fs::write(dir.path().join("a.jsonl"), line.repeat(lines)).unwrap();
+        let (paths, recipe) = ([dir.path().to_owned()], Recipe::default());
+        let all = look(&paths, &recipe, &Access::usual()).unwrap();
+        assert_eq!((all.pages, all.part, all.inputs[0].units), (lines as u64, None, 8));
+        assert_eq!(
+            glance(&paths, &recipe, &Access::usual()).unwrap().pages,
+            all.pages,
+            "no more than are read"
+        );
+        let some = looked(&paths, &recipe, 4, &Access::usual()).unwrap();
+        let part = some.part.unwrap();
+        assert_eq!((part.units, part.of), (4, 8));
+        // A line more or less stands in a unit.
+        assert!(part.error > 0.0 && part.error < 0.02, "{part:?}");
+        assert!((some.pages as f64 / lines as f64 - 1.0).abs() < 0.02, "{} {lines}", some.pages);
+        assert!(some.to_string().contains("read 4 of 8 units"), "{some}");
+        assert!(!all.to_string().contains("of 8 units"), "{all}");
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub(super) const RULE: Rule = Rule {
 fn check(view: &View, judge: &Judge) -> Option<f32> {
     let (sum, _) = judge.dirty.count(view);
     let share = sum / view.words.len().max(1) as f32;
-    (sum >= MIN_COUNT && share > MAX_SHARE).then_some(share)
+    (sum >= MIN_COUNT && share > judge.most(MAX_SHARE)).then_some(share)
 }
 
 #[cfg(test)]

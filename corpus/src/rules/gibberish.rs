@@ -24,20 +24,20 @@ pub(super) const RULE: Rule = Rule {
     check,
 };
 
-fn check(view: &View, _: &Judge) -> Option<f32> {
+fn check(view: &View, judge: &Judge) -> Option<f32> {
     if view.words.len() < MIN_WORDS {
         return None;
     }
     let mixed = view.words.iter().filter(|w| w.digits && w.letters && is_mixed(view.word(w)));
     let mixed = mixed.count();
     let share = mixed as f32 / view.words.len() as f32;
-    if share > MAX_MIXED {
+    if share > judge.most(MAX_MIXED) {
         return Some(share);
     }
     if stop_words::share(view).is_some_and(|(share, _)| share > MAX_FUNCTION) {
         return None;
     }
-    language::surprise(view.text).filter(|s| *s > MAX_SURPRISE)
+    language::surprise(view.text).filter(|s| *s > judge.most(MAX_SURPRISE))
 }
 
 /// Letters and digits in one word, but for forms such as `2nd`, `x2` and `1950s`.

@@ -19,14 +19,14 @@ pub(super) const RULE: Rule = Rule {
     check,
 };
 
-fn check(view: &View, _: &Judge) -> Option<f32> {
+fn check(view: &View, judge: &Judge) -> Option<f32> {
     if view.lines.len() < MIN_LINES {
         return None;
     }
     let logged =
         view.lines.iter().filter(|l| l.digits > 0 && is_log_line(view.line(l), l.digits)).count();
     let share = logged as f32 / view.lines.len() as f32;
-    (share > MAX_SHARE).then_some(share)
+    (share > judge.most(MAX_SHARE)).then_some(share)
 }
 
 fn is_log_line(line: &str, digits: u32) -> bool {

@@ -18,19 +18,20 @@ pub(super) const RULE: Rule = Rule {
     check,
 };
 
-fn check(view: &View, _: &Judge) -> Option<f32> {
+fn check(view: &View, judge: &Judge) -> Option<f32> {
     if view.words.is_empty() || view.unspaced > 0.2 {
         return None;
     }
     let mean = view.word_chars() as f32 / view.words.len() as f32;
-    if (MIN..=MAX).contains(&mean) {
+    let (least, most) = (judge.least(MIN), judge.most(MAX));
+    if (least..=most).contains(&mean) {
         return None;
     }
     let western = |c: &char| (*c as u32) < 0x530;
     let letters = view.text.chars().filter(|c| c.is_alphabetic()).take(400);
     let (all, few) = letters.fold((0, 0), |(a, f), c| (a + 1, f + usize::from(western(&c))));
-    let most = if few * 2 >= all { MAX } else { MAX_OTHER };
-    (mean < MIN || mean > most).then_some(mean)
+    let most = if few * 2 >= all { most } else { judge.most(MAX_OTHER) };
+    (mean < least || mean > most).then_some(mean)
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ pub(super) const RULE: Rule = Rule {
     check,
 };
 
-fn check(view: &View, _: &Judge) -> Option<f32> {
+fn check(view: &View, judge: &Judge) -> Option<f32> {
     if view.lines.len() < MIN_LINES {
         return None;
     }
@@ -42,7 +42,7 @@ fn check(view: &View, _: &Judge) -> Option<f32> {
     let share = sentences as f32 / all.max(1) as f32;
     let lines = ended_lines as f32 / view.lines.len() as f32;
     let least = if lines <= SENTENCES_OF_LIST { MIN_SHARE_OF_LIST } else { MIN_SHARE };
-    (share < least).then_some(share)
+    (share < judge.least(least)).then_some(share)
 }
 
 /// Words by spaces; a run of an unspaced script counts by its length.

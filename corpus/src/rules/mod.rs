@@ -23,17 +23,19 @@ mod repeated_content;
 mod repeated_lines;
 mod repeated_ngrams;
 mod stop_words;
+mod strict;
 mod symbol_ratio;
 mod too_short;
 mod view;
 
 pub use dirty_words::{DirtyWords, NotAList};
+pub use strict::{NearMiss, Strict};
 pub use too_short::NAME as TOO_SHORT;
 pub use view::{Counts, Line, View, Word, word_hash};
 
 use quipu_documents::Route;
 use serde::{Deserialize, Serialize};
-use std::sync::LazyLock;
+use std::sync::Arc;
 
 /// A set of rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -137,14 +139,15 @@ pub static LINE_RULES: &[LineRule] = &[
 ];
 
 /// Which rules act, and what they are given. Made once for a run.
+#[derive(Clone)]
 pub struct Judge {
     rules: Vec<usize>,
     line_rules: Vec<usize>,
     /// Words of pages for adults, by language.
-    pub dirty: DirtyWords,
+    pub dirty: Arc<DirtyWords>,
+    /// By what share thresholds are stricter than they are written; 0 but for [`Strict`].
+    margin: f32,
 }
-
-static DEFAULT: LazyLock<Judge> = LazyLock::new(Judge::default);
 
 impl Default for Judge {
     fn default() -> Judge {
@@ -158,23 +161,23 @@ impl Judge {
         let acts = |set: Set, name: &str| sets.contains(&set) && !without.iter().any(|w| w == name);
         let rules = (0..RULES.len()).filter(|n| acts(RULES[*n].set, RULES[*n].name)).collect();
         let line_rule = |n: &usize| acts(LINE_RULES[*n].set, LINE_RULES[*n].name);
-        Judge { rules, line_rules: (0..LINE_RULES.len()).filter(line_rule).collect(), dirty }
+        let line_rules = (0..LINE_RULES.len()).filter(line_rule).collect();
+        Judge { rules, line_rules, dirty: Arc::new(dirty), margin: 0.0 }
+    }
+
+    /// What a value must reach where the rule says `threshold`.
+    fn least(&self, threshold: f32) -> f32 {
+        threshold * (1.0 + self.margin)
+    }
+
+    /// What a value must not pass where the rule says `threshold`.
+    fn most(&self, threshold: f32) -> f32 {
+        threshold * (1.0 - self.margin)
     }
 
     /// The first rule that fires, as its number in [`RULES`], and what it measured.
     pub fn document(&self, view: &View, route: Route) -> Option<(usize, f32)> {
-        self.document_without(view, route, &[])
-    }
-
-    fn document_without(
-        &self,
-        view: &View,
-        route: Route,
-        without: &[String],
-    ) -> Option<(usize, f32)> {
-        let named = |rule: &Rule| without.iter().any(|name| name == rule.name);
-        let acts = |n: &&usize| RULES[**n].routes.contains(&route) && !named(&RULES[**n]);
-        let mut found = self.rules.iter().filter(acts);
+        let mut found = self.rules.iter().filter(|n| RULES[**n].routes.contains(&route));
         found.find_map(|&n| Some((n, (RULES[n].check)(view, self)?)))
     }
 
@@ -198,12 +201,6 @@ impl Judge {
         found.dedup_by_key(|bad| bad.number);
         found
     }
-}
-
-/// The first rule of the default set that fires, as its number in [`RULES`], and what it measured.
-/// `without` names rules that are switched off.
-pub fn judge(view: &View, route: Route, without: &[String]) -> Option<(usize, f32)> {
-    DEFAULT.document_without(view, route, without)
 }
 
 /// A text without the lines that must go.
@@ -283,11 +280,12 @@ pub(crate) mod tests {
     #[test]
     fn a_rule_can_be_switched_off() {
         let view = View::of("Coming soon.", "en", 25);
-        let off = [TOO_SHORT.to_owned(), "menu-only".to_owned()];
-        assert_eq!(judge(&view, Route::Prose, &[]).map(|(n, _)| RULES[n].name), Some(TOO_SHORT));
-        assert_eq!(judge(&view, Route::Prose, &off), None);
-        let judge = Judge::new(&[Set::Llama3], &off, DirtyWords::default());
-        assert_eq!(judge.document(&view, Route::Prose), None);
+        let first = |off: &[String]| {
+            let judge = Judge::new(&[Set::Llama3], off, DirtyWords::default());
+            judge.document(&view, Route::Prose).map(|(n, _)| RULES[n].name)
+        };
+        assert_eq!(first(&[]), Some(TOO_SHORT));
+        assert_eq!(first(&[TOO_SHORT.to_owned(), "menu-only".to_owned()]), None);
     }
 
     #[test]

@@ -43,13 +43,13 @@ pub(super) const LINE_RULE: LineRule = LineRule {
     find,
 };
 
-fn check(view: &View, _: &Judge) -> Option<f32> {
+fn check(view: &View, judge: &Judge) -> Option<f32> {
     let bad = found(view);
     let letters =
         |line: &Line| -> u32 { view.words[line.words()].iter().map(|w| u32::from(w.chars)).sum() };
     let of_bad: u32 = bad.iter().map(|(line, _)| letters(&view.lines[*line])).sum();
     let share = of_bad as f32 / view.word_chars().max(1) as f32;
-    (share > MAX_OF_DOCUMENT).then_some(share)
+    (share > judge.most(MAX_OF_DOCUMENT)).then_some(share)
 }
 
 /// The words of a line as (hash, letters), with every run of numbers as one.

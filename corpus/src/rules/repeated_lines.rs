@@ -20,7 +20,7 @@ pub(super) const RULE: Rule = Rule {
     check,
 };
 
-fn check(view: &View, _: &Judge) -> Option<f32> {
+fn check(view: &View, judge: &Judge) -> Option<f32> {
     let worded = || view.lines.iter().filter(|l| !l.words().is_empty());
     let lines = worded().count();
     if lines < MIN_LINES {
@@ -40,7 +40,8 @@ fn check(view: &View, _: &Judge) -> Option<f32> {
     });
     let by_lines = repeated as f32 / lines as f32;
     let by_bytes = repeated_bytes as f32 / bytes as f32;
-    (by_lines > MAX_LINES || by_bytes > MAX_CHARS).then_some(by_lines.max(by_bytes))
+    let repeats = by_lines > judge.most(MAX_LINES) || by_bytes > judge.most(MAX_CHARS);
+    repeats.then_some(by_lines.max(by_bytes))
 }
 
 #[cfg(test)]

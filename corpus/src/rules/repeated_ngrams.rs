@@ -21,7 +21,7 @@ pub(super) const RULE: Rule = Rule {
     check,
 };
 
-fn check(view: &View, _: &Judge) -> Option<f32> {
+fn check(view: &View, judge: &Judge) -> Option<f32> {
     let words = &view.words;
     if words.len() < MIN_WORDS {
         return None;
@@ -32,7 +32,7 @@ fn check(view: &View, _: &Judge) -> Option<f32> {
     // What is covered by long sequences is covered by short ones: once these stay below a
     // threshold, so do the longer.
     let mut bound = 1.0f32;
-    for (n, most) in DUPLICATED {
+    for (n, most) in DUPLICATED.map(|(n, most)| (n, judge.most(most))) {
         if bound <= most {
             continue;
         }
@@ -43,7 +43,7 @@ fn check(view: &View, _: &Judge) -> Option<f32> {
     }
     // A longer sequence has at most the letters of two of the shortest at a time.
     let mut bound = f32::MAX;
-    for (n, most) in TOP {
+    for (n, most) in TOP.map(|(n, most)| (n, judge.most(most))) {
         if bound <= most {
             continue;
         }

@@ -204,11 +204,11 @@ fn measure(view: &View) -> Option<(f32, f32)> {
     Some((function as f32 / view.words.len().max(1) as f32, *least))
 }
 
-fn check(view: &View, _: &Judge) -> Option<f32> {
+fn check(view: &View, judge: &Judge) -> Option<f32> {
     if view.words.len() < MIN_WORDS {
         return None;
     }
-    share(view).filter(|(share, least)| share < least).map(|(share, _)| share)
+    share(view).filter(|(share, least)| *share < judge.least(*least)).map(|(share, _)| share)
 }
 
 #[cfg(test)]

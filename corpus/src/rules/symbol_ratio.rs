@@ -17,14 +17,14 @@ pub(super) const RULE: Rule = Rule {
     check,
 };
 
-fn check(view: &View, _: &Judge) -> Option<f32> {
+fn check(view: &View, judge: &Judge) -> Option<f32> {
     let counts = &view.counts;
     let marks = (counts.hashes + counts.ellipses) as f32 / view.words.len().max(1) as f32;
     let share = counts.symbols as f32 / counts.visible.max(1) as f32;
-    if marks > MAX_MARKS {
+    if marks > judge.most(MAX_MARKS) {
         return Some(marks);
     }
-    (share > MAX_SYMBOLS).then_some(share)
+    (share > judge.most(MAX_SYMBOLS)).then_some(share)
 }
 
 #[cfg(test)]

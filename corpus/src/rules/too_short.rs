@@ -16,9 +16,9 @@ pub(super) const RULE: Rule = Rule {
     check,
 };
 
-fn check(view: &View, _: &Judge) -> Option<f32> {
-    let words = view.words.len();
-    (words < view.min_words as usize).then_some(words as f32)
+fn check(view: &View, judge: &Judge) -> Option<f32> {
+    let words = view.words.len() as f32;
+    (words < judge.least(view.min_words as f32)).then_some(words)
 }
 
 #[cfg(test)]

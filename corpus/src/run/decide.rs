@@ -13,13 +13,13 @@
 use super::extract::{self, Facts, number, numbers, place, visits};
 use super::rows::{self, Kept, SHINGLES, SKETCHES, Sketch, Sketches};
 use super::{Job, words};
-use crate::Error;
 use crate::dedup::{exact, lines, near};
 use crate::domains::{self, Limits};
 use crate::page::without_frequent;
 use crate::recipe::Part;
 use crate::rules::{View, divergence};
-use crate::shuffle::{self, Merge, Plan, Runs, Shuffle, Sorter};
+use crate::shuffle::{self, Merge, Plan, Run, Runs, Shuffle, Sorter};
+use crate::{Error, Recipe};
 use quipu_documents::{Id, Reader};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -58,8 +58,16 @@ pub(super) enum Decision {
     Rule(crate::page::Verdict),
     /// Its words are further from the corpus than they may be.
     Far(f32),
-    /// A near copy is kept: page number …, of this similarity.
-    Near(u64, f64),
+    /// A near copy is kept.
+    Near {
+        /// Number of the page that it was compared with.
+        compared: u64,
+        /// Number of the page that is kept at last: that one, or the one that equals it without
+        /// frequent lines.
+        kept: u64,
+        /// Of the two that were compared.
+        similarity: f64,
+    },
     /// Another document is equal without frequent lines: page number …
     Same(u64),
 }
@@ -74,7 +82,7 @@ pub(super) struct Decided {
 
 /// Runs the pass.
 pub(super) fn pass(job: &Job, shuffle: &dyn Shuffle, units: &[Facts]) -> Result<Decisions, Error> {
-    job.progress.begin("deduplicate", 0);
+    job.progress.begin("deduplicate", (passes(&job.plan.recipe) * units.len()) as u64);
     let buckets = buckets(units, job.plan.recipe.bucket);
     let mut all = Decisions { buckets, ..Decisions::default() };
     let recipe = &job.plan.recipe;
@@ -86,7 +94,7 @@ pub(super) fn pass(job: &Job, shuffle: &dyn Shuffle, units: &[Facts]) -> Result<
         let older = shuffle.run("url", Plan::First, &visits(job, units))?;
         all.visits = shuffle.run("url-by-page", Plan::Union, &older)?;
     }
-    if recipe.does(Part::Rules) && !recipe.without.iter().any(|rule| rule == divergence::NAME) {
+    if judges_words(recipe) {
         all.far = words::pass(job, units, &all)?;
     }
     if recipe.does(Part::Dedup) {
@@ -105,6 +113,21 @@ pub(super) fn pass(job: &Job, shuffle: &dyn Shuffle, units: &[Facts]) -> Result<
     }
     job.progress.finish("");
     Ok(all)
+}
+
+/// How often all units are gone through, by which progress is told; the shuffles between do not
+/// know beforehand how many parts they have, and their time counts to the passes around them.
+fn passes(recipe: &Recipe) -> usize {
+    let dedup = if recipe.does(Part::Dedup) { DEDUP_PASSES } else { 0 };
+    dedup + if judges_words(recipe) { words::PASSES } else { 0 }
+}
+
+/// Bands, near copies, lines, texts.
+const DEDUP_PASSES: usize = 4;
+
+/// Whether documents go whose words are far from the corpus.
+fn judges_words(recipe: &Recipe) -> bool {
+    recipe.does(Part::Rules) && !recipe.without.iter().any(|rule| rule == divergence::NAME)
 }
 
 /// The domains that go, of all rows `[domain, counts, counts]`.
@@ -152,13 +175,22 @@ pub(super) fn each_unit(
             runs: runs.paths.iter().filter_map(name).collect(),
         })
     };
-    let written = job.crew.run(stage, units.len(), named, |_, _| ())?;
+    let done = |_: &Written, before: bool| job.progressed(1, before);
+    let written = job.crew.run(stage, units.len(), named, done)?;
     let width = written.first().map_or(2, |w| w.width);
     let paths = written.into_iter().flat_map(|w| w.runs).map(|name| dir.join(name)).collect();
     Ok(Runs { width, paths })
 }
 
 impl Job<'_> {
+    /// Tells that so many units more were gone through, by this run or `before`.
+    pub(super) fn progressed(&self, units: u64, before: bool) {
+        match before {
+            true => self.progress.resume(units),
+            false => self.progress.advance(units),
+        }
+    }
+
     pub(super) fn sorter<const W: usize>(&self, stage: &str, unit: usize) -> Sorter<W> {
         let memory = self.memory / self.crew.workers() as u64 / 2;
         Sorter::new(&self.crew.stage(stage).join(format!("{unit:06}")), memory)
@@ -323,9 +355,13 @@ impl Decisions {
                 *decision = Decision::Domain(*verdict);
             }
         }
-        for row in Merge::<3>::between(&self.near, from, to)? {
-            let [page, kept, similarity] = row?;
-            decisions[place(page).1 as usize] = Decision::Near(kept, f64::from_bits(similarity));
+        let near: Vec<[u64; 3]> =
+            Merge::between(&self.near, from, to)?.collect::<Result<_, _>>()?;
+        let later = self.later(near.iter().map(|[_, compared, _]| *compared))?;
+        for [page, compared, similarity] in near {
+            let kept = later.get(&compared).copied().unwrap_or(compared);
+            let similarity = f64::from_bits(similarity);
+            decisions[place(page).1 as usize] = Decision::Near { compared, kept, similarity };
         }
         for row in Merge::<2>::between(&self.far, from, to)? {
             let [page, bits] = row?;
@@ -341,6 +377,22 @@ impl Decisions {
             lines.entry(place(page).1).or_default().insert(line);
         }
         Ok(Decided { rows, decisions, lines })
+    }
+}
+
+impl Decisions {
+    /// Of these pages those that went after near copies of them had gone, with the equal page that
+    /// was kept; that one is the first of all its equals and goes for none.
+    fn later(&self, pages: impl Iterator<Item = u64>) -> Result<HashMap<u64, u64>, Error> {
+        let mut pages: Vec<u64> = pages.collect();
+        pages.sort_unstable();
+        pages.dedup();
+        let mut later = HashMap::new();
+        for path in self.same.paths.iter().filter(|_| !pages.is_empty()) {
+            let mut add = |[page, kept]: [u64; 2]| _ = later.insert(page, kept);
+            Run::open(path, self.same.width)?.find(&pages, &mut add)?;
+        }
+        Ok(later)
     }
 }
 

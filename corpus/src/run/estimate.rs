@@ -1,5 +1,6 @@
 //! What a run would do, before it is begun: its inputs, how they would be cut, what would judge
-//! them, and what it would take. Nothing is written. Not the looking itself ([`crate::look()`]).
+//! them, and what it would take. Nothing is written, and of large inputs only some units are read
+//! (a crawl that is not compressed is read to be cut). Not the looking itself ([`crate::look()`]).
 
 use super::Options;
 use super::plan::Plan;
@@ -54,11 +55,11 @@ pub fn estimate(
     cancel: &Cancel,
 ) -> Result<Estimate, Error> {
     recipe.validate()?;
-    // The sample is drawn by reading everything, which an estimate does once already.
+    // A sample is drawn by reading everything, which an estimate does not.
     let whole = Recipe { sample: None, ..recipe.clone() };
     let access = Access::new(&options.settings, cancel);
     let plan = Plan::of(inputs, &whole, &access, &*progress::silent(), cancel)?;
-    let look = look::look(inputs, recipe, &access)?;
+    let look = look::glance(inputs, recipe, &access)?;
     let sampled = sampled(&look, recipe);
     let text = look.text_bytes as f64 * sampled;
     let workers = options.workers.min(plan.units.len()).max(1);
@@ -108,6 +109,7 @@ mod tests {
         let without = vec!["gibberish".to_owned()];
         let recipe = Recipe { without, ..Recipe::default() };
         let one = of(1, &recipe);
+        assert_eq!(one.look.inputs.iter().map(|seen| seen.units).sum::<u64>(), one.units as u64);
         assert!(one.memory > 1 << 30 && one.work > one.output && one.output > 0);
         assert!(one.rules.iter().any(|r| r.0 == "too-short"));
         assert!(one.rules.iter().all(|r| r.0 != "gibberish"));

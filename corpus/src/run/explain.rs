@@ -368,7 +368,11 @@ impl Finished<'_> {
             }
             _ => {
                 let from = shown(self.recipe.near.threshold);
-                format!("similarity {value} (limit {from}) to the copy kept: {id}{place}")
+                let through = fate.detail.split_once(", equal to ").and_then(|(_, t)| t.get(..32));
+                let to = through.map_or(String::new(), |through| {
+                    format!("{through}, which without the lines that many documents repeat is ")
+                });
+                format!("similarity {value} (limit {from}) to {to}the copy kept: {id}{place}")
             }
         };
         format!("{rule}: {text}{gone}")

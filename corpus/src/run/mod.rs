@@ -25,6 +25,7 @@ mod write;
 
 pub use estimate::{Estimate, estimate};
 pub use explain::explain;
+pub(crate) use plan::unit_bytes;
 
 use crate::classify::Runs as Scores;
 use crate::judges::Judges;

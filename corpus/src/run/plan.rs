@@ -54,6 +54,11 @@ pub(super) struct Unit {
     pub bytes: u64,
 }
 
+/// Bytes of a unit of inputs that have so many in all.
+pub(crate) fn unit_bytes(inputs: u64) -> u64 {
+    (inputs / UNITS).clamp(LEAST, MOST)
+}
+
 impl Plan {
     /// Looks at the inputs and cuts them.
     pub fn of(
@@ -72,7 +77,7 @@ impl Plan {
         };
         let waits = inputs.iter().any(|input| is_remote(&input.path));
         let sizes = remote::for_each(&inputs, waits, |input| input.bytes(access))?;
-        let bytes = unit_bytes(&sizes);
+        let bytes = unit_bytes(sizes.iter().sum());
         let ranges = remote::for_each(&inputs, waits, |input| input.ranges(bytes, access))?;
         let mut units: Vec<Unit> = Vec::new();
         for (number, ranges) in ranges.into_iter().enumerate() {
@@ -110,7 +115,7 @@ impl Plan {
         }
         let sizes: Result<Vec<u64>, Error> =
             plan.inputs.iter().map(|input| input.bytes(access)).collect();
-        let stage = stage_hash(&plan.inputs, recipe, unit_bytes(&sizes.ok()?)).ok()?;
+        let stage = stage_hash(&plan.inputs, recipe, unit_bytes(sizes.ok()?.iter().sum())).ok()?;
         (stage == plan.stage).then_some(plan)
     }
 
@@ -195,11 +200,6 @@ fn alike(inputs: &[Input], last: &Unit, number: usize) -> bool {
 /// The inputs as they were named, in one line.
 fn joined(paths: &[PathBuf]) -> String {
     paths.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", ")
-}
-
-/// Bytes of a unit of inputs of these sizes.
-fn unit_bytes(sizes: &[u64]) -> u64 {
-    (sizes.iter().sum::<u64>() / UNITS).clamp(LEAST, MOST)
 }
 
 fn unreadable(path: &Path, error: &serde_json::Error) -> Error {

@@ -164,6 +164,54 @@ fn mirrors_are_one_document_once_the_lines_of_their_sites_went() {
     );
 }
 
+/// A near copy goes for a page that itself goes later, as equal to a mirror once the lines of its
+/// site went: what is named is the mirror.
+#[test]
+fn a_fate_names_the_copy_that_is_kept_at_last() {
+    let lines = "<p>The house was founded by two sisters and is still open to all who come.</p>\
+        <p>Whoever would like to help us can write a letter to the keeper of the keys.</p>\
+        <p>Every morning at eight the doors are opened, and at nine in the evening closed.</p>\
+        <p>Our thanks go to the gardeners, who asked for nothing when the roof was torn off.</p>";
+    let other = "<p>A glass of milk stood on the table, next to it a loaf that nobody had cut. \
+        The miller looked at both and thought of his daughter, who had left for the city without \
+        a word; then he put on his coat and went out to see whether the wheel was still turning.</p>";
+    let body = |text: &str| html(3, lines).replace(&prose(3).replace('\n', "</p>\n<p>"), text);
+    let first = crate::rules::tests::PROSE_SAMPLE.replace("\n\n", "</p><p>");
+    let at = |host: &str, date: &str, body: String| {
+        response(&format!("http://{host}/3"), date, &format!("urn:{host}"), &body)
+    };
+    let changed = html(3, lines).replace("the mayor answered", "she answered them");
+    let records = [
+        at("one.example", "2024-01-01T00:00:00Z", body(&first)),
+        at("two.example", "2024-01-01T00:00:00Z", body(other)),
+        at("site.example", "2024-01-01T00:00:00Z", html(3, lines)),
+        at("mirror.example", "2025-01-01T00:00:00Z", html(3, "")),
+        at("copy.example", "2023-01-01T00:00:00Z", changed),
+    ];
+    let place = Place::with("crawl.warc.gz", &records.concat());
+    let recipe = Recipe { line_limit: 2, ..Recipe::default() };
+    let summary = place.run("crawl.warc.gz", &recipe).unwrap();
+    assert_eq!(summary.kept, 3, "{}", summary.line());
+    let fates = read_fates(&place.dir.path().join("out/fates-00000.parquet")).unwrap();
+    let fate = |url: &str| {
+        let of = |f: &&quipu_documents::Fate| f.rule == "document-duplicate" && f.url.contains(url);
+        fates.iter().find(of).unwrap()
+    };
+    let documents = place.documents();
+    let mirror = documents.iter().find(|d| d.url.contains("mirror.example")).unwrap().id;
+    let (site, near) = (fate("site.example"), fate("copy.example"));
+    assert_eq!(site.detail, format!("kept {mirror}, equal without repeated lines"));
+    let expected = format!("kept {mirror}, equal to {} without repeated lines", site.id);
+    assert_eq!(near.detail, expected);
+    assert!(near.value < 1.0 && near.value >= Recipe::default().near.threshold, "{}", near.value);
+    let told = explain(&place.dir.path().join("out"), "http://copy.example/3").unwrap();
+    let why = &told.visits[0].stages.iter().find(|s| s.name == "document").unwrap().why;
+    for part in [&site.id.to_string(), "the copy kept", "https://mirror.example/3"] {
+        assert!(why.contains(part), "{why}");
+    }
+    assert!(!why.contains("removed later"), "{why}");
+}
+
 #[test]
 fn damaged_members_cost_themselves_and_are_counted() {
     let mut bad = page(2, "");

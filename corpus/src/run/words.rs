@@ -15,12 +15,16 @@ use crate::rules::View;
 use crate::rules::divergence::{Distribution, MAX_EXCESS, MIN_CORPUS, Reference};
 use crate::shuffle::Runs;
 use quipu_documents::{Document, Id, Reader, Route};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Tasks that count.
 const TASKS: usize = 32;
 /// Words of a language from which on documents are chosen by hash.
 const ENOUGH: u64 = 200_000_000;
+
+/// How often the stages go through all units.
+pub(super) const PASSES: usize = 2;
 
 /// Runs both stages; rows `[page, bits of its distance]` of the documents that go.
 pub(super) fn pass(job: &Job, units: &[Facts], all: &Decisions) -> Result<Runs, Error> {
@@ -91,12 +95,16 @@ fn count(
             let bytes = zstd::bulk::compress(&table.encode(), 1).map_err(Error::io(job.out))?;
             quipu_store::atomic::write_bytes(&file(task, language), &bytes)?;
         }
-        Ok::<_, Error>(tables.into_keys().collect::<Vec<String>>())
+        Ok::<_, Error>(Counted {
+            units: (task..units.len()).step_by(tasks).len() as u64,
+            languages: tables.into_keys().collect(),
+        })
     };
-    let written = job.crew.run(STAGE, tasks, work, |_, _| ())?;
+    let done = |counted: &Counted, before: bool| job.progressed(counted.units, before);
+    let written = job.crew.run(STAGE, tasks, work, done)?;
     let mut merged: BTreeMap<String, Reference> = BTreeMap::new();
-    for (task, languages) in written.iter().enumerate() {
-        for language in languages {
+    for (task, counted) in written.iter().enumerate() {
+        for language in &counted.languages {
             let path = file(task, language);
             let bytes = std::fs::File::open(&path).and_then(zstd::decode_all);
             let table = Reference::decode(&bytes.map_err(Error::io(&path))?);
@@ -105,6 +113,13 @@ fn count(
         }
     }
     Ok(merged.into_iter().map(|(language, table)| (language, table.distribution())).collect())
+}
+
+/// What a task counted.
+#[derive(Serialize, Deserialize)]
+struct Counted {
+    units: u64,
+    languages: Vec<String>,
 }
 
 /// Calls `each` with the prose documents of a unit that are left.

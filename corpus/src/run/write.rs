@@ -10,7 +10,7 @@ use crate::classify::Runs as Scores;
 use crate::domains;
 use crate::figures::{self, Cluster, Figures};
 use crate::page::{EXCERPT, LOW_SCORE_NAME, excerpt, rule_name, without_frequent};
-use crate::rules::{TOO_SHORT, View, divergence};
+use crate::rules::{NearMiss, RULES, TOO_SHORT, View, divergence};
 use crate::summary::{EXCERPT_BYTES, EXCERPTS, Excerpt, Source, Step};
 use crate::{Error, Recipe, pipe};
 use quipu_documents::{Document, Fate, Id, Reader, Writer, document_at, read_fates};
@@ -21,6 +21,9 @@ use std::collections::{BTreeMap, HashSet};
 pub(super) const STAGE: &str = "write";
 /// Bytes of text after which a file is full.
 const FILE_BYTES: u64 = 32 << 20;
+/// Documents of a file, the first by hash, that the rules are asked about once more: enough for
+/// near misses, and of a full file some twentieth.
+const NEAR_ASKED: usize = 512;
 /// Samples of kept documents a file hands to the summary.
 const KEPT_SAMPLES: usize = 8;
 
@@ -172,11 +175,15 @@ fn part(job: &Job, unit: usize, all: &Decisions, part: &mut Part) -> Result<(), 
                 let detail = excerpt(&document.text, EXCERPT);
                 part.remove(document, "words", divergence::NAME, f64::from(distance), detail);
             }
-            Decision::Near(other, similarity) => {
-                let kept = format!("kept {}", job.id(other)?);
+            Decision::Near { compared, kept, similarity } => {
                 let copy = sample(document.id, &document.url, similarity, &document.text);
-                part.copies.push((other, copy));
-                part.remove(document, "document", COPY, similarity, kept);
+                part.copies.push((kept, copy));
+                let mut detail = format!("kept {}", job.id(kept)?);
+                if compared != kept {
+                    let through = job.id(compared)?;
+                    detail += &format!(", equal to {through} without repeated lines");
+                }
+                part.remove(document, "document", COPY, similarity, detail);
             }
             Decision::Same(other) => {
                 let kept = format!("kept {}, equal without repeated lines", job.id(other)?);
@@ -254,7 +261,10 @@ fn keep(
 
 fn write(job: &Job, number: usize, part: Part, writer: &Writer) -> Result<Output, Error> {
     let Part { sources, documents, words, fates, copies } = part;
-    let figures = figures_of(job, &documents, &fates, copies)?;
+    let mut figures = figures_of(job, &documents, &fates, copies)?;
+    let mut by_hash: Vec<&Document> = documents.iter().collect();
+    by_hash.sort_by_key(|d| d.id);
+    near_misses(job, &by_hash[..by_hash.len().min(NEAR_ASKED)], &mut figures);
     let mut output = Output { kept_words: words, sources, figures, ..Output::default() };
     for document in &documents {
         output.kept += 1;
@@ -262,8 +272,6 @@ fn write(job: &Job, number: usize, part: Part, writer: &Writer) -> Result<Output
         *output.languages.entry(document.language.clone()).or_default() += 1;
         *output.routes.entry(document.route.name().to_owned()).or_default() += 1;
     }
-    let mut by_hash: Vec<&Document> = documents.iter().collect();
-    by_hash.sort_by_key(|d| d.id);
     let kept = by_hash.iter().take(KEPT_SAMPLES);
     output.samples = kept.map(|d| sample(d.id, &d.url, 0.0, &d.text)).collect();
     let mut steps: BTreeMap<(usize, String), Step> = BTreeMap::new();
@@ -293,6 +301,18 @@ fn write(job: &Job, number: usize, part: Part, writer: &Writer) -> Result<Output
     Ok(output)
 }
 
+/// The rules that these documents nearly broke.
+fn near_misses(job: &Job, documents: &[&Document], figures: &mut Figures) {
+    for document in documents {
+        let view = View::of(&document.text, &document.language, job.plan.recipe.min_words);
+        for NearMiss { rule, value, margin } in job.judges.strict.near(&view, document.route) {
+            let value = f64::from(value);
+            let shown = sample(document.id, &document.url, value, &document.text);
+            figures.near(RULES[rule].name, margin, shown);
+        }
+    }
+}
+
 /// What the report draws of one file.
 fn figures_of(
     job: &Job,
@@ -303,10 +323,6 @@ fn figures_of(
     let mut figures = Figures::default();
     for document in documents {
         figures.kept(document);
-        if let Some((_, words)) = document.scores.iter().find(|s| s.0 == "words") {
-            let words = f64::from(*words);
-            figures.short(words, || sample(document.id, &document.url, words, &document.text));
-        }
     }
     for (fate, text) in fates {
         match fate.line {

@@ -60,9 +60,9 @@ impl Run {
         if &head[..8] != MAGIC || word(&head, 1) != expected {
             return Err(damaged("is no run of this version and width"));
         }
-        let bytes = rows.checked_mul(8 * width as u64);
-        let sizes = bytes.zip(blocks.checked_mul(16)).map(|(b, i)| (b, i, HEAD + b + i + TAIL));
-        let Some((bytes, index, _)) = sizes.filter(|(.., sum)| *sum == length) else {
+        let sizes = rows.checked_mul(8 * width as u64).zip(blocks.checked_mul(16));
+        let fits = |(b, i): &(u64, u64)| b.checked_add(*i) == Some(length - HEAD - TAIL);
+        let Some((bytes, index)) = sizes.filter(fits) else {
             return Err(damaged("has another size than its end says"));
         };
         if blocks != rows.div_ceil(block_rows(width) as u64) {
@@ -91,6 +91,34 @@ impl Run {
     /// before.
     pub(crate) fn block_of(&self, key: u64) -> usize {
         self.index.partition_point(|(first, _)| *first < key).saturating_sub(1)
+    }
+
+    /// Hands over the rows whose first word is one of `keys`, which are sorted. A block is read once
+    /// at most, and only where one of them may stand in it.
+    pub(crate) fn find<const W: usize>(
+        &self,
+        keys: &[u64],
+        mut each: impl FnMut([u64; W]),
+    ) -> Result<(), Error> {
+        let (mut rows, mut held) = (Vec::new(), None);
+        for key in keys {
+            let mut block = self.block_of(*key);
+            loop {
+                if held != Some(block) {
+                    self.read(block, &mut rows)?;
+                    held = Some(block);
+                }
+                let from = rows.partition_point(|row: &[u64; W]| row[0] < *key);
+                let to = rows.partition_point(|row| row[0] <= *key);
+                rows[from..to].iter().for_each(|row| each(*row));
+                // More of them may stand where the next block begins.
+                block += 1;
+                if to < rows.len() || self.index.get(block).is_none_or(|(first, _)| first > key) {
+                    break;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Reads block number `block` into `rows`; leaves it empty behind the last.
@@ -136,6 +164,20 @@ fn seal_of(head: &[u8], index: &[u8], rows: u64, blocks: u64) -> u64 {
     seal.update(&rows.to_le_bytes());
     seal.update(&blocks.to_le_bytes());
     seal.digest()
+}
+
+/// Puts the seal at the end of the bytes of a run that fits the rest of them, as one would who
+/// means to deceive; for attacks.
+pub(crate) fn reseal(bytes: &mut [u8]) {
+    let length = bytes.len();
+    let (head, tail) = (HEAD as usize, TAIL as usize);
+    if length < head + tail {
+        return;
+    }
+    let (rows, blocks) = (u64_at(bytes, length - tail), u64_at(bytes, length - tail + 8));
+    let index = blocks.saturating_mul(16).min((length - head - tail) as u64) as usize;
+    let seal = seal_of(&bytes[..head], &bytes[length - tail - index..length - tail], rows, blocks);
+    bytes[length - 8..].copy_from_slice(&seal.to_le_bytes());
 }
 
 /// Writes sorted, distinct `rows` as a run; returns how many they were.
@@ -255,6 +297,33 @@ mod tests {
     }
 
     #[test]
+    fn rows_are_found_by_their_first_word() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.run");
+        // Even keys, three rows each, over several blocks; a key's rows lie across their borders.
+        let count = 3 * block_rows(2) as u64;
+        write(&path, (0..count).map(|n| Ok([n / 3 * 2, n % 3]))).unwrap();
+        let run = Run::open(&path, 2).unwrap();
+        let check = |keys: &[u64]| {
+            let mut found = Vec::new();
+            run.find::<2>(keys, |row| found.push(row)).unwrap();
+            let there = keys.iter().filter(|key| **key % 2 == 0 && **key / 2 < count / 3);
+            let expected: Vec<[u64; 2]> =
+                there.flat_map(|key| (0..3).map(move |n| [*key, n])).collect();
+            assert_eq!(found, expected, "{keys:?}");
+        };
+        check(&[]);
+        check(&[0, 1, 2, 700, 701, count / 3 * 2 - 2, count / 3 * 2, u64::MAX]);
+        let all: Vec<u64> = (0..count).collect();
+        check(&all);
+        let none = dir.path().join("b.run");
+        write(&none, std::iter::empty::<Result<[u64; 2], Error>>()).unwrap();
+        let mut found = 0;
+        Run::open(&none, 2).unwrap().find::<2>(&all, |_| found += 1).unwrap();
+        assert_eq!(found, 0);
+    }
+
+    #[test]
     fn every_damaged_byte_is_found() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.run");
@@ -275,6 +344,28 @@ mod tests {
             std::fs::write(&path, &whole[..at]).unwrap();
             assert!(read().is_err(), "cut at {at}");
         }
+    }
+
+    /// Sizes whose sum is past 64 bits, sealed by whoever wrote them.
+    #[test]
+    fn sizes_that_overflow_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.run");
+        write(&path, (0..40u64).map(|n| Ok([n, n * n]))).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        let tail = whole.len() - TAIL as usize;
+        for (rows, blocks) in [(u64::MAX / 16, u64::MAX / 16), (u64::MAX, 1), (40, u64::MAX / 16)] {
+            let mut bytes = whole.clone();
+            bytes[tail..tail + 8].copy_from_slice(&rows.to_le_bytes());
+            bytes[tail + 8..tail + 16].copy_from_slice(&blocks.to_le_bytes());
+            reseal(&mut bytes);
+            std::fs::write(&path, bytes).unwrap();
+            let message = Run::open(&path, 2).unwrap_err().to_string();
+            assert!(message.contains("another size than its end says"), "{message}");
+        }
+        let mut sealed = whole.clone();
+        reseal(&mut sealed);
+        assert_eq!(sealed, whole);
     }
 
     #[test]

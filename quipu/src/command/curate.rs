@@ -185,9 +185,10 @@ fn check_out(inputs: &[PathBuf], recipe: &Recipe, out: &Path) -> Result<(), Erro
         let other = |what: String| {
             Error::usage(format!("--out {shown} holds {what}; name another, or delete it"))
         };
-        let Ok(summary) = quipu_corpus::read_summary(out) else {
-            return Err(other("something that curation did not write".into()));
-        };
+        let summary = quipu_corpus::read_summary(out);
+        let summary = summary.map_err(|e| {
+            other(format!("what curation, as this program has it, did not write ({e})"))
+        })?;
         if let Some((key, now, then)) = difference(recipe, &summary.recipe) {
             return Err(other(format!(
                 "other documents: corpus.{key} was {then} and is {now} now"
@@ -359,6 +360,9 @@ fn dry_run(
     for seen in &found.look.inputs {
         terminal.say(seen.to_string().trim_end());
     }
+    if let Some(part) = found.look.part {
+        terminal.say(&part.to_string());
+    }
     let more = if found.look.more { "at least " } else { "" };
     let (units, pages) = (thousands(found.units as u64), thousands(found.look.pages));
     terminal.say(&format!("{units} units of work, {more}{pages} pages"));
@@ -442,7 +446,10 @@ mod tests {
         std::fs::write(dir.path().join("work/chapter.tex"), "x").unwrap();
         check("holds ");
         std::fs::write(dir.path().join("manifest.json"), "{}").unwrap();
-        check("something that curation did not write");
+        check("did not write");
+        let older = Manifest::new(quipu_documents::FORMAT, quipu_documents::OLDEST);
+        older.write(dir.path()).unwrap();
+        check("quipu.documents version 1 but this program reads quipu.documents version 2");
         let off = Recipe { min_words: 9, ..Recipe::default() };
         let (key, now, then) = difference(&off, &Recipe::default()).unwrap();
         assert_eq!((key.as_str(), now.as_str(), then.as_str()), ("min_words", "9", "25"));

@@ -148,8 +148,9 @@ fn rules(out: &mut String, summary: &Summary) {
             false => measured(h.most),
         });
         let mut samples = excerpts("removed, chosen by hash", &step.samples, true);
-        if step.rule == "too-short" && step.stage == "rules" {
-            samples += &excerpts("kept, nearest to the limit", &summary.figures.shortest, true);
+        if let Some(near) = summary.figures.near.get(&step.rule).filter(|_| step.stage == "rules") {
+            let near: Vec<Excerpt> = near.iter().map(|(_, shown)| shown.clone()).collect();
+            samples += &excerpts("kept, nearest to the limit", &near, true);
         }
         let reason = RULES.iter().find(|rule| rule.name == step.rule).map_or("", |r| r.reason);
         if !reason.is_empty() {
@@ -454,7 +455,7 @@ mod tests {
             "inputs": [{"name": "crawl", "kind": "WARC", "pages": 1020, "damaged": 24}],
             "damage": ["crawl at 7: torn"],
             "figures": {"words": words, "similarity": words, "largest": [cluster],
-                "doubtful": [cluster], "shortest": [sample],
+                "doubtful": [cluster], "near": {"too-short": [[0.02, sample]]},
                 "measured": {"too-short": words},
                 "hosts": {"named": {"a.example": {"kept": 7, "removed": 1}},
                     "others": {"kept": 2, "removed": 0}},

@@ -17,6 +17,9 @@ pub(in super::super) const LABEL: &str = "__label__";
 const SMALLEST_ENTRY: usize = 10;
 /// Longest character n-gram that is believed; the paper's models have 4 to 6.
 const LONGEST_SUBWORD: usize = 64;
+/// Longest word n-gram that is believed, in words; models have 1 to 5. A text costs its words times
+/// this.
+const LONGEST_WORD_GRAM: usize = 64;
 
 /// What of a model's arguments reading a text depends on.
 #[derive(Clone, Copy, Debug, Default)]
@@ -57,7 +60,12 @@ impl Dictionary {
             return Err(format!("{size} entries cannot stand in the {left} bytes left"));
         }
         if grams.longest > LONGEST_SUBWORD {
-            return Err(format!("subwords of {} characters", grams.longest));
+            let (found, most) = (grams.longest, LONGEST_SUBWORD);
+            return Err(format!("subwords of {found} characters, expected at most {most}"));
+        }
+        if grams.word_grams > LONGEST_WORD_GRAM {
+            let (found, most) = (grams.word_grams, LONGEST_WORD_GRAM);
+            return Err(format!("n-grams of {found} words, expected at most {most}"));
         }
         let mut found = Dictionary {
             grams,

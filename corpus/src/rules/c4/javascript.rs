@@ -1,6 +1,6 @@
 //! `c4-javascript`: lines with the word JavaScript go.
 
-use super::has_phrase;
+use super::{has_one, lines_with};
 use crate::rules::{LineRule, PROSE, Set, View};
 
 pub(in crate::rules) const RULE: LineRule = LineRule {
@@ -11,14 +11,15 @@ pub(in crate::rules) const RULE: LineRule = LineRule {
     find,
 };
 
+const PHRASES: [&str; 1] = ["javascript"];
+
 /// Whether the rule lets a line stay.
 pub(super) fn stays(line: &str) -> bool {
-    !has_phrase(line, "javascript")
+    !has_one(line, &PHRASES)
 }
 
 fn find(view: &View) -> Vec<(usize, f32)> {
-    let lines = view.lines.iter().map(|l| view.line(l)).enumerate();
-    lines.filter(|(_, line)| !stays(line)).map(|(at, _)| (at, 1.0)).collect()
+    lines_with(view, &PHRASES)
 }
 
 #[cfg(test)]

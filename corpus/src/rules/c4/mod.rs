@@ -15,6 +15,19 @@ pub mod policy;
 pub mod sentences;
 pub mod terminal_mark;
 
+use super::View;
+
+/// The lines of a text that have one of `phrases`, each measured as 1.
+fn lines_with(view: &View, phrases: &[&str]) -> Vec<(usize, f32)> {
+    let lines = view.lines.iter().map(|l| view.line(l)).enumerate();
+    lines.filter(|(_, line)| has_one(line, phrases)).map(|(at, _)| (at, 1.0)).collect()
+}
+
+/// Whether a text has one of `phrases`.
+fn has_one(text: &str, phrases: &[&str]) -> bool {
+    phrases.iter().any(|phrase| has_phrase(text, phrase))
+}
+
 /// Whether a text has `phrase` (lower-case ASCII) in whatever case.
 fn has_phrase(text: &str, phrase: &str) -> bool {
     let (bytes, phrase) = (text.as_bytes(), phrase.as_bytes());

@@ -1,6 +1,6 @@
 //! `c4-policy`: lines about terms, privacy and cookies go.
 
-use super::has_phrase;
+use super::{has_one, lines_with};
 use crate::rules::{LineRule, PROSE, Set, View};
 
 pub(in crate::rules) const RULE: LineRule = LineRule {
@@ -22,12 +22,11 @@ const PHRASES: [&str; 6] = [
 
 /// Whether the rule lets a line stay.
 pub(super) fn stays(line: &str) -> bool {
-    !PHRASES.iter().any(|phrase| has_phrase(line, phrase))
+    !has_one(line, &PHRASES)
 }
 
 fn find(view: &View) -> Vec<(usize, f32)> {
-    let lines = view.lines.iter().map(|l| view.line(l)).enumerate();
-    lines.filter(|(_, line)| !stays(line)).map(|(at, _)| (at, 1.0)).collect()
+    lines_with(view, &PHRASES)
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ const MIN: usize = 3;
 fn check(view: &View, judge: &Judge) -> Option<f32> {
     let acts = |name: &str| judge.has_line_rule(name);
     let needs_mark = acts(terminal_mark::RULE.name);
+    let least = judge.least(MIN as f32).ceil() as usize;
     let mut count = 0;
     for line in &view.lines {
         let text = view.line(line);
@@ -26,7 +27,7 @@ fn check(view: &View, judge: &Judge) -> Option<f32> {
             && javascript::stays(text)
             && policy::stays(text);
         count += if stays { sentences(text) } else { 0 };
-        if count >= MIN {
+        if count >= least {
             return None;
         }
     }

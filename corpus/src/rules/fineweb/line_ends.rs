@@ -15,10 +15,10 @@ pub(in crate::rules) const RULE: Rule = Rule {
     check,
 };
 
-fn check(view: &View, _: &Judge) -> Option<f32> {
+fn check(view: &View, judge: &Judge) -> Option<f32> {
     let ended = view.lines.iter().filter(|l| view.line(l).ends_with(ENDS)).count();
     let share = ended as f32 / view.lines.len().max(1) as f32;
-    (share < MIN).then_some(share)
+    (share < judge.least(MIN)).then_some(share)
 }
 
 #[cfg(test)]

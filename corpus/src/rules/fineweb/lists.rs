@@ -15,10 +15,10 @@ pub(in crate::rules) const RULE: Rule = Rule {
     check,
 };
 
-fn check(view: &View, _: &Judge) -> Option<f32> {
+fn check(view: &View, judge: &Judge) -> Option<f32> {
     let ends = view.lines.len().saturating_sub(1);
     let ratio = ends as f32 / view.words.len().max(1) as f32;
-    (ratio > MAX).then_some(ratio)
+    (ratio > judge.most(MAX)).then_some(ratio)
 }
 
 #[cfg(test)]

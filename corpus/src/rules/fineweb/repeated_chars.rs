@@ -13,14 +13,14 @@ pub(in crate::rules) const RULE: Rule = Rule {
     check,
 };
 
-fn check(view: &View, _: &Judge) -> Option<f32> {
+fn check(view: &View, judge: &Judge) -> Option<f32> {
     let (_, chars, _) = duplicates(view.lines.iter().map(|l| view.line(l)));
     if chars == 0 {
         return None;
     }
     let breaks = memchr::memchr_iter(b'\n', view.text.as_bytes()).count();
     let share = chars as f32 / (view.text.chars().count() - breaks) as f32;
-    (share > MAX).then_some(share)
+    (share > judge.most(MAX)).then_some(share)
 }
 
 #[cfg(test)]

@@ -13,11 +13,11 @@ pub(in crate::rules) const RULE: Rule = Rule {
     check,
 };
 
-fn check(view: &View, _: &Judge) -> Option<f32> {
+fn check(view: &View, judge: &Judge) -> Option<f32> {
     let short = |line: &str| line.len() <= SHORT || line.chars().count() <= SHORT;
     let count = view.lines.iter().filter(|l| short(view.line(l))).count();
     let share = count as f32 / view.lines.len().max(1) as f32;
-    (share > MAX).then_some(share)
+    (share > judge.most(MAX)).then_some(share)
 }
 
 #[cfg(test)]

@@ -12,13 +12,13 @@ pub(in crate::rules) const RULE: Rule = Rule {
     check,
 };
 
-fn check(view: &View, _: &Judge) -> Option<f32> {
+fn check(view: &View, judge: &Judge) -> Option<f32> {
     if view.words.is_empty() {
         return None;
     }
     let lettered = view.words.iter().filter(|w| w.letters).count();
     let share = lettered as f32 / view.words.len() as f32;
-    (share < MIN).then_some(share)
+    (share < judge.least(MIN)).then_some(share)
 }
 
 #[cfg(test)]

@@ -12,10 +12,10 @@ pub(in crate::rules) const RULE: Rule = Rule {
     check,
 };
 
-fn check(view: &View, _: &Judge) -> Option<f32> {
+fn check(view: &View, judge: &Judge) -> Option<f32> {
     let bullets = view.lines.iter().filter(|l| view.line(l).starts_with(['•', '-'])).count();
     let share = bullets as f32 / view.lines.len().max(1) as f32;
-    (share > MAX).then_some(share)
+    (share > judge.most(MAX)).then_some(share)
 }
 
 #[cfg(test)]

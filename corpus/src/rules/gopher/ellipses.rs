@@ -12,11 +12,11 @@ pub(in crate::rules) const RULE: Rule = Rule {
     check,
 };
 
-fn check(view: &View, _: &Judge) -> Option<f32> {
+fn check(view: &View, judge: &Judge) -> Option<f32> {
     let ends = |line: &str| line.ends_with("...") || line.ends_with('…');
     let count = view.lines.iter().filter(|l| ends(view.line(l))).count();
     let share = count as f32 / view.lines.len().max(1) as f32;
-    (share > MAX).then_some(share)
+    (share > judge.most(MAX)).then_some(share)
 }
 
 #[cfg(test)]

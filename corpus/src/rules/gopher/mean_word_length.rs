@@ -12,12 +12,12 @@ pub(in crate::rules) const RULE: Rule = Rule {
     check,
 };
 
-fn check(view: &View, _: &Judge) -> Option<f32> {
+fn check(view: &View, judge: &Judge) -> Option<f32> {
     if view.words.is_empty() || view.unspaced > 0.2 {
         return None;
     }
     let mean = view.word_chars() as f32 / view.words.len() as f32;
-    (!(3.0..=10.0).contains(&mean)).then_some(mean)
+    (!(judge.least(3.0)..=judge.most(10.0)).contains(&mean)).then_some(mean)
 }
 
 #[cfg(test)]

@@ -20,7 +20,28 @@ pub mod top_ngrams;
 pub mod words;
 
 use super::grams::with_table;
+use super::{Judge, View};
 use xxhash_rust::xxh3::xxh3_64;
+
+/// Of lines or paragraphs, the share that may have stood before, and that of the text's characters.
+const MAX_COUNT: f32 = 0.30;
+const MAX_CHARS: f32 = 0.20;
+
+/// The larger of the two shares of the `pieces` of a text that stood before, where one is too large.
+fn repeated<'t>(
+    view: &View,
+    judge: &Judge,
+    pieces: impl Iterator<Item = &'t str> + Clone,
+) -> Option<f32> {
+    let (count, chars, all) = duplicates(pieces);
+    if count == 0 {
+        return None;
+    }
+    let by_count = count as f32 / all as f32;
+    let by_chars = chars as f32 / view.text.chars().count() as f32;
+    let repeats = by_count > judge.most(MAX_COUNT) || by_chars > judge.most(MAX_CHARS);
+    repeats.then_some(by_count.max(by_chars))
+}
 
 /// Of `pieces` those that stood before: how many, their characters, and how many pieces there are.
 pub(super) fn duplicates<'t>(

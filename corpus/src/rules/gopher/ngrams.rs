@@ -18,10 +18,10 @@ pub(in crate::rules) const RULE: Rule = Rule {
     check,
 };
 
-fn check(view: &View, _: &Judge) -> Option<f32> {
+fn check(view: &View, judge: &Judge) -> Option<f32> {
     let chars = view.text.chars().count().max(1) as f32;
     let mut bound = f32::MAX;
-    for (n, most) in MOST {
+    for (n, most) in MOST.map(|(n, most)| (n, judge.most(most))) {
         if bound <= most {
             continue;
         }

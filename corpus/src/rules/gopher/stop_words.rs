@@ -19,14 +19,15 @@ pub(in crate::rules) const RULE: Rule = Rule {
     check,
 };
 
-fn check(view: &View, _: &Judge) -> Option<f32> {
+fn check(view: &View, judge: &Judge) -> Option<f32> {
     if view.language != "en" {
         return None;
     }
+    let least = judge.least(2.0).ceil() as u32;
     let mut seen = 0u8;
     for word in &view.words {
         seen |= WORDS.get(word.hash).map_or(0, |number| 1 << number);
-        if seen.count_ones() >= 2 {
+        if seen.count_ones() >= least {
             return None;
         }
     }

@@ -12,10 +12,10 @@ pub(in crate::rules) const RULE: Rule = Rule {
     check,
 };
 
-fn check(view: &View, _: &Judge) -> Option<f32> {
+fn check(view: &View, judge: &Judge) -> Option<f32> {
     let most = view.counts.hashes.max(view.counts.ellipses);
     let ratio = most as f32 / view.words.len().max(1) as f32;
-    (ratio > MAX).then_some(ratio)
+    (ratio > judge.most(MAX)).then_some(ratio)
 }
 
 #[cfg(test)]

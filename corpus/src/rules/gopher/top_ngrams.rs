@@ -17,10 +17,13 @@ pub(in crate::rules) const RULE: Rule = Rule {
     check,
 };
 
-fn check(view: &View, _: &Judge) -> Option<f32> {
+fn check(view: &View, judge: &Judge) -> Option<f32> {
     let chars = view.text.chars().count().max(1) as f32;
     let share = |n| top(view, n) as f32 / chars;
-    MOST.iter().map(|(n, most)| (share(*n), *most)).find(|(s, most)| s > most).map(|(s, _)| s)
+    MOST.iter()
+        .map(|(n, most)| (share(*n), judge.most(*most)))
+        .find(|(s, most)| s > most)
+        .map(|(s, _)| s)
 }
 
 /// Characters in the occurrences of the most frequent sequence of `n` words.

@@ -10,9 +10,9 @@ pub(in crate::rules) const RULE: Rule = Rule {
     check,
 };
 
-fn check(view: &View, _: &Judge) -> Option<f32> {
-    let words = view.words.len();
-    (!(50..=100_000).contains(&words)).then_some(words as f32)
+fn check(view: &View, judge: &Judge) -> Option<f32> {
+    let words = view.words.len() as f32;
+    (!(judge.least(50.0)..=judge.most(100_000.0)).contains(&words)).then_some(words)
 }
 
 #[cfg(test)]
