@@ -3,8 +3,8 @@
 //! What TeX marks as mathematics is counted: `$…$` and `\(…\)` within a line, `$$…$$` and `\[…\]`,
 //! and environments such as `\begin{align}`. A dollar sign is also money, so that a span in dollars
 //! counts only where it holds what no price does: a command, an index or exponent, a relation, or
-//! a single letter, and begins and ends with one of its signs. Not here: formulas of pages, which are elements (`html::math`), nor what a route
-//! of mathematics means.
+//! a single letter, and begins and ends with one of its signs. Not here: formulas of pages, which are
+//! elements (`html::math`), nor what a route of mathematics means.
 
 use memchr::memchr2_iter;
 
@@ -35,8 +35,8 @@ pub(crate) fn formulas(text: &str) -> u32 {
         if rest.starts_with(b"\\(") || rest.starts_with(b"\\[") {
             (count, from) = (count + 1, at + 2);
         } else if let Some(name) = rest.strip_prefix(b"\\begin{") {
-            let formula = |e: &&str| name.starts_with(e.as_bytes());
-            (count, from) = (count + u32::from(ENVIRONMENTS.iter().any(|e| formula(&e))), at + 7);
+            let is_formula = ENVIRONMENTS.iter().any(|e| name.starts_with(e.as_bytes()));
+            (count, from) = (count + u32::from(is_formula), at + 7);
         } else if rest.starts_with(b"\\") {
             // An escaped sign, such as `\$`, is no mark.
             from = at + 2;

@@ -95,7 +95,9 @@ mod tests {
         assert_eq!((found.unwrap(), seen), (vec![fate(7), fate(300)], 600));
     }
 
-    /// The Parquet reader panics on some of these.
+    /// The Parquet reader panics on some of these. Skipping rows, as [`document_at`] does, it does not
+    /// even end on some, so that this is asked only of files whose checksum was verified or that this
+    /// process wrote.
     #[test]
     fn damaged_bytes_are_an_error_or_other_rows() {
         let dir = tempfile::tempdir().unwrap();
@@ -111,7 +113,7 @@ mod tests {
                 bytes[at] = !bytes[at];
                 std::fs::write(path, bytes).unwrap();
                 let found = if path == &file {
-                    find_documents(path, |_, _| true).and(document_at(path, 1)).map(drop)
+                    find_documents(path, |_, _| true).map(drop)
                 } else {
                     find_fates(path, |_, _, _| true).map(drop)
                 };

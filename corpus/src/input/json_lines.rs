@@ -17,6 +17,8 @@ use std::path::PathBuf;
 
 /// Bytes of a line; a longer one is damaged.
 const MAX_LINE: u64 = 64 << 20;
+/// Inflated bytes that are taken at a time, counted from the beginning of a member.
+const STEP: usize = 64 << 10;
 
 /// Opens the lines of a range of the file. Of one that is not compressed, those that begin there; of
 /// a compressed one, those from the first line end behind the first start of a member there up to
@@ -148,23 +150,30 @@ struct Packed {
 impl Packed {
     fn new(file: Source, range: Range) -> Packed {
         let stream = Inflated::range(file, range.from, range.to, FORM).reading_on();
-        let (buffer, member, enters) = (vec![0; 256 << 10], range.from, range.from > 0);
-        let (from, inside, beyond, done) = (buffer.len(), 0, false, false);
+        let (buffer, member, enters) = (Vec::new(), range.from, range.from > 0);
+        let (from, inside, beyond, done) = (0, 0, false, false);
         Packed { stream, buffer, from, member, inside, beyond, enters, done }
     }
 
-    /// More bytes at hand, all of one member; `false` at the end.
+    /// The next [`STEP`] bytes of a member, fewer at its end; `false` at the end of all. Damage costs
+    /// such a step, however much of it came before: that depends on how the file was buffered.
     fn fill(&mut self) -> io::Result<bool> {
-        self.buffer.resize(256 << 10, 0);
-        self.from = self.buffer.len();
-        let read = self.stream.read(&mut self.buffer)?;
-        self.buffer.truncate(read);
+        self.buffer.resize(STEP, 0);
+        self.from = STEP;
+        let mut have = self.stream.read(&mut self.buffer)?;
+        while 0 < have && have < STEP {
+            match self.stream.more(&mut self.buffer[have..])? {
+                0 => break,
+                more => have += more,
+            }
+        }
+        self.buffer.truncate(have);
         self.from = 0;
         if self.stream.member() != self.member {
             (self.member, self.inside) = (self.stream.member(), 0);
         }
         self.beyond = self.stream.is_beyond();
-        Ok(read > 0)
+        Ok(have > 0)
     }
 
     /// The rest of a line, of which at most [`MAX_LINE`] bytes are kept, and whether it is the last
@@ -220,10 +229,7 @@ impl Lines for Packed {
     }
 
     fn damaged(&self) -> String {
-        match self.stream.member() {
-            member if member == self.member => self.place(),
-            member => format!("{member}+0"),
-        }
+        self.stream.member().to_string()
     }
 }
 

@@ -90,7 +90,7 @@ mod tests {
         for bucket in 0..BUCKETS {
             for language in 0..LANES {
                 state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                if (state >> 40) as usize % density == 0 {
+                if ((state >> 40) as usize).is_multiple_of(density) {
                     *rows.weight(bucket, language) = (state >> 33) as u8;
                 }
             }

@@ -199,8 +199,15 @@ fn looked(paths: &[PathBuf], recipe: &Recipe, most: usize, access: &Access) -> R
         look.inputs.push(one);
     }
     look.pages = look.inputs.iter().map(|s| s.pages).sum();
+    estimated(&mut look, chosen, recipe, reading)?;
+    Ok(look)
+}
+
+/// What a run over these inputs would make and take, from the pages that were chosen; `reading`:
+/// seconds that reading everything takes.
+fn estimated(look: &mut Look, chosen: Chosen, recipe: &Recipe, reading: f64) -> Result<(), Error> {
     let start = Instant::now();
-    let documents = extract(&mut look, chosen, recipe, &Judges::of(recipe)?);
+    let documents = extract(look, chosen, recipe, &Judges::of(recipe)?);
     let share = look.pages as f64 / look.looked.max(1) as f64;
     // Writing takes about a third of what extraction takes, and reading is done once more.
     look.seconds = reading + start.elapsed().as_secs_f64() * share * 1.35;
@@ -214,7 +221,7 @@ fn looked(paths: &[PathBuf], recipe: &Recipe, most: usize, access: &Access) -> R
     look.memory =
         BASE_MEMORY + look.pages * PAGE_MEMORY + lines.min(crate::Options::default().memory);
     look.documents = documents.iter().take(SHOWN).map(shown).collect();
-    Ok(look)
+    Ok(())
 }
 
 fn shown(document: &Document) -> Shown {

@@ -354,7 +354,7 @@ impl<R: Read> Inflated<R> {
     }
 
     /// Further bytes of the member from which the last came; 0 at its end.
-    pub(super) fn more(&mut self, out: &mut [u8]) -> io::Result<usize> {
+    pub(crate) fn more(&mut self, out: &mut [u8]) -> io::Result<usize> {
         if out.is_empty() { Ok(0) } else { self.inflate(out) }
     }
 }
