@@ -84,7 +84,7 @@ pub struct Skipped {
     pub reason: String,
 }
 
-/// The inputs that are named ([`super::named`]), and the files below them that are none.
+/// The inputs that are named (`input::named`), and the files below them that are none.
 /// `rust-docs` names the documentation that rustup installs.
 ///
 /// # Errors

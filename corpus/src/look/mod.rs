@@ -1,7 +1,7 @@
 //! What is there, before anything runs: kinds by content, counts, what will be skipped, three
 //! documents as they would be read, and what it would take.
 //!
-//! [`look()`] counts every record, [`glance`] those of some units ([`draw`]); of either only some
+//! [`look()`] counts every record, [`glance`] those of some units (`draw`); of either only some
 //! pages, chosen by hash, are extracted; the rest is estimated from them. Nothing is written. Not
 //! here: deduplication, which needs all pages.
 

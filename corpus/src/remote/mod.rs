@@ -1,8 +1,8 @@
 //! Files that lie elsewhere: `s3://bucket/key`, `http://…`, `https://…`, read as if they lay here.
 //!
 //! A place is written as a path everywhere, whether it is one or a URL: what is read of an input
-//! does not depend on where it lies. [`Access`] opens places; [`Source`] is `Read + Seek` over a
-//! file or over range requests ([`stream`]); requests are tried again in one place ([`patience`]).
+//! does not depend on where it lies. [`Access`] opens places; `Source` is `Read + Seek` over a
+//! file or over range requests (`stream`); requests are tried again in one place (`patience`).
 //! The clients, and what S3 wants signed, are those of the crate `object_store`. Not here: what a
 //! name with `*` or `@` means (`input::named`), and writing, which is to this machine only.
 
