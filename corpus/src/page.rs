@@ -251,8 +251,8 @@ fn classify(document: &mut Document, recipe: &Recipe, judges: &Judges) -> Option
 /// The first score, of classifiers, of ours or of those that the input brought along, that is below
 /// what the recipe asks for.
 fn low(scores: &[(String, f32)], recipe: &Recipe) -> Option<Verdict> {
-    let below = |(name, score): &&(String, f32)| recipe.least.get(name).is_some_and(|l| score < l);
-    scores.iter().find(below).map(|(_, score)| Verdict { rule: LOW_SCORE, value: *score })
+    let low = scores.iter().find(|(name, score)| recipe.is_low(name, *score));
+    low.map(|(_, score)| Verdict { rule: LOW_SCORE, value: *score })
 }
 
 /// Refuses a text that contains an evaluation item.

@@ -105,6 +105,11 @@ impl Recipe {
         self.only.is_empty() || self.only.contains(&step)
     }
 
+    /// Whether a score, of whomever, is below what is asked for.
+    pub(crate) fn is_low(&self, name: &str, score: f32) -> bool {
+        self.least.get(name).is_some_and(|least| score < *least)
+    }
+
     /// Every file that the recipe names, which the results depend on.
     pub(crate) fn files(&self) -> Vec<&PathBuf> {
         let lists = &self.addresses;

@@ -9,17 +9,16 @@ use crate::{Document, Error, Fate, Id, Route, Score, parse_date};
 use arrow::array::{
     Array, ArrayRef, AsArray, Float32Array, Float32Builder, Float64Array, Int32Array, ListBuilder,
     MapBuilder, MapFieldNames, RecordBatch, StringArray, StringBuilder, TimestampMillisecondArray,
+    UInt64Array,
 };
-use arrow::compute::cast;
+use arrow::compute::{cast, take_record_batch};
 use arrow::datatypes::{
     DataType, Field, Float32Type, Float64Type, Int32Type, Schema, TimeUnit,
     TimestampMillisecondType,
 };
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{
-    ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelection,
-};
+use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use parquet::file::reader::ChunkReader;
@@ -374,17 +373,39 @@ pub(crate) fn count(path: &Path) -> Result<usize, Error> {
     Ok(usize::try_from(rows).unwrap_or(0))
 }
 
-/// Batches of some rows alone, whose numbers ascend and which are there; pages without them are
-/// not decoded.
+/// Batches of some rows alone, whose numbers ascend. Groups without them are not read; within a
+/// group all rows are decoded, since Parquet's reader does not end on some damaged bytes where it
+/// is to skip rows.
 pub(crate) fn batches_of(
     path: &Path,
     rows: &[usize],
 ) -> Result<impl Iterator<Item = Result<RecordBatch, Error>> + use<>, Error> {
     let builder = open(path)?.with_batch_size(BATCH);
-    let total = usize::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or(0);
-    let ranges = rows.iter().map(|row| *row..*row + 1);
-    let selection = RowSelection::from_consecutive_ranges(ranges, total);
-    built(path, builder.with_row_selection(selection))
+    // The groups to read, and the numbers that the rows have in what they give.
+    let (mut groups, mut wanted) = (Vec::new(), Vec::with_capacity(rows.len()));
+    let (mut before, mut skipped, mut rest) = (0usize, 0, rows);
+    for (number, group) in builder.metadata().row_groups().iter().enumerate() {
+        let after = before.saturating_add(usize::try_from(group.num_rows()).unwrap_or(0));
+        let (here, later) = rest.split_at(rest.partition_point(|row| *row < after));
+        if here.is_empty() {
+            skipped += after - before;
+        } else {
+            groups.push(number);
+            wanted.extend(here.iter().map(|row| row - skipped));
+        }
+        (before, rest) = (after, later);
+    }
+    let (mut from, mut first) = (0, 0);
+    let batches = built(path, builder.with_row_groups(groups))?;
+    let name = path.to_owned();
+    Ok(batches.map(move |batch| {
+        let batch = batch?;
+        let to = from + wanted[from..].partition_point(|row| *row < first + batch.num_rows());
+        let own = wanted[from..to].iter().map(|row| (row - first) as u64);
+        let own = UInt64Array::from_iter_values(own);
+        (from, first) = (to, first + batch.num_rows());
+        guarded(&name, || take_record_batch(&batch, &own).map_err(Error::parquet(&name)))
+    }))
 }
 
 fn wrong(path: &Path, name: &str, expected: &str, found: String) -> Error {

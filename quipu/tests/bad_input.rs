@@ -236,7 +236,7 @@ fn a_run_folder_in_use_is_refused_and_its_user_goes_on() {
     assert_eq!(code, Some(4), "{errors}");
     let process = first.id().to_string();
     assert!(errors.contains("in use") && errors.contains(&process), "{errors}");
-    assert!(first.wait().unwrap().success());
+    assert!(program::wait(&mut first).success());
 }
 
 /// A file system of two megabytes, or `None` where this process may not mount one.

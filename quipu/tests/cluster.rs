@@ -134,15 +134,16 @@ mod cluster {
         program::quipu(dir, &arguments).stdout(Stdio::null()).spawn().unwrap()
     }
 
+    /// Checks that `child` writes into `out` what one worker wrote.
     fn check_same(dir: &Path, out: &str, mut child: Child) {
-        assert!(child.wait().unwrap().success(), "{out}");
-        let (expected, found) =
-            (program::content(&dir.join("one")), program::content(&dir.join(out)));
-        assert!(found.keys().eq(expected.keys()), "{:?}", found.keys());
-        // The report names its folder and its machine.
-        for (name, bytes) in expected.iter().filter(|(name, _)| !name.starts_with("report.")) {
-            assert!(found[name] == *bytes, "{out}: {name} differs");
-        }
+        assert!(program::wait(&mut child).success(), "{out}");
+        let documents = |out: &str| {
+            let mut files = program::content(&dir.join(out));
+            // The report names its folder and its machine.
+            files.retain(|name, _| !name.starts_with("report."));
+            files
+        };
+        program::check_same(&documents(out), &documents("one"), out);
     }
 
     /// Bytes of rows in a folder of work.
@@ -161,7 +162,7 @@ mod cluster {
         let dir = room.path();
         let (code, _, errors) = program::run(dir, &["world", "world", "--size", "0.1", "--quiet"]);
         assert_eq!(code, Some(0), "{errors}");
-        assert!(curate(dir, "one", &["--workers", "1"]).wait().unwrap().success());
+        assert!(program::wait(&mut curate(dir, "one", &["--workers", "1"])).success());
         for (out, workers) in [("two", "2"), ("seven", "7")] {
             check_same(dir, out, curate(dir, out, &["--workers", workers]));
         }
@@ -194,7 +195,14 @@ mod cluster {
         let expected = rows(&embedded.run("here", Plan::Frequent(16), &input).unwrap());
         assert!(expected.len() > 1_000_000);
         let address = two.address().to_owned();
-        let plans = Plans::at(&address, &crew, &Cancel::new(), 64 << 20).unwrap();
+        let cancel = Cancel::new();
+        let plans = Plans::at(&address, &crew, &cancel, 64 << 20).unwrap();
+        // A plan that hangs is ended, and the test with it.
+        let late = cancel.clone();
+        std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_secs(600));
+            late.request();
+        });
         let found = std::thread::scope(|scope| {
             let client = scope.spawn(|| plans.run("there", Plan::Frequent(16), &input));
             two.kill_one_at_work(|| client.is_finished());

@@ -201,7 +201,7 @@ fn two_processes_write_what_one_writes() {
     let (code, out, errors) = run(dir.path(), &["curate", "--join", "two", "--workers", "2"]);
     assert_eq!(code, Some(0), "{errors}");
     assert!(out.contains("kept"), "{out}");
-    assert!(first.wait().unwrap().success());
+    assert!(program::wait(&mut first).success());
     assert_eq!(outputs(&dir.path().join("one")), outputs(&dir.path().join("two")));
     assert!(!dir.path().join("two/work").exists(), "no work file is left");
 }

@@ -55,7 +55,7 @@ fn check(kills: usize) {
         }
     }
     curate(room.path(), 3, None).unwrap();
-    check_same(&content(&out), &expected, killed);
+    check_same(&content(&out), &expected, &format!("{killed} kills"));
 }
 
 #[test]

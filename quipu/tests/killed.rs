@@ -86,5 +86,5 @@ fn check(recipe: Option<&str>) {
         assert!(kills < 60, "no kill fell into a checkpoint");
     }
     start(recipe, &dir, None).unwrap();
-    check_same(&results(&dir), &expected, kills);
+    check_same(&results(&dir), &expected, &format!("{kills} kills"));
 }

@@ -41,8 +41,9 @@ pub fn train_files(
         progress.advance(examples);
         Ok(cancel.check()?)
     };
-    let (model, measured) = train_watched(&examples, &training.options, &watch)?;
+    let trained = train_watched(&examples, &training.options, &watch);
     progress.finish("");
+    let (model, measured) = trained?;
     model.save(&training.out)?;
     Ok(measured)
 }

@@ -17,8 +17,10 @@ use ballista_executor::executor_process::{ExecutorProcessConfig, start_executor_
 use ballista_scheduler::cluster::BallistaCluster;
 use ballista_scheduler::config::SchedulerConfig;
 use ballista_scheduler::scheduler_process::{create_scheduler, start_grpc_service_with_listener};
+use ballista_scheduler::scheduler_server::SchedulerServer;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion_proto::protobuf::{LogicalPlanNode, PhysicalPlanNode};
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -32,6 +34,10 @@ const LOOK_FOR_DEAD: u64 = 2;
 const KEEP_ROWS: u64 = 120;
 /// Seconds for which an executor waits for its scheduler when it starts.
 const CONNECT: u16 = 60;
+/// How often jobs are looked at.
+const LOOK: Duration = Duration::from_secs(2);
+/// Looks at which a job may stand still: thrice as long as executors wait before they ask again.
+const PATIENCE: usize = 8;
 /// How often a task, and a stage, is tried before the plan fails.
 const TRIES: usize = 4;
 
@@ -85,11 +91,56 @@ pub fn scheduler(
             .await
             .map_err(said)?;
         started(address);
+        let watched = server.clone();
         tokio::select! {
+            () = watch(&watched) => Ok(()),
             ended = start_grpc_service_with_listener(listener, server) => ended.map_err(said),
             () = interrupted() => Ok(()),
         }
     })
+}
+
+/// Ends jobs that stand still: with an executor that asks for work, a job of which nothing runs and
+/// nothing can be started has lost a stage. Its client hears that it was cancelled and sends it
+/// again. Never returns.
+async fn watch(server: &SchedulerServer<LogicalPlanNode, PhysicalPlanNode>) {
+    let mut still = Still::default();
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let mut idle = Vec::new();
+        if server.is_ready() {
+            for (job, known) in server.state.task_manager.get_running_job_cache().iter() {
+                let graph = known.execution_graph.read().await;
+                if graph.running_tasks().is_empty() && graph.available_tasks() == 0 {
+                    idle.push(job.to_string());
+                }
+            }
+        }
+        for job in still.look(idle) {
+            log::warn!("job {job} lost a stage and is ended, to be sent again");
+            if let Err(error) = server.cancel_job(job.into()).await {
+                log::warn!("it could not be ended: {error}");
+            }
+        }
+    }
+}
+
+/// For how many looks each job has stood still.
+#[derive(Default)]
+struct Still(HashMap<String, usize>);
+
+impl Still {
+    /// Takes the jobs that stand still now; gives those that did so at all of the last
+    /// [`PATIENCE`] looks, once.
+    fn look(&mut self, idle: Vec<String>) -> Vec<String> {
+        let before = std::mem::take(&mut self.0);
+        for job in idle {
+            let looks = before.get(&job).map_or(1, |looks| looks + 1);
+            self.0.insert(job, looks);
+        }
+        let ripe = self.0.iter().filter(|(_, looks)| **looks == PATIENCE);
+        ripe.map(|(job, _)| job.clone()).collect()
+    }
 }
 
 /// Runs an executor until it is interrupted. `started` hears where it hands out its rows, which is
@@ -198,5 +249,25 @@ pub(super) fn speak() {
     // Where a program has a logger of its own, that one speaks.
     if log::set_logger(&VOICE).is_ok() {
         log::set_max_level(log::LevelFilter::Warn);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_stands_still_for_long_is_ended() {
+        let mut still = Still::default();
+        let idle = |jobs: &[&str]| jobs.iter().map(|j| (*j).to_owned()).collect::<Vec<_>>();
+        for look in 1..PATIENCE {
+            assert!(still.look(idle(&["a", "b"])).is_empty(), "look {look}");
+        }
+        // One moved on, and is counted from the start when it stops again.
+        assert_eq!(still.look(idle(&["a"])), ["a"]);
+        for _ in 1..PATIENCE {
+            assert!(still.look(idle(&["a", "b"])).is_empty(), "a was named once");
+        }
+        assert_eq!(still.look(idle(&["a", "b"])), ["b"]);
     }
 }

@@ -128,10 +128,7 @@ pub(super) fn why_empty(summary: &Summary) -> String {
     summary.inputs.iter().for_each(|input| add(&mut skipped, &input.skipped));
     let mut parts: Vec<String> =
         skipped.iter().take(6).map(|(kind, n)| format!("{} {kind}", thousands(*n))).collect();
-    if let Some(first) = summary.damage.first() {
-        let damaged: u64 = summary.inputs.iter().map(|i| i.damaged).sum();
-        parts.push(format!("{} damaged, the first at {first}", thousands(damaged)));
-    }
+    parts.extend(damaged(summary));
     if parts.is_empty() { "nothing in them".into() } else { parts.join(", ") }
 }
 
@@ -142,9 +139,15 @@ pub(super) fn reasons(summary: &Summary) -> String {
     let parts: Vec<String> =
         steps.iter().map(|s| format!("{} {}", s.rule, thousands(s.documents))).collect();
     let mut said = parts.join(" · ");
-    if let Some(first) = summary.damage.first() {
-        let damaged: u64 = summary.inputs.iter().map(|i| i.damaged).sum();
-        said += &format!("; beside them {} damaged, the first at {first}", thousands(damaged));
+    if let Some(damaged) = damaged(summary) {
+        said += &format!("; beside them {damaged}");
     }
     said
+}
+
+/// How many records could not be read, if any, and where the first is.
+fn damaged(summary: &Summary) -> Option<String> {
+    let count: u64 = summary.inputs.iter().map(|input| input.damaged).sum();
+    let first = summary.damage.first()?;
+    Some(format!("{} damaged, the first at {first}", thousands(count)))
 }

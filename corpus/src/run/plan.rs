@@ -92,9 +92,10 @@ impl Plan {
                 _ => units.extend(ranges.into_iter().map(unit)),
             }
         }
+        let depended = depended(&inputs, bytes);
         Ok(Plan {
-            stage: stage_hash(&inputs, recipe, bytes)?,
-            before_pipe: stage_hash(&inputs, &Recipe { pipe: None, ..recipe.clone() }, bytes)?,
+            stage: stage_hash(recipe, &depended)?,
+            before_pipe: stage_hash(&Recipe { pipe: None, ..recipe.clone() }, &depended)?,
             recipe: recipe.clone(),
             inputs,
             names: joined(paths),
@@ -115,7 +116,8 @@ impl Plan {
         }
         let sizes: Result<Vec<u64>, Error> =
             plan.inputs.iter().map(|input| input.bytes(access)).collect();
-        let stage = stage_hash(&plan.inputs, recipe, unit_bytes(sizes.ok()?.iter().sum())).ok()?;
+        let unit = unit_bytes(sizes.ok()?.iter().sum());
+        let stage = stage_hash(recipe, &depended(&plan.inputs, unit)).ok()?;
         (stage == plan.stage).then_some(plan)
     }
 
@@ -210,15 +212,22 @@ fn unreadable(path: &Path, error: &serde_json::Error) -> Error {
     }
 }
 
-/// What the results depend on: recipe, inputs with sizes and both their ends, version. Not times
-/// of change: an input that is written anew with the same bytes gives the same run. Of inputs that
-/// lie elsewhere, what the server calls their version.
-fn stage_hash(inputs: &[Input], recipe: &Recipe, unit: u64) -> Result<String, Error> {
-    let mut key = format!("{} {VERSION} {unit} ", env!("CARGO_PKG_VERSION"));
+/// What the results depend on: version, recipe with the files it names, and of the inputs what
+/// [`depended`] says.
+fn stage_hash(recipe: &Recipe, depended: &str) -> Result<String, Error> {
+    let mut key = format!("{} {VERSION} ", env!("CARGO_PKG_VERSION"));
     key += &serde_json::to_string(recipe).unwrap_or_default();
     for path in recipe.files().into_iter().filter(|path| path.is_file()) {
         key += &format!("\n{} {}", path.display(), quipu_store::checksum::xxh3_file(path)?);
     }
+    Ok(quipu_store::checksum::xxh3_bytes((key + depended).as_bytes()))
+}
+
+/// The units' size, and the inputs with their sizes and both their ends. Not times of change: an
+/// input that is written anew with the same bytes gives the same run. Of inputs that lie elsewhere,
+/// what the server calls their version.
+fn depended(inputs: &[Input], unit: u64) -> String {
+    let mut key = format!("\n{unit}");
     for input in inputs {
         if !input.stamps.is_empty() {
             let stamps = serde_json::to_string(&input.stamps).unwrap_or_default();
@@ -231,7 +240,7 @@ fn stage_hash(inputs: &[Input], recipe: &Recipe, unit: u64) -> Result<String, Er
         let (path, kind, files) = (input.path.display(), input.kind, input.files.join("\n"));
         key += &format!("\n{path} {kind} {size} {ends} {files}");
     }
-    Ok(quipu_store::checksum::xxh3_bytes(key.as_bytes()))
+    key
 }
 
 /// Checksum of the first and the last [`END`] bytes of a file; a terabyte is not read for it.

@@ -111,7 +111,7 @@ fn join(scores: &Scores, recipe: &Recipe, part: &mut Part) -> Result<(), Error> 
             let name = &scores.names()[number];
             document.scores.retain(|(known, _)| known != name);
             document.scores.push((name.clone(), score));
-            if recipe.least.get(name).is_some_and(|least| score < *least) {
+            if recipe.is_low(name, score) {
                 low = low.or(Some((name, score)));
             }
         }

@@ -4,7 +4,8 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, ExitStatus, Output};
+use std::time::{Duration, Instant};
 
 /// The root of the workspace.
 pub fn root() -> PathBuf {
@@ -72,15 +73,32 @@ pub fn draw(state: &mut u64, n: u64) -> u64 {
     (z ^ (z >> 31)) % n
 }
 
-/// Checks that two runs, the second after `kills`, left the same files.
+/// Waits for a program to end, and kills it when it takes longer than ten minutes: a test that hangs
+/// says nothing of why.
+pub fn wait(child: &mut Child) -> ExitStatus {
+    let began = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status;
+        }
+        if began.elapsed() > Duration::from_secs(600) {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            panic!("it did not end within ten minutes");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Checks that two runs left the same files; `what` was done to the one that was `found`.
 pub fn check_same(
     found: &BTreeMap<String, Vec<u8>>,
     expected: &BTreeMap<String, Vec<u8>>,
-    kills: usize,
+    what: &str,
 ) {
     let names = |files: &BTreeMap<String, Vec<u8>>| files.keys().cloned().collect::<Vec<_>>();
-    assert_eq!(names(found), names(expected));
+    assert_eq!(names(found), names(expected), "{what}");
     for (name, bytes) in expected {
-        assert!(found[name] == *bytes, "{name} differs after {kills} kills");
+        assert!(found[name] == *bytes, "{name} differs: {what}");
     }
 }
