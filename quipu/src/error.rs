@@ -165,11 +165,31 @@ from!(
     quipu_model::Error,
     quipu_infer::Error,
     quipu_eval::Error,
-    quipu_corpus::Error,
     quipu_math::Error,
     quipu_mesh::Error,
     std::io::Error,
 );
+
+impl From<quipu_corpus::Error> for Error {
+    fn from(error: quipu_corpus::Error) -> Self {
+        #[cfg(feature = "cluster")]
+        {
+            use quipu_corpus::cluster::Error as Cluster;
+            match &error {
+                quipu_corpus::Error::Cluster(
+                    e @ (Cluster::Address { .. } | Cluster::Predicate { .. }),
+                ) => return Self::usage(e.to_string()),
+                quipu_corpus::Error::Cluster(
+                    e @ (Cluster::Service { .. }
+                    | Cluster::NoScheduler { .. }
+                    | Cluster::NoExecutor { .. }),
+                ) => return Self::new(Kind::Resource, e.to_string()),
+                _ => {}
+            }
+        }
+        Self::of(&error)
+    }
+}
 
 impl From<quipu_train::Error> for Error {
     fn from(error: quipu_train::Error) -> Self {

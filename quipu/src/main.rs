@@ -22,6 +22,14 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let cancel = Cancel::new();
     let result = handle_signals(&cli.command, &cancel).and_then(|()| command::run(cli, &cancel));
+    let result = match result {
+        Ok(()) if terminal::lost_results() => Err(Error::new(
+            Kind::Resource,
+            "standard output could not be written (a full disk?), so that results were lost; what \
+             went into files is there",
+        )),
+        other => other,
+    };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

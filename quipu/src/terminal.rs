@@ -4,6 +4,7 @@
 pub use quipu_store::progress::thousands;
 use serde_json::Value;
 use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Where the lines of a run go.
 #[derive(Debug, Clone, Copy)]
@@ -28,23 +29,23 @@ impl Terminal {
         if self.quiet && self.json {
             return;
         }
-        let _ = if self.json {
-            writeln!(io::stderr(), "{line}")
+        if self.json {
+            let _ = writeln!(io::stderr(), "{line}");
         } else {
-            writeln!(io::stdout(), "{line}")
-        };
+            kept(writeln!(io::stdout(), "{line}"));
+        }
     }
 
     /// Words as they come, without a line end.
     pub fn stream(&self, piece: &str) {
         let mut out = io::stdout();
-        let _ = out.write_all(piece.as_bytes()).and_then(|()| out.flush());
+        kept(out.write_all(piece.as_bytes()).and_then(|()| out.flush()));
     }
 
     /// The result as JSON, with `--json` only.
     pub fn result(&self, value: &Value) {
         if self.json {
-            let _ = writeln!(io::stdout(), "{value}");
+            kept(writeln!(io::stdout(), "{value}"));
         }
     }
 
@@ -52,6 +53,21 @@ impl Terminal {
     pub fn is_interactive(&self) -> bool {
         io::stdin().is_terminal() && io::stdout().is_terminal()
     }
+}
+
+/// Set once a result could not be written.
+static LOST: AtomicBool = AtomicBool::new(false);
+
+/// Notes that a result was lost, unless its reader only had enough.
+fn kept(written: io::Result<()>) {
+    if written.is_err_and(|e| e.kind() != io::ErrorKind::BrokenPipe) {
+        LOST.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Whether a result could not be written to standard output, such as into a file on a full disk.
+pub fn lost_results() -> bool {
+    LOST.load(Ordering::Relaxed)
 }
 
 /// A text on one line of at most `most` characters: runs of blanks and line ends become a blank,

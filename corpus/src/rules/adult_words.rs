@@ -14,6 +14,7 @@ pub(super) const RULE: Rule = Rule {
     name: "adult-words",
     set: Set::Llama3,
     reason: "Advertisement for pornography is no text that anybody wants from a model.",
+    limit: || format!("above {MAX_SHARE} of the words, and {MIN_COUNT} or more"),
     routes: EVERY,
     check,
 };

@@ -20,6 +20,12 @@ pub(super) const RULE: Rule = Rule {
     name: "gibberish",
     set: Set::Llama3,
     reason: "Random letters have no structure; a model can only memorise them.",
+    limit: || {
+        format!(
+            "above {MAX_SURPRISE} nats a letter, or above {MAX_MIXED} of the words mix letters and \
+             digits; from {MIN_WORDS} words on"
+        )
+    },
     routes: TEXT,
     check,
 };

@@ -15,6 +15,7 @@ pub(super) const RULE: Rule = Rule {
     name: "log-dump",
     set: Set::Llama3,
     reason: "Logs are written by machines for machines; their identifiers cannot be learned.",
+    limit: || format!("above {MAX_SHARE} of {MIN_LINES} lines or more begin as lines of logs do"),
     routes: EVERY,
     check,
 };

@@ -14,6 +14,7 @@ pub(super) const RULE: Rule = Rule {
     name: "mean-word-length",
     set: Set::Llama3,
     reason: "Words of one letter or of thirty are keys, tables or encoded data, not language.",
+    limit: || format!("characters a word, outside {MIN} to {MAX}, in other scripts {MAX_OTHER}"),
     routes: TEXT,
     check,
 };

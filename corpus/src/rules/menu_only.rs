@@ -18,6 +18,12 @@ pub(super) const RULE: Rule = Rule {
     name: "menu-only",
     set: Set::Llama3,
     reason: "A list of links names things and says nothing about them.",
+    limit: || {
+        format!(
+            "below {MIN_SHARE} of the words stand in sentences, or below {MIN_SHARE_OF_LIST} where \
+             {SENTENCES_OF_LIST} of the lines or fewer are sentences; from {MIN_LINES} lines on"
+        )
+    },
     routes: PROSE,
     check,
 };

@@ -59,6 +59,8 @@ pub struct Rule {
     pub set: Set,
     /// Why such documents go, and whose idea it is.
     pub reason: &'static str,
+    /// What is measured, and from where on the document goes.
+    pub limit: fn() -> String,
     /// Routes whose documents it judges.
     pub routes: &'static [Route],
     /// What was measured, where the document must go.
@@ -73,6 +75,8 @@ pub struct LineRule {
     pub set: Set,
     /// Why such lines go, and whose idea it is.
     pub reason: &'static str,
+    /// What is measured, and from where on the line goes.
+    pub limit: fn() -> String,
     /// Routes whose documents it judges.
     pub routes: &'static [Route],
     /// The lines that must go, by their place in [`View::lines`], with what was measured.
@@ -163,6 +167,16 @@ impl Judge {
         let line_rule = |n: &usize| acts(LINE_RULES[*n].set, LINE_RULES[*n].name);
         let line_rules = (0..LINE_RULES.len()).filter(line_rule).collect();
         Judge { rules, line_rules, dirty: Arc::new(dirty), margin: 0.0 }
+    }
+
+    /// The rules about documents that act, in order.
+    pub fn acting(&self) -> impl Iterator<Item = &'static Rule> {
+        self.rules.iter().map(|number| &RULES[*number])
+    }
+
+    /// The rules about lines that act, in order.
+    pub fn acting_on_lines(&self) -> impl Iterator<Item = &'static LineRule> {
+        self.line_rules.iter().map(|number| &LINE_RULES[*number])
     }
 
     /// What a value must reach where the rule says `threshold`.

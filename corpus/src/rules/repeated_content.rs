@@ -31,6 +31,7 @@ pub(super) const RULE: Rule = Rule {
     name: "repeated-content",
     set: Set::Llama3,
     reason: "Lines made by one template with other numbers in it are output, not language.",
+    limit: || format!("above {MAX_OF_DOCUMENT} of the letters stand in such lines"),
     routes: PROSE,
     check,
 };
@@ -39,6 +40,12 @@ pub(super) const LINE_RULE: LineRule = LineRule {
     name: "repeated-line-content",
     set: Set::Llama3,
     reason: "A log or a row of messages within a text has nothing to learn but its numbers.",
+    limit: || {
+        format!(
+            "above {MAX_WITHIN} of a line's letters are repeated within it, or above {MAX_ACROSS} \
+             stand in {MIN_LINES_OF_A_GRAM} lines or more, and {MIN_LINES} lines are so"
+        )
+    },
     routes: PROSE,
     find,
 };

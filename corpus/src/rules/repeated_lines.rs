@@ -16,6 +16,12 @@ pub(super) const RULE: Rule = Rule {
     name: "repeated-lines",
     set: Set::Llama3,
     reason: "A text that repeats its lines was made by a broken template or for a search engine.",
+    limit: || {
+        format!(
+            "above {MAX_LINES} of the lines, or {MAX_CHARS} of their characters, stood before; from \
+             {MIN_LINES} lines on"
+        )
+    },
     routes: TEXT,
     check,
 };

@@ -7,7 +7,7 @@
 //! to be repeated within the text, not in the corpus.
 
 use super::grams::{covered, most_frequent};
-use super::{Judge, Rule, Set, TEXT, View};
+use super::{Judge, Rule, Set, TEXT, View, gopher};
 
 const DUPLICATED: [(usize, f32); 3] = [(5, 0.15), (7, 0.13), (10, 0.10)];
 const TOP: [(usize, f32); 3] = [(2, 0.20), (3, 0.18), (4, 0.16)];
@@ -17,6 +17,14 @@ pub(super) const RULE: Rule = Rule {
     name: "repeated-ngrams",
     set: Set::Llama3,
     reason: "Text stuffed with the same phrases teaches a model to repeat itself.",
+    limit: || {
+        format!(
+            "share of letters in repeated sequences above {}, or in the most frequent one above {}; \
+             from {MIN_WORDS} words on",
+            gopher::by_length(&DUPLICATED),
+            gopher::by_length(&TOP),
+        )
+    },
     routes: TEXT,
     check,
 };

@@ -188,6 +188,7 @@ pub(super) const RULE: Rule = Rule {
     name: "stop-words",
     set: Set::Llama3,
     reason: "Without articles and prepositions it is a list of key words, not a text.",
+    limit: || format!("share of function words below the language's; from {MIN_WORDS} words on"),
     routes: PROSE,
     check,
 };

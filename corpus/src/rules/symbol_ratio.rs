@@ -13,6 +13,12 @@ pub(super) const RULE: Rule = Rule {
     name: "symbol-ratio",
     set: Set::Llama3,
     reason: "Where ornaments take the place of sentences there is no prose to learn from.",
+    limit: || {
+        format!(
+            "hash signs and ellipses a word above {MAX_MARKS}, or symbols above {MAX_SYMBOLS} of the \
+             characters"
+        )
+    },
     routes: PROSE,
     check,
 };

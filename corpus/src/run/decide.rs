@@ -94,7 +94,7 @@ pub(super) fn pass(job: &Job, shuffle: &dyn Shuffle, units: &[Facts]) -> Result<
         let older = shuffle.run("url", Plan::First, &visits(job, units))?;
         all.visits = shuffle.run("url-by-page", Plan::Union, &older)?;
     }
-    if judges_words(recipe) {
+    if asks_divergence(recipe) {
         all.far = words::pass(job, units, &all)?;
     }
     if recipe.does(Part::Dedup) {
@@ -119,14 +119,14 @@ pub(super) fn pass(job: &Job, shuffle: &dyn Shuffle, units: &[Facts]) -> Result<
 /// know beforehand how many parts they have, and their time counts to the passes around them.
 fn passes(recipe: &Recipe) -> usize {
     let dedup = if recipe.does(Part::Dedup) { DEDUP_PASSES } else { 0 };
-    dedup + if judges_words(recipe) { words::PASSES } else { 0 }
+    dedup + if asks_divergence(recipe) { words::PASSES } else { 0 }
 }
 
 /// Bands, near copies, lines, texts.
 const DEDUP_PASSES: usize = 4;
 
 /// Whether documents go whose words are far from the corpus.
-fn judges_words(recipe: &Recipe) -> bool {
+pub(super) fn asks_divergence(recipe: &Recipe) -> bool {
     recipe.does(Part::Rules) && !recipe.without.iter().any(|rule| rule == divergence::NAME)
 }
 

@@ -5,7 +5,9 @@
 use super::Options;
 use super::plan::Plan;
 use crate::look::Look;
+use crate::recipe::Part;
 use crate::remote::Access;
+use crate::rules::{DirtyWords, Judge};
 use crate::{Error, Recipe, look};
 use quipu_store::{Cancel, progress};
 use serde::Serialize;
@@ -30,8 +32,8 @@ pub struct Estimate {
     pub units: usize,
     /// Workers.
     pub workers: usize,
-    /// The rules that would act, in order, each with its reason.
-    pub rules: Vec<(String, String)>,
+    /// The rules that would act, in order, each with its reason and what it asks.
+    pub rules: Vec<(String, String, String)>,
     /// Similarity, and the probability that a pair so alike is found.
     pub curve: Vec<(f64, f64)>,
     /// Seconds.
@@ -64,15 +66,20 @@ pub fn estimate(
     let text = look.text_bytes as f64 * sampled;
     let workers = options.workers.min(plan.units.len()).max(1);
     let bands = recipe.near.bands();
-    let on = |name: &str| !recipe.without.iter().any(|off| off == name);
-    let acting = crate::rules::RULES.iter().filter(|rule| on(rule.name));
+    let sets = if recipe.does(Part::Rules) { recipe.sets.as_slice() } else { &[] };
+    let judge = Judge::new(sets, &recipe.without, DirtyWords::default());
+    let documents = judge.acting().map(|rule| (rule.name, rule.reason, rule.limit));
+    let lines = judge.acting_on_lines().map(|rule| (rule.name, rule.reason, rule.limit));
+    let named = |(name, reason, limit): (&str, &str, fn() -> String)| {
+        (name.to_owned(), reason.to_owned(), limit())
+    };
     // The estimate of `look` is for every core; a worker is one.
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let share = cores as f64 / workers.min(cores) as f64;
     Ok(Estimate {
         units: plan.units.len(),
         workers,
-        rules: acting.map(|rule| (rule.name.to_owned(), rule.reason.to_owned())).collect(),
+        rules: documents.chain(lines).map(named).collect(),
         curve: (1..=20).map(|n| f64::from(n) / 20.0).map(|s| (s, bands.curve(s))).collect(),
         seconds: look.seconds * sampled * share,
         memory: options.memory + workers as u64 * WORKER,
@@ -114,7 +121,7 @@ mod tests {
         assert_eq!(one.units, 1);
         assert!(one.memory > 1 << 30 && one.work > one.output && one.output > 0);
         assert!(one.rules.iter().any(|r| r.0 == "too-short"));
-        assert!(one.rules.iter().all(|r| r.0 != "gibberish"));
+        assert!(one.rules.iter().all(|r| r.0 != "gibberish" && !r.0.starts_with("gopher")));
         assert!(one.curve.is_sorted_by(|a, b| a.1 <= b.1) && one.curve[19].1 > 0.999);
         let sample = Some(crate::Sample { documents: Some(1), bytes: None });
         assert!(of(1, &Recipe { sample, ..Recipe::default() }).work < one.work);

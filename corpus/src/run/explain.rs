@@ -7,13 +7,15 @@
 
 use super::plan::Plan;
 use super::rows::{self, ROWS};
-use super::{WORK, extract, funnel, read_summary};
+use super::{WORK, decide, extract, funnel, read_summary};
 use crate::dedup::url;
 use crate::page::{self, EXCERPT};
+use crate::recipe::Part;
+use crate::rules::{DirtyWords, Judge, Rule};
 use crate::summary::EXCERPT_BYTES;
 use crate::{Error, Recipe};
 use quipu_documents::{
-    Document, FORMAT, Fate, Id, VERSION, find_documents, find_fates, format_date,
+    Document, FORMAT, Fate, Id, Route, VERSION, find_documents, find_fates, format_date,
 };
 use quipu_store::manifest::Manifest;
 use serde::Serialize;
@@ -68,6 +70,9 @@ pub struct Stage {
     pub verdict: Verdict,
     /// Why, with what was measured and the threshold.
     pub why: String,
+    /// The rules of the stage, in the order in which they act, each with what it asks.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<(String, Verdict, String)>,
 }
 
 /// What a stage came to.
@@ -85,6 +90,8 @@ pub enum Verdict {
     NotReached,
     /// The run has not come so far.
     NotDecided,
+    /// The recipe does not ask for it.
+    NotAsked,
 }
 
 /// The fate of the documents of this identity or URL in the folder `out`, which [`super::run`]
@@ -342,9 +349,17 @@ impl Finished<'_> {
                 Some(_) if last.is_some_and(|last| n > last) => {
                     (Verdict::NotReached, String::new())
                 }
+                _ if !is_asked(name, self.recipe) => (Verdict::NotAsked, String::new()),
                 _ => (Verdict::Passed, self.passed(name, document)),
             };
-            stages.push(Stage { name: (*name).to_owned(), verdict, why });
+            let fired = removed.filter(|_| verdict == Verdict::Removed).map(|f| f.rule.as_str());
+            let came = !matches!(verdict, Verdict::NotReached | Verdict::NotAsked);
+            let route = document.map(|document| document.route);
+            let rules = match *name {
+                "rules" if came => rules_of(self.recipe, route, fired),
+                _ => Vec::new(),
+            };
+            stages.push(Stage { name: (*name).to_owned(), verdict, why, rules });
         }
         stages
     }
@@ -398,6 +413,43 @@ impl Finished<'_> {
     }
 }
 
+/// Whether a recipe asks for a stage at all.
+fn is_asked(stage: &str, recipe: &Recipe) -> bool {
+    match stage {
+        "address" | "domain" => recipe.does(Part::Addresses),
+        "contamination" => recipe.does(Part::Decontaminate) && !recipe.evaluations.is_empty(),
+        "url" | "document" | "lines" | "short" => recipe.does(Part::Dedup),
+        "words" => decide::asks_divergence(recipe),
+        "scores" => !recipe.scores.is_empty(),
+        "pipe" => recipe.pipe.is_some(),
+        _ => true,
+    }
+}
+
+/// The rules that act, with what each says where the document passed those before `fired`. A rule
+/// that is no heuristic (a language, a score) acts when all of these have let a document pass. The
+/// `route` is known of documents that were kept.
+fn rules_of(
+    recipe: &Recipe,
+    route: Option<Route>,
+    fired: Option<&str>,
+) -> Vec<(String, Verdict, String)> {
+    let sets = if recipe.does(Part::Rules) { recipe.sets.as_slice() } else { &[] };
+    let judge = Judge::new(sets, &recipe.without, DirtyWords::default());
+    let mut gone = false;
+    let said = |rule: &Rule| {
+        let verdict = match fired {
+            _ if route.is_some_and(|route| !rule.routes.contains(&route)) => Verdict::NotAsked,
+            _ if gone => Verdict::NotReached,
+            Some(name) if name == rule.name => Verdict::Removed,
+            _ => Verdict::Passed,
+        };
+        gone |= verdict == Verdict::Removed;
+        (rule.name.to_owned(), verdict, (rule.limit)())
+    };
+    judge.acting().map(said).collect()
+}
+
 /// A number as a person reads it.
 fn shown(value: f64) -> String {
     let text = format!("{value:.3}");
@@ -407,13 +459,13 @@ fn shown(value: f64) -> String {
 
 /// Why a rule removes, with what it measured and the threshold, as far as they are known.
 fn because(rule: &str, value: f64, recipe: &Recipe, detail: &str) -> String {
+    let known = crate::rules::RULES.iter().find(|r| r.name == rule);
     let limit = match rule {
         "too-short" => format!(" (limit {} words)", recipe.min_words),
         "too-long" => format!(" (limit {} bytes)", recipe.max_bytes),
         "language" => " (not among the recipe's languages)".to_owned(),
-        _ => String::new(),
+        _ => known.map_or(String::new(), |known| format!(" (goes: {})", (known.limit)())),
     };
-    let known = crate::rules::RULES.iter().find(|r| r.name == rule);
     match known {
         Some(known) => format!("{rule} measured {}{limit}. {}", shown(value), known.reason),
         None if value != 0.0 => format!("{rule} measured {}{limit}: {detail}", shown(value)),
@@ -468,7 +520,8 @@ fn unfinished(out: &Path, plan: &Plan, asked: Asked) -> Result<Explained, Error>
         })?;
         for fate in fates {
             let why = because(&fate.rule, fate.value, &plan.recipe, &fate.detail);
-            let stage = Stage { name: fate.stage, verdict: Verdict::Removed, why };
+            let verdict = Verdict::Removed;
+            let stage = Stage { name: fate.stage, verdict, why, rules: Vec::new() };
             let (id, url) = (fate.id.to_string(), fate.url);
             let visit =
                 Visit { id, url, kept: Some(false), stages: vec![stage], ..Visit::default() };
@@ -490,7 +543,8 @@ fn unfinished(out: &Path, plan: &Plan, asked: Asked) -> Result<Explained, Error>
 
 /// A page that was extracted by a run that has not finished.
 fn candidate(document: &Document, verdict: Option<page::Verdict>, recipe: &Recipe) -> Visit {
-    let stage = |name: &str, verdict, why| Stage { name: name.into(), verdict, why };
+    let stage =
+        |name: &str, verdict, why| Stage { name: name.into(), verdict, why, rules: Vec::new() };
     let bytes = format!("{} bytes of text", document.text.len());
     let mut stages = vec![
         stage("read", Verdict::Passed, String::new()),

@@ -37,6 +37,7 @@ impl Verdict {
             Verdict::Removed => "REMOVED",
             Verdict::NotReached => "not reached",
             Verdict::NotDecided => "not decided",
+            Verdict::NotAsked => "not asked",
         }
     }
 }
@@ -51,7 +52,10 @@ impl fmt::Display for Visit {
         writeln!(f, "\n{} · {state}\n{}", self.id, self.url)?;
         for stage in &self.stages {
             let (name, word) = (&stage.name, stage.verdict.word());
-            writeln!(f, "{}", format!("  {name:9} {word:12} {}", stage.why).trim_end())?;
+            writeln!(f, "{}", format!("  {name:13} {word:12} {}", stage.why).trim_end())?;
+            for (rule, verdict, limit) in &stage.rules {
+                writeln!(f, "    {rule:23} {:12} goes: {limit}", verdict.word())?;
+            }
         }
         for (number, text) in self.lines.iter().take(LINES) {
             writeln!(f, "    line {number}: {text}")?;
@@ -87,16 +91,18 @@ mod tests {
     #[test]
     fn it_reads_as_a_list_of_stages() {
         let why = "menu-only measured 0.9".to_owned();
+        let rules = vec![("menu-only".to_owned(), Verdict::Removed, "below 0.15".to_owned())];
         let stages = vec![
             Stage { name: "read".into(), ..Stage::default() },
-            Stage { name: "rules".into(), verdict: Verdict::Removed, why },
+            Stage { name: "rules".into(), verdict: Verdict::Removed, why, rules },
         ];
         let (id, url, lines) = ("0f".into(), "https://a".into(), vec![(3, "Home".into())]);
         let visit = Visit { id, url, kept: Some(false), stages, lines, ..Visit::default() };
         let visits = vec![visit];
         let said = Explained { visits, ..Explained::default() }.to_string();
-        let expected = "\n0f · removed\nhttps://a\n  read      passed\n  rules     REMOVED      \
-                        menu-only measured 0.9\n    line 3: Home\n";
+        let expected = "\n0f · removed\nhttps://a\n  read          passed\n  rules         REMOVED      \
+                        menu-only measured 0.9\n    menu-only               REMOVED      goes: below \
+                        0.15\n    line 3: Home\n";
         assert_eq!(said, expected);
         let nearest = vec![("0e".to_owned(), "https://b".to_owned())];
         let none = Explained { query: "x".into(), nearest, ..Explained::default() };

@@ -22,8 +22,7 @@ pub fn run(service: &Service, terminal: &Terminal) -> Result<(), Error> {
                 );
                 say(terminal, "scheduler", address, &text);
             };
-            let ended = service::scheduler(bind, dead_after, started);
-            ended.map_err(|error| failed(error.into()))?;
+            service::scheduler(bind, dead_after, started).map_err(quipu_corpus::Error::from)?;
         }
         Service::Executor { scheduler, work, bind, workers, memory } => {
             let cores = || std::thread::available_parallelism().map_or(1, usize::from);
@@ -38,27 +37,10 @@ pub fn run(service: &Service, terminal: &Terminal) -> Result<(), Error> {
                 let text = format!("executor at {address}, for the scheduler at {scheduler}");
                 say(terminal, "executor", address, &text);
             };
-            service::executor(&options, started).map_err(failed)?;
+            service::executor(&options, started)?;
         }
     }
     Ok(())
-}
-
-/// Whose fault it is: an address that is none is the command line's, one that is taken or silent
-/// the machine's.
-#[cfg(feature = "cluster")]
-fn failed(error: quipu_corpus::Error) -> Error {
-    use crate::error::Kind;
-    use quipu_corpus::cluster::Error as Cluster;
-    match error {
-        quipu_corpus::Error::Cluster(error @ Cluster::Address { .. }) => {
-            Error::usage(error.to_string())
-        }
-        quipu_corpus::Error::Cluster(error @ Cluster::Service { .. }) => {
-            Error::new(Kind::Resource, error.to_string())
-        }
-        other => other.into(),
-    }
 }
 
 /// Says where a service listens: the one line that who starts it waits for.

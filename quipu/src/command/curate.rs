@@ -367,8 +367,8 @@ fn dry_run(
     let (units, pages) = (thousands(found.units as u64), thousands(found.look.pages));
     terminal.say(&format!("{units} units of work, {more}{pages} pages"));
     terminal.say("rules, in the order in which they act:");
-    for (name, reason) in &found.rules {
-        terminal.say(&format!("  {name:20} {reason}"));
+    for (name, reason, limit) in &found.rules {
+        terminal.say(&format!("  {name:23} {reason} Goes: {limit}."));
     }
     thresholds(recipe).iter().for_each(|line| terminal.say(&format!("  {line}")));
     terminal.say(&curve(&found, recipe));

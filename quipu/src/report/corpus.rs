@@ -152,9 +152,9 @@ fn rules(out: &mut String, summary: &Summary) {
             let near: Vec<Excerpt> = near.iter().map(|(_, shown)| shown.clone()).collect();
             samples += &excerpts("kept, nearest to the limit", &near, true);
         }
-        let reason = RULES.iter().find(|rule| rule.name == step.rule).map_or("", |r| r.reason);
-        if !reason.is_empty() {
-            samples = format!("<span class=\"soft small\">{}</span>{samples}", escape(reason));
+        if let Some(rule) = RULES.iter().find(|rule| rule.name == step.rule) {
+            let said = escape(&format!("{} Goes: {}.", rule.reason, (rule.limit)()));
+            samples = format!("<span class=\"soft small\">{said}</span>{samples}");
         }
         rows.push(vec![
             escape(&step.rule),

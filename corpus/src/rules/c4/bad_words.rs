@@ -6,6 +6,7 @@ pub(in crate::rules) const RULE: Rule = Rule {
     name: "c4-bad-words",
     set: Set::C4,
     reason: "C4 drops every document that has a word of the list, whatever it is about.",
+    limit: || "one word of the list".into(),
     routes: PROSE,
     check,
 };

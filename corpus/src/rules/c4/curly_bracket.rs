@@ -6,6 +6,7 @@ pub(in crate::rules) const RULE: Rule = Rule {
     name: "c4-curly-bracket",
     set: Set::C4,
     reason: "C4 drops documents with a curly bracket: code and broken templates have them.",
+    limit: || "one curly bracket; what is measured is where".into(),
     routes: PROSE,
     check,
 };

@@ -6,6 +6,7 @@ pub(in crate::rules) const RULE: LineRule = LineRule {
     name: "c4-few-words",
     set: Set::C4,
     reason: "C4 keeps lines of five words or more: shorter ones are headings and buttons.",
+    limit: || format!("fewer than {MIN_WORDS} words"),
     routes: PROSE,
     find,
 };

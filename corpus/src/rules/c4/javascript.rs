@@ -7,6 +7,7 @@ pub(in crate::rules) const RULE: LineRule = LineRule {
     name: "c4-javascript",
     set: Set::C4,
     reason: "C4 drops lines that mention JavaScript: they ask for it to be enabled.",
+    limit: || "the word stands in the line".into(),
     routes: PROSE,
     find,
 };

@@ -6,14 +6,17 @@ pub(in crate::rules) const RULE: LineRule = LineRule {
     name: "c4-long-word",
     set: Set::C4,
     reason: "C4 drops lines with endless words: encoded data and broken markup.",
+    limit: || format!("a word of more than {MAX_CHARS} characters"),
     routes: PROSE,
     find,
 };
 
+const MAX_CHARS: usize = 1000;
+
 /// Whether the rule lets a line stay.
 pub(super) fn stays(line: &str) -> bool {
-    line.len() <= 1000
-        || line.split_whitespace().all(|w| w.len() <= 1000 || w.chars().count() <= 1000)
+    line.len() <= MAX_CHARS
+        || line.split_whitespace().all(|w| w.len() <= MAX_CHARS || w.chars().count() <= MAX_CHARS)
 }
 
 fn find(view: &View) -> Vec<(usize, f32)> {

@@ -7,6 +7,7 @@ pub(in crate::rules) const RULE: Rule = Rule {
     name: "c4-lorem-ipsum",
     set: Set::C4,
     reason: "C4 drops documents with placeholder text: nobody has written them yet.",
+    limit: || "the phrase stands in the text".into(),
     routes: PROSE,
     check,
 };

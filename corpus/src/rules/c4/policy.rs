@@ -7,6 +7,7 @@ pub(in crate::rules) const RULE: LineRule = LineRule {
     name: "c4-policy",
     set: Set::C4,
     reason: "C4 drops lines of legal boilerplate, which stand on every page of a site.",
+    limit: || format!("one of {} phrases stands in the line", PHRASES.len()),
     routes: PROSE,
     find,
 };

@@ -8,6 +8,7 @@ pub(in crate::rules) const RULE: Rule = Rule {
     name: "c4-sentences",
     set: Set::C4,
     reason: "C4 keeps documents of three sentences or more: less is no text.",
+    limit: || format!("fewer than {MIN} sentences"),
     routes: PROSE,
     check,
 };

@@ -6,6 +6,7 @@ pub(in crate::rules) const RULE: LineRule = LineRule {
     name: "c4-terminal-mark",
     set: Set::C4,
     reason: "C4 keeps lines that end as sentences do: what else there is are menus and labels.",
+    limit: || "the line ends without a mark".into(),
     routes: PROSE,
     find,
 };

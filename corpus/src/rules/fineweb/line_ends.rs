@@ -11,6 +11,7 @@ pub(in crate::rules) const RULE: Rule = Rule {
     name: "fineweb-line-ends",
     set: Set::Fineweb,
     reason: "FineWeb removes documents whose lines hardly ever end as sentences do.",
+    limit: || format!("below {MIN} of the lines end with punctuation"),
     routes: PROSE,
     check,
 };

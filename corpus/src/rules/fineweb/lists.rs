@@ -11,6 +11,7 @@ pub(in crate::rules) const RULE: Rule = Rule {
     name: "fineweb-lists",
     set: Set::Fineweb,
     reason: "FineWeb removes documents with a line end after every third word: lists.",
+    limit: || format!("line ends a word above {MAX}"),
     routes: PROSE,
     check,
 };

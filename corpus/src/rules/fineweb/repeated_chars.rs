@@ -9,6 +9,7 @@ pub(in crate::rules) const RULE: Rule = Rule {
     name: "fineweb-repeated-chars",
     set: Set::Fineweb,
     reason: "FineWeb removes documents that repeat their lines, be it a hundredth of them.",
+    limit: || format!("above {MAX} of the characters stand in lines that stood before"),
     routes: PROSE,
     check,
 };

@@ -9,6 +9,7 @@ pub(in crate::rules) const RULE: Rule = Rule {
     name: "fineweb-short-lines",
     set: Set::Fineweb,
     reason: "FineWeb removes documents made of short lines: lists, menus and headings.",
+    limit: || format!("above {MAX} of the lines have {SHORT} characters or fewer"),
     routes: PROSE,
     check,
 };

@@ -8,6 +8,7 @@ pub(in crate::rules) const RULE: Rule = Rule {
     name: "gopher-alphabetic",
     set: Set::Gopher,
     reason: "Gopher removes documents in which a fifth of the words are numbers.",
+    limit: || format!("below {MIN} of the words have a letter"),
     routes: PROSE,
     check,
 };

@@ -8,6 +8,7 @@ pub(in crate::rules) const RULE: Rule = Rule {
     name: "gopher-bullets",
     set: Set::Gopher,
     reason: "Gopher removes documents that are one list of bullet points.",
+    limit: || format!("above {MAX} of the lines begin with a bullet"),
     routes: PROSE,
     check,
 };

@@ -8,6 +8,7 @@ pub(in crate::rules) const RULE: Rule = Rule {
     name: "gopher-ellipses",
     set: Set::Gopher,
     reason: "Gopher removes documents whose lines are cut off: teasers of other pages.",
+    limit: || format!("above {MAX} of the lines end with an ellipsis"),
     routes: PROSE,
     check,
 };

@@ -8,6 +8,7 @@ pub(in crate::rules) const RULE: Rule = Rule {
     name: "gopher-lines",
     set: Set::Gopher,
     reason: "Gopher removes documents that repeat their lines.",
+    limit: super::limit,
     routes: PROSE,
     check,
 };

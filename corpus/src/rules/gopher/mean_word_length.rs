@@ -4,10 +4,14 @@
 
 use crate::rules::{Judge, PROSE, Rule, Set, View};
 
+const MIN: f32 = 3.0;
+const MAX: f32 = 10.0;
+
 pub(in crate::rules) const RULE: Rule = Rule {
     name: "gopher-mean-word-length",
     set: Set::Gopher,
     reason: "Gopher keeps documents whose words have 3 to 10 characters on average.",
+    limit: || format!("characters a word, outside {MIN} to {MAX}"),
     routes: PROSE,
     check,
 };
@@ -17,7 +21,7 @@ fn check(view: &View, judge: &Judge) -> Option<f32> {
         return None;
     }
     let mean = view.word_chars() as f32 / view.words.len() as f32;
-    (!(judge.least(3.0)..=judge.most(10.0)).contains(&mean)).then_some(mean)
+    (!(judge.least(MIN)..=judge.most(MAX)).contains(&mean)).then_some(mean)
 }
 
 #[cfg(test)]

@@ -27,6 +27,17 @@ use xxhash_rust::xxh3::xxh3_64;
 const MAX_COUNT: f32 = 0.30;
 const MAX_CHARS: f32 = 0.20;
 
+/// What [`repeated`] asks.
+fn limit() -> String {
+    format!("above {MAX_COUNT} of all stood before, or above {MAX_CHARS} of the characters")
+}
+
+/// `0.15 (5 words), 0.14 (6)`: the most for sequences of so many words.
+pub(super) fn by_length(most: &[(usize, f32)]) -> String {
+    let parts = most.iter().map(|(n, share)| format!("{share} ({n} words)"));
+    parts.collect::<Vec<_>>().join(", ")
+}
+
 /// The larger of the two shares of the `pieces` of a text that stood before, where one is too large.
 fn repeated<'t>(
     view: &View,

@@ -14,6 +14,9 @@ pub(in crate::rules) const RULE: Rule = Rule {
     name: "gopher-ngrams",
     set: Set::Gopher,
     reason: "Gopher removes documents made of phrases that they repeat.",
+    limit: || {
+        format!("share of characters in repeated sequences above {}", super::by_length(&MOST))
+    },
     routes: PROSE,
     check,
 };

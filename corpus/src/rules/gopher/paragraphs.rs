@@ -8,6 +8,7 @@ pub(in crate::rules) const RULE: Rule = Rule {
     name: "gopher-paragraphs",
     set: Set::Gopher,
     reason: "Gopher removes documents that repeat their paragraphs.",
+    limit: super::limit,
     routes: PROSE,
     check,
 };

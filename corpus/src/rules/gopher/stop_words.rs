@@ -6,6 +6,8 @@ use crate::rules::lexicon::Lexicon;
 use crate::rules::{Judge, PROSE, Rule, Set, View};
 use std::sync::LazyLock;
 
+const LEAST: f32 = 2.0;
+
 static WORDS: LazyLock<Lexicon> = LazyLock::new(|| {
     let all = "the be to of and that have with".split(' ').zip(0..);
     Lexicon::new(&all.map(|(w, n)| (crate::rules::word_hash(w), n)).collect::<Vec<_>>())
@@ -15,6 +17,7 @@ pub(in crate::rules) const RULE: Rule = Rule {
     name: "gopher-stop-words",
     set: Set::Gopher,
     reason: "Gopher asks for two different stop words: a text without them is no English.",
+    limit: || format!("fewer than {LEAST} different stop words"),
     routes: PROSE,
     check,
 };
@@ -23,7 +26,7 @@ fn check(view: &View, judge: &Judge) -> Option<f32> {
     if view.language != "en" {
         return None;
     }
-    let least = judge.least(2.0).ceil() as u32;
+    let least = judge.least(LEAST).ceil() as u32;
     let mut seen = 0u8;
     for word in &view.words {
         seen |= WORDS.get(word.hash).map_or(0, |number| 1 << number);

@@ -8,6 +8,7 @@ pub(in crate::rules) const RULE: Rule = Rule {
     name: "gopher-symbols",
     set: Set::Gopher,
     reason: "Gopher removes documents with a hash sign or an ellipsis to every tenth word.",
+    limit: || format!("hash signs or ellipses a word above {MAX}"),
     routes: PROSE,
     check,
 };

@@ -13,6 +13,7 @@ pub(in crate::rules) const RULE: Rule = Rule {
     name: "gopher-top-ngrams",
     set: Set::Gopher,
     reason: "Gopher removes documents that say the same two to four words all the time.",
+    limit: || format!("share of the most frequent sequence above {}", super::by_length(&MOST)),
     routes: PROSE,
     check,
 };

@@ -2,17 +2,21 @@
 
 use crate::rules::{Judge, PROSE, Rule, Set, View};
 
+const MIN: f32 = 50.0;
+const MAX: f32 = 100_000.0;
+
 pub(in crate::rules) const RULE: Rule = Rule {
     name: "gopher-words",
     set: Set::Gopher,
     reason: "Gopher keeps documents of 50 to 100,000 words: shorter ones are fragments.",
+    limit: || format!("words, outside {MIN} to {MAX}"),
     routes: PROSE,
     check,
 };
 
 fn check(view: &View, judge: &Judge) -> Option<f32> {
     let words = view.words.len() as f32;
-    (!(judge.least(50.0)..=judge.most(100_000.0)).contains(&words)).then_some(words)
+    (!(judge.least(MIN)..=judge.most(MAX)).contains(&words)).then_some(words)
 }
 
 #[cfg(test)]
