@@ -24,12 +24,12 @@ pub enum Error {
         reason: String,
     },
     /// A file could not be written.
-    #[error("{path}: not written: {reason}; is there room on the disk, and may this user write?")]
+    #[error("{path}: not written: {source}; is there room on the disk, and may this user write?")]
     Write {
         /// The file.
         path: PathBuf,
         /// What the Parquet writer or the operating system said.
-        reason: String,
+        source: std::io::Error,
     },
     /// A column is absent or of another type than the schema says.
     #[error(
@@ -72,8 +72,8 @@ impl Error {
         move |source| Error::Io { path: path.to_owned(), source }
     }
 
-    pub(crate) fn write(path: &Path) -> impl FnOnce(String) -> Error + '_ {
-        move |reason| Error::Write { path: path.to_owned(), reason }
+    pub(crate) fn write(path: &Path) -> impl FnOnce(std::io::Error) -> Error + '_ {
+        move |source| Error::Write { path: path.to_owned(), source }
     }
 
     pub(crate) fn parquet<E: std::fmt::Display>(path: &Path) -> impl FnOnce(E) -> Error + '_ {

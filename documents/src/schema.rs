@@ -20,11 +20,12 @@ use parquet::arrow::ArrowWriter;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 use parquet::file::reader::ChunkReader;
 use serde_json::{Map, Value};
 use std::fs::File;
-use std::io::Write;
+use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
@@ -221,20 +222,19 @@ pub(crate) struct Groups<W: Write + Send, T: Row> {
 }
 
 impl<W: Write + Send, T: Row> Groups<W, T> {
-    pub(crate) fn new(out: W) -> Result<Groups<W, T>, String> {
-        let level = ZstdLevel::try_new(3).map_err(|e| e.to_string())?;
+    pub(crate) fn new(out: W) -> io::Result<Groups<W, T>> {
+        let level = ZstdLevel::try_new(3).map_err(as_io)?;
         let properties = WriterProperties::builder()
             .set_compression(Compression::ZSTD(level))
             .set_max_row_group_row_count(Some(ROW_GROUP))
             .set_created_by("quipu".into())
             .build();
-        let schema = T::to_batch(&[])?.schema();
-        let writer =
-            ArrowWriter::try_new(out, schema, Some(properties)).map_err(|e| e.to_string())?;
+        let schema = T::to_batch(&[]).map_err(io::Error::other)?.schema();
+        let writer = ArrowWriter::try_new(out, schema, Some(properties)).map_err(as_io)?;
         Ok(Groups { writer, waiting: Vec::new(), bytes: 0, group: (0, 0) })
     }
 
-    pub(crate) fn push(&mut self, row: T) -> Result<(), String> {
+    pub(crate) fn push(&mut self, row: T) -> io::Result<()> {
         self.bytes += row.weight();
         self.waiting.push(row);
         let full = self.waiting.len() >= ROW_GROUP / 8 || self.bytes >= GROUP_BYTES / 8;
@@ -242,25 +242,37 @@ impl<W: Write + Send, T: Row> Groups<W, T> {
     }
 
     /// Hands the rows that wait to the row group, and ends it where it is full.
-    fn pass(&mut self) -> Result<(), String> {
+    fn pass(&mut self) -> io::Result<()> {
         let rows = std::mem::take(&mut self.waiting);
         let bytes = std::mem::take(&mut self.bytes);
         self.group = (self.group.0 + rows.len(), self.group.1 + bytes);
-        self.writer.write(&T::to_batch(&rows)?).map_err(|e| e.to_string())?;
+        self.writer.write(&T::to_batch(&rows).map_err(io::Error::other)?).map_err(as_io)?;
         if self.group.0 >= ROW_GROUP {
             self.group = (0, 0); // the writer ended it
         } else if self.group.1 >= GROUP_BYTES {
             self.group = (0, 0);
-            self.writer.flush().map_err(|e| e.to_string())?;
+            self.writer.flush().map_err(as_io)?;
         }
         Ok(())
     }
 
-    pub(crate) fn finish(mut self) -> Result<W, String> {
+    pub(crate) fn finish(mut self) -> io::Result<W> {
         if !self.waiting.is_empty() {
             self.pass()?;
         }
-        self.writer.into_inner().map_err(|e| e.to_string())
+        self.writer.into_inner().map_err(as_io)
+    }
+}
+
+/// What the operating system said, where that is why Parquet could not be written: whether a disk is
+/// full decides what the program tells its caller.
+fn as_io(error: ParquetError) -> io::Error {
+    match error {
+        ParquetError::External(inner) => match inner.downcast::<io::Error>() {
+            Ok(inner) => *inner,
+            Err(other) => io::Error::other(other),
+        },
+        other => io::Error::other(other),
     }
 }
 

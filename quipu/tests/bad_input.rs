@@ -260,6 +260,23 @@ impl Drop for SmallDisk {
     }
 }
 
+/// Results that standard output does not take are an error, not a silent loss; a reader that has
+/// enough is none.
+#[test]
+fn results_that_cannot_be_written_are_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("a.txt"), PROSE).unwrap();
+    let mut look = quipu(dir.path(), &["look", "a.txt", "--quiet"]);
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let (code, _, errors) = said(&look.stdout(full).output().unwrap());
+    assert_eq!(code, Some(4), "{errors}");
+    assert!(errors.contains("standard output could not be written"), "{errors}");
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let (code, _, errors) = said(&look.stdout(writer).output().unwrap());
+    assert_eq!((code, errors.as_str()), (Some(0), ""));
+}
+
 fn full(errors: &str, code: Option<i32>, run: &Path) {
     assert_eq!(code, Some(4), "{errors}");
     assert!(errors.contains("no room left to write"), "{errors}");
@@ -294,4 +311,22 @@ fn a_full_disk_is_an_error_and_leaves_nothing_half_written() {
         let (code, _, errors) = run(disk.dir.path(), &large);
         full(&errors, code, &disk.dir.path().join("run"));
     }
+}
+
+/// Whatever the file that does not fit, the exit status says that it is the machine's fault.
+#[test]
+fn curation_on_a_full_disk_is_no_fault_of_the_data() {
+    let dir = tempfile::tempdir().unwrap();
+    let line =
+        |n: u32| format!("{{\"url\": \"https://a.example/{n}\", \"text\": \"{PROSE} {n}.\"}}\n");
+    fs::write(dir.path().join("a.jsonl"), (0..400).map(line).collect::<String>()).unwrap();
+    let arguments = ["curate", "--input", "a.jsonl", "--out", "out", "--quiet"];
+    for bytes in (400..20_000).step_by(1_400) {
+        let mut command = quipu(dir.path(), &arguments);
+        let out = command.env("QUIPU_FULL_AFTER_BYTES", bytes.to_string()).output().unwrap();
+        let (code, _, errors) = said(&out);
+        assert_eq!(code, Some(4), "{bytes}: {errors}");
+    }
+    let (code, _, errors) = run(dir.path(), &arguments);
+    assert_eq!(code, Some(0), "with room again, it goes on: {errors}");
 }

@@ -211,6 +211,33 @@ mod cluster {
         assert!(rows(&found) == expected, "other rows than the embedded shuffle's");
     }
 
+    const PROSE: &str = "The harbour of the old town was built by people who had come from the \
+        north. In the winter of that year it stood empty, and nobody could say to whom it \
+        belonged.";
+
+    #[test]
+    fn a_predicate_selects_documents_and_replaces_none() {
+        let room = tempfile::tempdir().unwrap();
+        let dir = room.path();
+        std::fs::write(dir.join("a.txt"), PROSE).unwrap();
+        let (code, _, errors) = program::run(dir, &["curate", "--input", "a.txt", "--out", "all"]);
+        assert_eq!(code, Some(0), "{errors}");
+        let select = |predicate: &str, out: &str| {
+            program::run(dir, &["curate", "--input", "all", "--where", predicate, "--out", out])
+        };
+        let (code, said, errors) = select("language = 'en' and text like '%harbour%'", "some");
+        assert_eq!((code, said.trim()), (Some(0), "1 of 1 documents in some"), "{errors}");
+        let before = program::content(&dir.join("some"));
+        let (code, _, errors) = select("language = 'de'", "some");
+        assert_eq!(code, Some(2), "{errors}");
+        assert!(errors.contains("some is not empty"), "{errors}");
+        program::check_same(&program::content(&dir.join("some")), &before, "a second selection");
+        let (code, _, errors) = select("langage = 'en'", "other");
+        assert_eq!(code, Some(2), "{errors}");
+        assert!(errors.contains("did you mean \"language\""), "{errors}");
+        assert!(!dir.join("other").exists());
+    }
+
     #[test]
     fn what_cannot_be_started_says_why() {
         let dir = tempfile::tempdir().unwrap();
@@ -221,6 +248,10 @@ mod cluster {
             assert!(errors.contains(part), "{errors}");
             assert_eq!(found, Some(code), "{errors}");
         };
+        std::fs::write(dir.path().join("a.txt"), "a").unwrap();
+        let at = |address| ["curate", "--input", "a.txt", "--out", "o", "--cluster", address];
+        check(&at("here"), 2, "HOST:PORT");
+        check(&at("127.0.0.1:9"), 4, "no scheduler answers");
         check(&["curate", "scheduler", "--bind", "here"], 2, "HOST:PORT");
         check(&["curate", "scheduler", "--bind", &taken], 4, "choose another --bind");
     }

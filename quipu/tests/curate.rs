@@ -215,6 +215,8 @@ fn the_fate_of_a_document_is_told_rule_by_rule() {
     for inside in [
         "· kept",
         "words (limit 25)",
+        "gibberish               passed       goes: above 3.7 nats a letter",
+        "contamination not asked",
         "1 of its lines removed",
         "Subscribe to the letter",
         "kept instead of",
@@ -224,13 +226,17 @@ fn the_fate_of_a_document_is_told_rule_by_rule() {
         assert!(kept.contains(inside), "{inside}\n{kept}");
     }
     let copy = explain("copy.example/10");
-    assert!(copy.contains("document  REMOVED") && copy.contains("(limit 0.7) to the copy kept"));
     assert!(
-        copy.contains("https://a1.example/10") && copy.contains("short     not reached"),
+        copy.contains("document      REMOVED") && copy.contains("(limit 0.7) to the copy kept")
+    );
+    assert!(
+        copy.contains("https://a1.example/10") && copy.contains("short         not reached"),
         "{copy}"
     );
     let short = explain("https://a1.example/short");
     assert!(short.contains("too-short measured") && short.contains("Coming soon"), "{short}");
+    assert!(short.contains("too-short               REMOVED      goes: fewer words"), "{short}");
+    assert!(short.contains("gibberish               not reached"), "{short}");
     let visits = explain("https://a0.example/0");
     assert!(visits.contains("2 documents") && visits.contains("another visit of this URL is kept"));
     let out = said(dir.path(), &["curate", "explain", "x", "https://a1.example/10", "--json"]);

@@ -23,8 +23,8 @@ use datafusion_proto::protobuf::{LogicalPlanNode, PhysicalPlanNode};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
@@ -38,6 +38,8 @@ const CONNECT: u16 = 60;
 const LOOK: Duration = Duration::from_secs(2);
 /// Looks at which a job may stand still: thrice as long as executors wait before they ask again.
 const PATIENCE: usize = 8;
+/// After how long a warning is repeated that was the last one too.
+const AGAIN: Duration = Duration::from_secs(60);
 /// How often a task, and a stage, is tried before the plan fails.
 const TRIES: usize = 4;
 
@@ -229,23 +231,31 @@ async fn interrupted() {
     }
 }
 
-/// Lets what Ballista warns of reach standard error: a lost executor, a task tried again.
+/// Lets what Ballista warns of reach standard error: a lost executor, a task tried again. What it
+/// says over and over (a scheduler that is gone) is said again only after [`AGAIN`].
 pub(super) fn speak() {
-    struct Voice;
+    struct Voice(Mutex<Option<(String, Instant)>>);
     impl log::Log for Voice {
         fn enabled(&self, of: &log::Metadata) -> bool {
             of.level() <= log::Level::Warn
         }
 
         fn log(&self, record: &log::Record) {
-            if self.enabled(record.metadata()) {
-                eprintln!("{}: {}", record.level().as_str().to_lowercase(), record.args());
+            if !self.enabled(record.metadata()) {
+                return;
             }
+            let line = format!("{}: {}", record.level().as_str().to_lowercase(), record.args());
+            let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            if last.as_ref().is_some_and(|(said, at)| *said == line && at.elapsed() < AGAIN) {
+                return;
+            }
+            eprintln!("{}", line.trim_end());
+            *last = Some((line, Instant::now()));
         }
 
         fn flush(&self) {}
     }
-    static VOICE: Voice = Voice;
+    static VOICE: Voice = Voice(Mutex::new(None));
     // Where a program has a logger of its own, that one speaks.
     if log::set_logger(&VOICE).is_ok() {
         log::set_max_level(log::LevelFilter::Warn);

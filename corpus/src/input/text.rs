@@ -10,7 +10,9 @@ use crate::remote::{self, Access};
 use crate::warc::Inflated;
 use crate::{Error, encoding};
 use quipu_documents::Document;
+use std::borrow::Cow;
 use std::io::Read;
+use std::ops::Range;
 
 /// Bytes of a text file that are read; the rest is refused with the file.
 pub const MAX_TEXT: usize = 256 << 20;
@@ -88,7 +90,10 @@ pub struct Piece {
 /// Splits a text into pieces of at most about `size` bytes, with `name` as title where the text
 /// has none.
 pub fn pieces(text: &str, name: &str, size: usize, markdown: bool) -> Vec<Piece> {
-    let text = text.replace("\r\n", "\n").replace('\r', "\n");
+    let text = match text.contains('\r') {
+        true => Cow::Owned(text.replace("\r\n", "\n").replace('\r', "\n")),
+        false => Cow::Borrowed(text),
+    };
     let text = text.trim_start_matches('\u{feff}');
     let (plain, title, headings) = if markdown {
         let stripped = markdown::strip(text);
@@ -109,7 +114,7 @@ pub fn pieces(text: &str, name: &str, size: usize, markdown: bool) -> Vec<Piece>
             Some(chapter) if *chapter != whole => format!("{whole}, {chapter}"),
             _ => whole.clone(),
         };
-        let parts = split(&body, size);
+        let parts = split(body, size);
         let many = parts.len() > 1;
         for (n, text) in parts.into_iter().enumerate() {
             let title = if many { format!("{title}, part {}", n + 1) } else { title.clone() };
@@ -176,29 +181,30 @@ fn is_chapter(line: &str) -> bool {
     roman(rest) || (rest.len() <= 3 && rest.parse::<u32>().is_ok_and(|n| n > 0))
 }
 
-/// Chapters with their headings; what stands before the first has none.
-fn chapters(text: &str, is_heading: impl Fn(&str) -> bool) -> Vec<(Option<String>, String)> {
+/// Chapters with their headings, as parts of a text whose lines end with `\n`; what stands before the
+/// first has none.
+fn chapters(text: &str, is_heading: impl Fn(&str) -> bool) -> Vec<(Option<String>, &str)> {
     let lines: Vec<&str> = text.lines().collect();
-    let mut out: Vec<(Option<String>, String)> = Vec::new();
-    let mut current = (None, String::new());
+    let mut out: Vec<(Option<String>, Range<usize>)> = Vec::new();
+    let (mut heading, mut start, mut at) = (None, 0, 0);
     for (n, line) in lines.iter().enumerate() {
         let alone = n == 0 || lines[n - 1].trim().is_empty();
         if alone && is_heading(line.trim()) {
-            if current.1.trim().len() >= MIN_CHAPTER {
-                out.push(std::mem::take(&mut current));
+            if text[start..at].trim().len() >= MIN_CHAPTER {
+                out.push((heading.take(), start..at));
+                start = at;
             }
-            current.0 = Some(chapter_title(&lines[n..]));
+            heading = Some(chapter_title(&lines[n..]));
         }
-        current.1.push_str(line);
-        current.1.push('\n');
+        at += line.len() + 1;
     }
-    if !current.1.trim().is_empty() {
-        match out.last_mut() {
-            Some(last) if current.1.trim().len() < MIN_CHAPTER => last.1.push_str(&current.1),
-            _ => out.push(current),
-        }
+    let rest = text[start..].trim().len();
+    match out.last_mut() {
+        _ if rest == 0 => {}
+        Some(last) if rest < MIN_CHAPTER => last.1.end = text.len(),
+        _ => out.push((heading, start..text.len())),
     }
-    out
+    out.into_iter().map(|(heading, range)| (heading, &text[range])).collect()
 }
 
 /// `CHAPTER I`, and the name of the chapter where it stands alone below.
@@ -236,7 +242,14 @@ fn split(text: &str, size: usize) -> Vec<String> {
         part.push_str(paragraph);
     }
     out.push(part);
-    out.iter().map(|p| p.trim().to_owned()).filter(|p| !p.is_empty()).collect()
+    out.into_iter().map(trimmed).filter(|p| !p.is_empty()).collect()
+}
+
+/// A text without the white space around it, in the same memory.
+fn trimmed(mut text: String) -> String {
+    text.truncate(text.trim_end().len());
+    text.drain(..text.len() - text.trim_start().len());
+    text
 }
 
 /// A paragraph longer than a piece, cut behind sentences or, failing that, anywhere.

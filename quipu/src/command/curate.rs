@@ -162,6 +162,10 @@ fn choose(told: &Curate, predicate: &str, terminal: &Terminal) -> Result<(), Err
             "--where goes with one --input, a folder of documents, and --out FOLDER",
         ));
     };
+    if std::fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some()) {
+        let out = out.display();
+        return Err(Error::usage(format!("--out {out} is not empty; name a new folder")));
+    }
     let selected = quipu_corpus::cluster::select(documents, predicate, out)?;
     let (kept, all) = (thousands(selected.kept), thousands(selected.documents));
     terminal.say(&format!("{kept} of {all} documents in {}", out.display()));
