@@ -84,6 +84,8 @@ struct Page {
     weights: Vec<f32>,
     /// Whether it says of itself that it is an article.
     article: bool,
+    /// The block that says who wrote it and when.
+    byline: Option<usize>,
     /// What the page weighs: the sets weigh the same, as they do in the overall score.
     worth: f32,
     /// Words by block.
@@ -131,6 +133,7 @@ fn read_page(gold: &serde_json::Value, id: &str, bytes: &[u8]) -> Page {
     let mut page = Page {
         kind: if set == "segments" { set.to_string() } else { name.to_string() },
         article: html::score::is_article(claims.signs),
+        byline: html::byline::of_page(&flat),
         hash: xxhash_rust::xxh3::xxh3_64(site_of(gold["url"].as_str().unwrap_or(id)).as_bytes()),
         main,
         with: strings("with"),
@@ -286,6 +289,9 @@ impl Model {
         let scores: Vec<f32> = page.rows.iter().map(|r| network.score(r, &mut units)).collect();
         let recall = html::score::recall_of(page.article);
         let mut keep = html::score::decide(&scores, &page.sizes, recall);
+        if let Some(byline) = page.byline {
+            keep[byline] = false;
+        }
         let texts = page.texts.iter().zip(&page.single).zip(&keep);
         let texts = texts.map(|((t, single), keep)| if *keep && *single { t } else { "" });
         let again = html::repeats::of_texts(texts);

@@ -62,6 +62,10 @@ const WORDS: &[&str] = &[
 
 /// The cue of other pages.
 pub const RELATED: Cues = 1;
+/// The cue of dates and times.
+pub const DATE: Cues = 1 << 6;
+/// The cue of who wrote it.
+pub const AUTHOR: Cues = 1 << 7;
 /// How many cues there are: the kinds above, and a first word that ends in a colon.
 pub const COUNT: usize = WORDS.len() + 1;
 /// A first word that ends in a colon.

@@ -64,7 +64,7 @@ pub fn of_page(page: &Page, claims: &Claims) -> Vec<f32> {
         rows.extend((0..KINDS).map(|kind| flag(block.kind as usize == kind)));
         rows.extend((0..MARKS).map(|bit| flag(block.marks >> bit & 1 == 1)));
         let frame = &page.frames[block.frame as usize];
-        let near = near_hints(page, frame) | block.inline;
+        let near = hints_of(page, block);
         rows.extend((0..hints::COUNT).map(|bit| flag(near >> bit & 1 == 1)));
         rows.extend((0..hints::COUNT).map(|bit| flag(frame.all >> bit & 1 == 1)));
         rows.extend((0..cues::COUNT).map(|bit| flag(lines[i] >> bit & 1 == 1)));
@@ -204,7 +204,12 @@ fn near(distance: usize, far: f32) -> f32 {
     (distance as f32 / far).min(1.0)
 }
 
-/// Hints of the box of a block and of the two around it.
+/// Hints of a block: of its box, of the two around it, and of the inline elements it begins with.
+pub(super) fn hints_of(page: &Page, block: &Block) -> u32 {
+    near_hints(page, &page.frames[block.frame as usize]) | block.inline
+}
+
+/// Hints of a box and of the two around it.
 fn near_hints(page: &Page, frame: &Frame) -> u32 {
     let parent = &page.frames[frame.parent as usize];
     frame.own | parent.own | page.frames[parent.parent as usize].own

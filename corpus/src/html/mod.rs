@@ -10,6 +10,7 @@ mod attacks;
 pub mod blocks;
 mod body;
 mod build;
+pub mod byline;
 mod claimed;
 mod cues;
 mod entities;

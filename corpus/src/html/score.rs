@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 
 use super::blocks::{Kind, Page};
 use super::features::{self, PageSigns};
-use super::repeats;
+use super::{byline, repeats};
 
 /// Hidden units that the model may have at most.
 const WIDEST: usize = 96;
@@ -86,6 +86,9 @@ pub fn choose(page: &Page, rows: &[f32], signs: PageSigns) -> Vec<bool> {
         rows.chunks_exact(features::COUNT).map(|row| score(model, row)).collect();
     let sizes: Vec<f32> = page.blocks.iter().map(|b| b.words as f32).collect();
     let mut keep = decide(&scores, &sizes, recall_of(article));
+    if let Some(byline) = byline::of_page(page) {
+        keep[byline] = false;
+    }
     let may_repeat = |kind| matches!(kind, Kind::Listing | Kind::Row);
     let blocks = page.blocks.iter().zip(&keep);
     let texts = blocks.map(|(b, k)| if *k && !may_repeat(b.kind) { page.text_of(b) } else { "" });
