@@ -2,7 +2,8 @@
 //!
 //! A `truth.jsonl` has a line a page: `record_id`, `url`, `date`, `expect` (`keep` or `drop`) and
 //! for the latter `rule`; further `language`, and `boilerplate`, a line that its site repeats in the
-//! main part. A page to be kept in a language that the recipe does not want should go by `language`.
+//! main part. A page in a language that the recipe does not want should go by `language`, be it to be
+//! kept or a copy of another.
 //! What was kept and removed is read back from the output, so that the score is of what is there.
 
 use crate::language::OTHER;
@@ -36,6 +37,9 @@ struct Truth {
     boilerplate: Option<String>,
 }
 
+/// Rules that the truth of a page depends on: its language, and being a copy.
+const LANGUAGE: &str = "language";
+const DUPLICATE: &str = "document-duplicate";
 /// Name under which the lines of line deduplication are scored.
 const LINES: &str = "line-duplicate";
 
@@ -52,10 +56,12 @@ fn read(path: &Path, languages: &Languages) -> Result<HashMap<Id, Truth>, Error>
         let line: Line = serde_json::from_str(&line).map_err(fail)?;
         let id = id_of(&line.url, parse_date(&line.date), &line.record_id);
         let wanted = |l: &String| languages.keeps(l) || languages.keeps(OTHER);
-        let rule = match line.expect == "drop" {
-            true => Some(line.rule.unwrap_or_else(|| "unnamed".into())),
-            false if line.language.as_ref().is_none_or(wanted) => None,
-            false => Some("language".to_owned()),
+        let wanted = line.language.as_ref().is_none_or(wanted);
+        let rule = match (line.expect == "drop", line.rule) {
+            // Languages act before copies are looked for.
+            (true, Some(rule)) if rule == DUPLICATE && !wanted => Some(LANGUAGE.to_owned()),
+            (true, rule) => Some(rule.unwrap_or_else(|| "unnamed".into())),
+            (false, _) => (!wanted).then(|| LANGUAGE.to_owned()),
         };
         truths.insert(id, Truth { rule, boilerplate: line.boilerplate });
     }
