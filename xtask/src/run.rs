@@ -54,10 +54,19 @@ pub fn known(flags: &[&str], switches: &[&str], valued: &[&str]) -> Result<(), E
     Ok(())
 }
 
-/// `cargo` in the workspace.
+/// `cargo` in the workspace, as if it were called from a shell. What cargo says to this program of its
+/// package is taken away: build scripts of dependencies look at the same variables (that of `ring`
+/// does), so that every clone, and every `cargo build` in turn with `cargo xtask test`, would build
+/// them and all that depends on them again.
 pub fn cargo(root: &Path) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root);
+    let of_package = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "OUT_DIR"];
+    for (name, _) in std::env::vars_os() {
+        if of_package.iter().any(|start| name.to_string_lossy().starts_with(start)) {
+            command.env_remove(name);
+        }
+    }
     command
 }
 
