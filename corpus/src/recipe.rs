@@ -105,6 +105,12 @@ impl Recipe {
         self.only.is_empty() || self.only.contains(&step)
     }
 
+    /// Whether a rule of the set that is on by default acts.
+    pub fn asks(&self, rule: &str) -> bool {
+        let on = self.does(Part::Rules) && self.sets.contains(&Set::Llama3);
+        on && !self.without.iter().any(|off| off == rule)
+    }
+
     /// Whether a score, of whomever, is below what is asked for.
     pub(crate) fn is_low(&self, name: &str, score: f32) -> bool {
         self.least.get(name).is_some_and(|least| score < *least)

@@ -14,6 +14,7 @@ use clap::Parser;
 use cli::{Cli, Command};
 use error::{Error, Kind};
 use quipu_store::Cancel;
+use std::io::Write;
 use std::process::ExitCode;
 
 /// The one exit point: 0 done, 1 a check failed, 2 usage, 3 data, 4 resources, 130 interrupted.
@@ -33,10 +34,12 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            match error.kind() {
-                Kind::Interrupted => eprintln!("{error}"),
-                _ => eprintln!("error: {error}"),
-            }
+            // Where nobody can be told, the exit status still says it.
+            let said = match (error.kind(), &error) {
+                (Kind::Interrupted, error) => writeln!(std::io::stderr(), "{error}"),
+                (_, error) => writeln!(std::io::stderr(), "error: {error}"),
+            };
+            drop(said);
             ExitCode::from(error.kind().code())
         }
     }

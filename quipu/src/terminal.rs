@@ -70,6 +70,12 @@ pub fn lost_results() -> bool {
     LOST.load(Ordering::Relaxed)
 }
 
+/// A text of lines without what would steer a terminal: names of files and pages may hold anything.
+pub fn visible(text: &str) -> String {
+    let steers = |c: char| c.is_control() && c != '\n' && c != '\t';
+    text.chars().map(|c| if steers(c) { '\u{fffd}' } else { c }).collect()
+}
+
 /// A text on one line of at most `most` characters: runs of blanks and line ends become a blank,
 /// control characters a mark, and what is cut off an ellipsis.
 pub fn one_line(text: &str, most: usize) -> String {

@@ -217,7 +217,7 @@ fn the_fate_of_a_document_is_told_rule_by_rule() {
         "words (limit 25)",
         "gibberish               passed       goes: above 3.7 nats a letter",
         "contamination not asked",
-        "1 of its lines removed",
+        "1 of its lines removed: more than 6 documents",
         "Subscribe to the letter",
         "kept instead of",
         "https://copy.example/10",

@@ -9,7 +9,10 @@ use std::time::Duration;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// An address that is none.
-    #[error("{given:?} is no address of a cluster: {reason}; write HOST:PORT, such as {example}")]
+    #[error(
+        "{given:?} is no address of a cluster: {reason}; write HOST:PORT, such as {example} (a run \
+         also takes `local` and `standalone`)"
+    )]
     Address {
         /// What was given.
         given: String,

@@ -43,12 +43,31 @@ pub fn select(documents: &Path, predicate: &str, out: &Path) -> Result<Selected,
         judge.prepare(&opened(first)?)?;
     }
     refuse_itself(documents, out)?;
+    let written = write(&files, &mut judge, out);
+    if written.is_err() {
+        // What is half there has no manifest, and would be in the way of the next try.
+        for name in (0..files.len()).flat_map(names) {
+            let _ = std::fs::remove_file(out.join(name));
+        }
+        let _ = std::fs::remove_dir(out);
+    }
+    written
+}
+
+/// The names of the files of a unit.
+fn names(unit: usize) -> [String; 2] {
+    ["documents", "fates"].map(|kind| format!("{kind}-{unit:05}.parquet"))
+}
+
+fn write(files: &[PathBuf], judge: &mut Judge, out: &Path) -> Result<Selected, crate::Error> {
+    let predicate = judge.text;
     let writer = Writer::new(out)?;
     let mut selected = Selected::default();
     for (unit, file) in files.iter().enumerate() {
         let holds = judge.file(file)?;
-        let mut kept = DocumentsFile::create(&out.join(format!("documents-{unit:05}.parquet")))?;
-        let mut fates = FatesFile::create(&out.join(format!("fates-{unit:05}.parquet")))?;
+        let [documents, of_others] = names(unit).map(|name| out.join(name));
+        let mut kept = DocumentsFile::create(&documents)?;
+        let mut fates = FatesFile::create(&of_others)?;
         fates_beside(file)?.into_iter().try_for_each(|fate| fates.push(fate))?;
         for (position, document) in Reader::open(file)?.enumerate() {
             let document = document?;

@@ -14,7 +14,7 @@ use crate::warc::http::MAX_BODY;
 use crate::{Error, look};
 use quipu_documents::FORMAT;
 use serde::{Deserialize, Serialize};
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -69,6 +69,21 @@ impl Input {
         self.places().map(size).collect()
     }
 
+    /// What its pages are called by, as far as that could be another input's too: a file's own name,
+    /// or those of the pages of a folder.
+    fn page_names(&self) -> Vec<String> {
+        if self.files.is_empty() { vec![self.called()] } else { self.files.to_vec() }
+    }
+
+    /// What the pages of its file are called by, where they have no address: its path below the folder
+    /// that was named, or its name. No two inputs of a run are called alike.
+    pub(super) fn called(&self) -> String {
+        match self.below.is_empty() {
+            true => remote::file_name(&self.path),
+            false => self.below.clone(),
+        }
+    }
+
     /// Opens the one file that it is; see [`Access::open`].
     pub(super) fn file(&self, access: &Access, until: u64) -> Result<Source, Error> {
         access.open(&self.path, self.stamps.first(), until)
@@ -107,6 +122,7 @@ pub fn expand(paths: &[PathBuf], access: &Access) -> Result<(Vec<Input>, Vec<Ski
         skipped.extend(others);
     }
     unique_names(&mut inputs);
+    call_apart(&mut inputs);
     Ok((inputs, skipped))
 }
 
@@ -131,6 +147,41 @@ fn unique_names(inputs: &mut [Input]) {
         while !taken.insert((input.name.clone(), input.below.clone(), input.kind)) {
             number += 1;
             input.name = format!("{base}-{number}");
+        }
+    }
+}
+
+/// Gives inputs that would be called alike (files of one name in two folders) as much of their paths
+/// as tells them apart: what they are called by is the identity of pages without an address.
+fn call_apart(inputs: &mut [Input]) {
+    if inputs.len() < 2 {
+        return;
+    }
+    let mut alike: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    for (number, input) in inputs.iter().enumerate() {
+        for name in input.page_names() {
+            alike.entry(name).or_default().push(number);
+        }
+    }
+    let groups: BTreeSet<Vec<usize>> = alike.into_values().filter(|g| g.len() > 1).collect();
+    for group in groups {
+        let paths: Vec<String> = group
+            .iter()
+            .map(|number| inputs[*number].path.to_string_lossy().replace('\\', "/"))
+            .collect();
+        let last = |path: &str, count: usize| {
+            let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+            parts[parts.len().saturating_sub(count)..].join("/")
+        };
+        let longest = paths.iter().map(|path| path.split('/').count()).max().unwrap_or(1);
+        let apart = |count: &usize| {
+            let names: HashSet<String> = paths.iter().map(|path| last(path, *count)).collect();
+            names.len() == paths.len()
+        };
+        // A file that was named twice is the same pages twice.
+        let Some(count) = (1..=longest).find(apart) else { continue };
+        for (number, path) in group.iter().zip(&paths) {
+            inputs[*number].below = last(path, count);
         }
     }
 }
@@ -277,7 +328,11 @@ fn walk(
     for entry in std::fs::read_dir(&dir).map_err(Error::io(&dir))? {
         let entry = entry.map_err(Error::io(&dir))?;
         let kind = entry.file_type().map_err(Error::io(&dir))?;
-        names.push((entry.file_name().to_string_lossy().into_owned(), kind));
+        match entry.file_name().into_string() {
+            Ok(name) => names.push((name, kind)),
+            Err(name) => skipped
+                .push(Skipped { path: dir.join(name), reason: "a name that is not UTF-8".into() }),
+        }
     }
     names.sort_by(|a, b| a.0.cmp(&b.0));
     for (name, kind) in names {
@@ -306,8 +361,7 @@ pub(super) fn open_html(
 ) -> Result<Stream, Error> {
     let (input, access) = (input.clone(), access.clone());
     if input.files.is_empty() {
-        let name = remote::file_name(&input.path);
-        let url = if input.below.is_empty() { name } else { input.below.clone() };
+        let url = input.called();
         return Ok(Box::new(std::iter::once(html_page(&input, 0, url, &access))));
     }
     let bound = |n: u64| usize::try_from(n).unwrap_or(usize::MAX).min(input.files.len());
@@ -315,7 +369,11 @@ pub(super) fn open_html(
     Ok(Box::new(numbers.filter_map(move |n| {
         let url = input.files[n].clone();
         let admitted = xxhash_rust::xxh3::xxh3_64(url.as_bytes()) <= limit;
-        admitted.then(|| html_page(&input, n, url, &access))
+        let called = match input.below.is_empty() {
+            true => url,
+            false => format!("{}/{url}", input.below),
+        };
+        admitted.then(|| html_page(&input, n, called, &access))
     })))
 }
 
@@ -370,6 +428,56 @@ mod tests {
             &[("c.txt", Kind::Text), ("d.warc", Kind::Warc), ("", Kind::Html)],
             2,
         );
+    }
+
+    /// The addresses, or what stands for them, of all pages of these inputs.
+    fn called(root: &Path, named: &[&str]) -> Vec<String> {
+        let named: Vec<PathBuf> = named.iter().map(|name| root.join(name)).collect();
+        let (inputs, _) = expand(&named, &Access::usual()).unwrap();
+        let pages = inputs.iter().flat_map(|i| i.open(10_000, &Access::usual()).unwrap());
+        let name = |found: Result<Found, Error>| match found.unwrap() {
+            Found::Page(page) if page.url.is_empty() => page.position,
+            Found::Page(page) => page.url,
+            other => panic!("{other:?}"),
+        };
+        pages.map(name).collect()
+    }
+
+    #[test]
+    fn files_of_one_name_are_not_one_page() {
+        let dir = tempfile::tempdir().unwrap();
+        for folder in ["a", "b"] {
+            std::fs::create_dir(dir.path().join(folder)).unwrap();
+            let file = |name: &str, text: &str| {
+                std::fs::write(dir.path().join(folder).join(name), text).unwrap();
+            };
+            file("x.txt", folder);
+            file("x.html", "<p>x");
+            file("x.jsonl", "{\"text\":\"x\"}\n");
+        }
+        let of_a = ["x.jsonl#line@0", "x.txt", "x.html"];
+        assert_eq!(called(dir.path(), &["a"]), of_a);
+        let apart = |folder: &str| of_a.map(|name| format!("{folder}/{name}"));
+        assert_eq!(called(dir.path(), &["a", "b"]), [apart("a"), apart("b")].concat());
+        let files = called(dir.path(), &["b/x.txt", "a/x.txt"]);
+        assert_eq!(files, ["b/x.txt", "a/x.txt"]);
+        // The same file twice is one visit twice.
+        assert_eq!(called(dir.path(), &["a/x.txt", "a/x.txt"]), ["x.txt", "x.txt"]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn names_that_are_no_text_are_counted() {
+        use std::os::unix::ffi::OsStrExt;
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("a.txt"), "a").unwrap();
+        let odd = std::ffi::OsStr::from_bytes(b"b\xff.txt");
+        // Some file systems refuse such names themselves.
+        if std::fs::write(dir.path().join(odd), "b").is_ok() {
+            let (inputs, skipped) = expand(&[dir.path().to_owned()], &Access::usual()).unwrap();
+            assert_eq!((inputs.len(), skipped.len()), (1, 1));
+            assert!(skipped[0].reason.contains("UTF-8"), "{skipped:?}");
+        }
     }
 
     #[test]

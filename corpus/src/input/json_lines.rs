@@ -28,7 +28,7 @@ pub(super) fn open(input: &Input, range: Range, access: &Access) -> Result<Strea
     let mut file = input.file(access, range.to)?;
     if input.packed {
         file.seek(SeekFrom::Start(range.from)).map_err(Error::io(&path))?;
-        return Ok(pages(path, Packed::new(file, range)));
+        return Ok(pages(path, input.called(), Packed::new(file, range)));
     }
     // A line begins behind a line end, which may be the last byte before the range.
     let before = range.from.min(1);
@@ -38,7 +38,7 @@ pub(super) fn open(input: &Input, range: Range, access: &Access) -> Result<Strea
     if before > 0 {
         lines.pass().map_err(Error::io(&path))?;
     }
-    Ok(pages(path, lines))
+    Ok(pages(path, input.called(), lines))
 }
 
 /// Whether compressed lines have a start of a member in this range of their file: one probe tells
@@ -70,7 +70,7 @@ struct Line {
     bytes: Vec<u8>,
 }
 
-fn pages(path: PathBuf, mut lines: impl Lines) -> Stream {
+fn pages(path: PathBuf, called: String, mut lines: impl Lines) -> Stream {
     Box::new(std::iter::from_fn(move || {
         let place = |place: &str| format!("{}@{place}", path.display());
         match lines.next() {
@@ -79,7 +79,10 @@ fn pages(path: PathBuf, mut lines: impl Lines) -> Stream {
                 Some(Ok(Found::Skipped("blank line".into())))
             }
             Ok(Some(line)) => Some(Ok(match parse(&line.bytes, &line.place) {
-                Ok(page) => Found::Page(page),
+                Ok(page) => {
+                    let position = format!("{called}#{}", page.position);
+                    Found::Page(Page { position, ..page })
+                }
                 Err(reason) => Found::Damaged(place(&line.place), reason),
             })),
             Err(e) if warc::is_damage(&e) => {
@@ -299,7 +302,11 @@ pub(crate) fn parse(bytes: &[u8], place: &str) -> Result<Page, String> {
     let Value::Object(mut object) = value else { return Err("not a JSON object".into()) };
     let Some(text) = take(&mut object, TEXT) else {
         let keys: Vec<&str> = object.keys().map(String::as_str).take(8).collect();
-        return Err(format!("no text: expected a key `text`, found {keys:?}"));
+        let found = match TEXT.iter().find(|name| object.contains_key(**name)) {
+            Some(name) => format!("`{name}` that is no text"),
+            None => format!("{keys:?}"),
+        };
+        return Err(format!("no text: expected a key `text`, found {found}"));
     };
     let url = take(&mut object, URL).unwrap_or_default();
     let date = take_date(&mut object);
@@ -324,6 +331,7 @@ pub(crate) fn parse(bytes: &[u8], place: &str) -> Result<Page, String> {
 mod tests {
     use super::*;
     use crate::Kind;
+    use std::io::Write;
 
     fn check(text: &[u8], expected: &[&str]) {
         let dir = tempfile::tempdir().unwrap();
@@ -368,6 +376,19 @@ mod tests {
         let packed = zstd::encode_all(&b"{\"text\":\"one\"}\n"[..], 1).unwrap();
         check(&packed, &["0  one"]);
         check(b"{\"text\":\"\xff\"}\n{\"text\":\"b\"}\n", &["x.jsonl@0", "13  b"]);
+    }
+
+    /// What compresses like a bomb is lines all the same.
+    #[test]
+    fn lines_that_compress_well_are_all_read() {
+        let line = format!("{{\"text\":\"{}\"}}\n", "a".repeat(1 << 20));
+        let mut packed = zstd::stream::write::Encoder::new(Vec::new(), 3).unwrap();
+        (0..80).for_each(|_| packed.write_all(line.as_bytes()).unwrap());
+        packed.write_all(b"{\"text\":\"last\"}\n").unwrap();
+        let packed = packed.finish().unwrap();
+        assert!(packed.len() * 500 < 80 << 20, "{}", packed.len());
+        let expected: Vec<String> = (0..81).map(|n| format!("{}  ", n * line.len())).collect();
+        check(&packed, &expected.iter().map(String::as_str).collect::<Vec<_>>());
     }
 
     fn check_page(line: &str, url: &str, date: Option<&str>, extra: &str) {

@@ -35,10 +35,11 @@ pub(super) fn open(input: &Input, range: Range, access: &Access) -> Result<Strea
     let path = &input.path;
     if let Some(source) = elsewhere(input, access)? {
         let reader = Reader::open_groups_of(path, source, range.from, range.to)?;
-        return Ok(Box::new(pages(reader, "")));
+        return Ok(Box::new(pages(reader, &format!("{}#", input.called()))));
     }
     if !path.is_dir() {
-        return Ok(Box::new(pages(Reader::open_groups(path, range.from, range.to)?, "")));
+        let reader = Reader::open_groups(path, range.from, range.to)?;
+        return Ok(Box::new(pages(reader, &format!("{}#", input.called()))));
     }
     if range == Range::WHOLE {
         verify(path)?;

@@ -6,8 +6,8 @@
 
 use super::markdown;
 use super::{Body, Found, Input, Page, Stream};
-use crate::remote::{self, Access};
-use crate::warc::Inflated;
+use crate::remote::Access;
+use crate::warc::{Form, Inflated};
 use crate::{Error, encoding};
 use quipu_documents::Document;
 use std::borrow::Cow;
@@ -30,9 +30,10 @@ pub(super) fn open(
     let path = &input.path;
     let file = input.file(access, u64::MAX)?;
     let mut bytes = Vec::new();
-    let read = Inflated::new(file).take(MAX_TEXT as u64 + 1).read_to_end(&mut bytes);
-    let name = remote::file_name(path);
-    let url = if input.below.is_empty() { name } else { input.below.clone() };
+    // Here the limit is of the text, whatever it was packed into.
+    let inflated = Inflated::range(file, 0, u64::MAX, Form { lines: true, ..Form::default() });
+    let read = inflated.take(MAX_TEXT as u64 + 1).read_to_end(&mut bytes);
+    let url = input.called();
     let one = |body| {
         let (position, name) = (url.clone(), url.clone());
         Found::Page(Page { position, name, url: url.clone(), date: None, body })

@@ -18,6 +18,9 @@ use super::grams::with_table;
 
 /// Name of the rule, as it stands in fates.
 pub const NAME: &str = "divergence";
+/// Why such documents go.
+pub const REASON: &str =
+    "Words that the rest of the corpus does not have are keys, codes or noise.";
 /// Slots of a table of counts.
 pub const SLOTS: usize = 1 << 17;
 /// A document goes above so many nats over what a sample of its length has.
@@ -27,6 +30,14 @@ pub const MIN_WORDS: usize = 50;
 /// Fewest words of a table that can judge: below it there is no telling rare from strange.
 pub const MIN_CORPUS: u64 = 200_000;
 const MAGIC: &[u8; 8] = b"quipuW01";
+
+/// What is measured, and from where on a document goes.
+pub fn limit() -> String {
+    format!(
+        "above {MAX_EXCESS} nats of divergence from the words of its language in the corpus, beyond \
+         what a text of its length has; from {MIN_WORDS} words and {MIN_CORPUS} of the language on"
+    )
+}
 
 /// Words of a language with their counts.
 #[derive(Clone, Debug, PartialEq)]

@@ -7,7 +7,7 @@ use super::plan::Plan;
 use crate::look::Look;
 use crate::recipe::Part;
 use crate::remote::Access;
-use crate::rules::{DirtyWords, Judge};
+use crate::rules::{DirtyWords, Judge, divergence};
 use crate::{Error, Recipe, look};
 use quipu_store::{Cancel, progress};
 use serde::Serialize;
@@ -70,6 +70,11 @@ pub fn estimate(
     let judge = Judge::new(sets, &recipe.without, DirtyWords::default());
     let documents = judge.acting().map(|rule| (rule.name, rule.reason, rule.limit));
     let lines = judge.acting_on_lines().map(|rule| (rule.name, rule.reason, rule.limit));
+    let words = super::decide::asks_divergence(recipe).then_some((
+        divergence::NAME,
+        divergence::REASON,
+        divergence::limit as fn() -> String,
+    ));
     let named = |(name, reason, limit): (&str, &str, fn() -> String)| {
         (name.to_owned(), reason.to_owned(), limit())
     };
@@ -79,7 +84,7 @@ pub fn estimate(
     Ok(Estimate {
         units: plan.units.len(),
         workers,
-        rules: documents.chain(lines).map(named).collect(),
+        rules: documents.chain(lines).chain(words).map(named).collect(),
         curve: (1..=20).map(|n| f64::from(n) / 20.0).map(|s| (s, bands.curve(s))).collect(),
         seconds: look.seconds * sampled * share,
         memory: options.memory + workers as u64 * WORKER,

@@ -11,7 +11,7 @@ use super::{WORK, decide, extract, funnel, read_summary};
 use crate::dedup::url;
 use crate::page::{self, EXCERPT};
 use crate::recipe::Part;
-use crate::rules::{DirtyWords, Judge, Rule};
+use crate::rules::{DirtyWords, Judge, LINE_RULES, Rule, TOO_SHORT, divergence};
 use crate::summary::EXCERPT_BYTES;
 use crate::{Error, Recipe};
 use quipu_documents::{
@@ -308,7 +308,7 @@ impl Finished<'_> {
             kept: Some(document.is_some()),
             ..Visit::default()
         };
-        visit.stages = self.stages(document.as_ref(), removed, lines.len(), others);
+        visit.stages = self.stages(document.as_ref(), removed, &lines, others);
         visit.lines = lines.into_iter().map(|f| (f.line.unwrap_or(0), f.detail)).collect();
         visit.lines.sort();
         match document {
@@ -329,7 +329,7 @@ impl Finished<'_> {
         &self,
         document: Option<&Document>,
         removed: Option<&Fate>,
-        lines: usize,
+        lines: &[Fate],
         others: &HashMap<String, Other>,
     ) -> Vec<Stage> {
         let order = |fate: &Fate| funnel::STAGES.iter().position(|stage| *stage == fate.stage);
@@ -338,13 +338,8 @@ impl Finished<'_> {
         for (n, name) in funnel::STAGES.iter().enumerate() {
             let (verdict, why) = match removed {
                 Some(fate) if Some(n) == last => (Verdict::Removed, self.why(fate, others)),
-                _ if *name == "lines" && lines > 0 => {
-                    let limit = self.recipe.line_limit;
-                    let why = format!(
-                        "{lines} of its lines removed: more than {limit} documents of its bucket \
-                         contain them"
-                    );
-                    (Verdict::Changed, why)
+                _ if lines.iter().any(|line| line.stage == *name) => {
+                    (Verdict::Changed, self.without_lines(name, lines))
                 }
                 Some(_) if last.is_some_and(|last| n > last) => {
                     (Verdict::NotReached, String::new())
@@ -362,6 +357,26 @@ impl Finished<'_> {
             stages.push(Stage { name: (*name).to_owned(), verdict, why, rules });
         }
         stages
+    }
+
+    /// Which lines a stage removed, by rule.
+    fn without_lines(&self, stage: &str, lines: &[Fate]) -> String {
+        let mut rules: BTreeMap<&str, usize> = BTreeMap::new();
+        for line in lines.iter().filter(|line| line.stage == stage) {
+            *rules.entry(&line.rule).or_default() += 1;
+        }
+        let limit = self.recipe.line_limit;
+        let said = rules.into_iter().map(|(rule, count)| match rule {
+            "line-duplicate" => format!(
+                "{count} of its lines removed: more than {limit} documents of its bucket contain them"
+            ),
+            rule => {
+                let known = LINE_RULES.iter().find(|known| known.name == rule);
+                let limit = known.map_or(String::new(), |known| format!(" ({})", (known.limit)()));
+                format!("{count} of its lines removed by {rule}{limit}")
+            }
+        });
+        said.collect::<Vec<_>>().join("; ")
     }
 
     /// Why a document was removed.
@@ -400,9 +415,11 @@ impl Finished<'_> {
             "extract" => format!("{} bytes of text", document.text.len()),
             "rules" => {
                 let words = document.scores.iter().find(|(name, _)| name == "words");
-                let words = words.map_or(String::new(), |(_, n)| {
-                    format!("{n} words (limit {}), ", self.recipe.min_words)
-                });
+                let least = match self.recipe.asks(TOO_SHORT) {
+                    true => format!(" (limit {})", self.recipe.min_words),
+                    false => String::new(),
+                };
+                let words = words.map_or(String::new(), |(_, n)| format!("{n} words{least}, "));
                 let (language, score) = (&document.language, document.language_score);
                 let route = document.route.name();
                 format!("{words}language {language} ({score:.2}), judged as {route}")
@@ -416,6 +433,7 @@ impl Finished<'_> {
 /// Whether a recipe asks for a stage at all.
 fn is_asked(stage: &str, recipe: &Recipe) -> bool {
     match stage {
+        "rules" => recipe.does(Part::Rules) || recipe.does(Part::Languages),
         "address" | "domain" => recipe.does(Part::Addresses),
         "contamination" => recipe.does(Part::Decontaminate) && !recipe.evaluations.is_empty(),
         "url" | "document" | "lines" | "short" => recipe.does(Part::Dedup),
@@ -463,6 +481,7 @@ fn because(rule: &str, value: f64, recipe: &Recipe, detail: &str) -> String {
     let limit = match rule {
         "too-short" => format!(" (limit {} words)", recipe.min_words),
         "too-long" => format!(" (limit {} bytes)", recipe.max_bytes),
+        divergence::NAME => format!(" (limit {}). {}", divergence::MAX_EXCESS, divergence::REASON),
         "language" => " (not among the recipe's languages)".to_owned(),
         _ => known.map_or(String::new(), |known| format!(" (goes: {})", (known.limit)())),
     };

@@ -339,9 +339,10 @@ impl<R: Read> Inflated<R> {
         Ok(0)
     }
 
+    /// Of lines none is one: a line that is too long costs itself only, and what follows is read.
     fn is_bomb(&mut self, read: usize, raw: &Raw<R>) -> bool {
         self.given += read as u64;
-        self.given > BOMB && self.given / RATIO > raw.offset - self.member
+        !self.form.lines && self.given > BOMB && self.given / RATIO > raw.offset - self.member
     }
 
     /// Leaves a bomb where it is, and looks for the next member from there.

@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::recipe;
 use crate::report;
 use crate::stage::report::{program, quoted};
-use crate::terminal::{Terminal, thousands};
+use crate::terminal::{Terminal, thousands, visible};
 use quipu_corpus::{Engine, Estimate, Options, Part, Recipe, Summary};
 use quipu_store::atomic;
 use quipu_store::manifest::Manifest;
@@ -343,7 +343,7 @@ fn explain(folder: &Path, document: &str, setting: &Setting) -> Result<(), Error
     if found.visits.is_empty() {
         return Err(Error::data(found.to_string().trim_end().to_owned()));
     }
-    terminal.say(found.to_string().trim_end());
+    terminal.say(visible(found.to_string().trim()).as_ref());
     terminal.result(&json!(found));
     Ok(())
 }
@@ -372,7 +372,8 @@ fn dry_run(
     terminal.say(&format!("{units} units of work, {more}{pages} pages"));
     terminal.say("rules, in the order in which they act:");
     for (name, reason, limit) in &found.rules {
-        terminal.say(&format!("  {name:23} {reason} Goes: {limit}."));
+        terminal.say(&format!("  {name:23} {reason}"));
+        terminal.say(&format!("  {:23} goes: {limit}", ""));
     }
     thresholds(recipe).iter().for_each(|line| terminal.say(&format!("  {line}")));
     terminal.say(&curve(&found, recipe));
@@ -392,8 +393,11 @@ fn dry_run(
 
 /// What the recipe decides of the levels and rules.
 fn thresholds(recipe: &Recipe) -> Vec<String> {
-    let mut lines = vec![
-        format!("{:20} fewest words {}", "min_words", recipe.min_words),
+    let mut lines = match recipe.asks(quipu_corpus::rules::TOO_SHORT) {
+        true => vec![format!("{:20} fewest words {}", "min_words", recipe.min_words)],
+        false => Vec::new(),
+    };
+    lines.extend([
         format!("{:20} most bytes of text {}", "max_bytes", thousands(recipe.max_bytes as u64)),
         format!(
             "{:20} a line goes that more than {} documents of a bucket of {} contain",
@@ -401,7 +405,7 @@ fn thresholds(recipe: &Recipe) -> Vec<String> {
             recipe.line_limit,
             thousands(recipe.bucket)
         ),
-    ];
+    ]);
     if !recipe.without.is_empty() {
         lines.push(format!("{:20} {}", "switched off", recipe.without.join(", ")));
     }

@@ -241,8 +241,9 @@ fn lines(out: &mut String, summary: &Summary) {
         .collect();
     let _ = write!(
         out,
-        "<h2>Lines removed</h2><p>{} lines went from documents that stay: {}. A line goes, with all \
-         its occurrences, where more than {} documents of its bucket contain it.</p>",
+        "<h2>Lines removed</h2><p>{} lines went from documents that stay: {}. A line-duplicate is a line \
+         that goes, with all its occurrences, since more than {} documents of its bucket contain it.\
+         </p>",
         thousands(sum),
         by_rule.join(" · "),
         summary.recipe.line_limit
