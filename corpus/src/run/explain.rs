@@ -317,7 +317,8 @@ impl Finished<'_> {
                 visit.text = page::excerpt(&document.text, EXCERPT_BYTES);
             }
             None => {
-                let detail = removed.filter(|f| f.stage == "rules").map(|f| &f.detail);
+                let judged = |fate: &&Fate| fate.stage == "rules" || fate.stage == "words";
+                let detail = removed.filter(judged).map(|f| &f.detail);
                 visit.text = detail.map_or(String::new(), |text| page::excerpt(text, EXCERPT));
             }
         }
@@ -487,6 +488,7 @@ fn because(rule: &str, value: f64, recipe: &Recipe, detail: &str) -> String {
     };
     match known {
         Some(known) => format!("{rule} measured {}{limit}. {}", shown(value), known.reason),
+        None if rule == divergence::NAME => format!("{rule} measured {}{limit}", shown(value)),
         None if value != 0.0 => format!("{rule} measured {}{limit}: {detail}", shown(value)),
         None => format!("{rule}{limit}: {detail}"),
     }
