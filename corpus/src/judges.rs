@@ -8,7 +8,7 @@ use crate::classify::{Scorer, Scoring};
 use crate::decontaminate::{Index, Items};
 use crate::domains::{Addresses, DomainList, UrlWords};
 use crate::language::Identifier;
-use crate::recipe::{self, Part};
+use crate::recipe;
 use crate::rules::{DirtyWords, Judge, Strict};
 use crate::{Error, Recipe};
 use std::path::{Path, PathBuf};
@@ -38,8 +38,7 @@ impl Judges {
         }
         let dirty = DirtyWords::with_lists(lists.iter().map(|(l, text)| (*l, text.as_str())))
             .map_err(|e| refuse("dirty_words", e))?;
-        let sets = if recipe.does(Part::Rules) { recipe.sets.as_slice() } else { &[] };
-        let rules = Judge::new(sets, &recipe.without, dirty);
+        let rules = Judge::of(recipe, dirty);
         Ok(Judges {
             strict: Strict::of(&rules),
             rules,

@@ -35,11 +35,8 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Where nobody can be told, the exit status still says it.
-            let said = match (error.kind(), &error) {
-                (Kind::Interrupted, error) => writeln!(std::io::stderr(), "{error}"),
-                (_, error) => writeln!(std::io::stderr(), "error: {error}"),
-            };
-            drop(said);
+            let mark = if error.kind() == Kind::Interrupted { "" } else { "error: " };
+            let _ = writeln!(std::io::stderr(), "{mark}{error}");
             ExitCode::from(error.kind().code())
         }
     }

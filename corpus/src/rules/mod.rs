@@ -33,6 +33,8 @@ pub use strict::{NearMiss, Strict};
 pub use too_short::NAME as TOO_SHORT;
 pub use view::{Counts, Line, View, Word, word_hash};
 
+use crate::Recipe;
+use crate::recipe::Part;
 use quipu_documents::Route;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -167,6 +169,12 @@ impl Judge {
         let line_rule = |n: &usize| acts(LINE_RULES[*n].set, LINE_RULES[*n].name);
         let line_rules = (0..LINE_RULES.len()).filter(line_rule).collect();
         Judge { rules, line_rules, dirty: Arc::new(dirty), margin: 0.0 }
+    }
+
+    /// The rules that a recipe asks for.
+    pub(crate) fn of(recipe: &Recipe, dirty: DirtyWords) -> Judge {
+        let sets = if recipe.does(Part::Rules) { recipe.sets.as_slice() } else { &[] };
+        Judge::new(sets, &recipe.without, dirty)
     }
 
     /// The rules about documents that act, in order.

@@ -5,7 +5,6 @@
 use super::Options;
 use super::plan::Plan;
 use crate::look::Look;
-use crate::recipe::Part;
 use crate::remote::Access;
 use crate::rules::{DirtyWords, Judge, divergence};
 use crate::{Error, Recipe, look};
@@ -66,8 +65,7 @@ pub fn estimate(
     let text = look.text_bytes as f64 * sampled;
     let workers = options.workers.min(plan.units.len()).max(1);
     let bands = recipe.near.bands();
-    let sets = if recipe.does(Part::Rules) { recipe.sets.as_slice() } else { &[] };
-    let judge = Judge::new(sets, &recipe.without, DirtyWords::default());
+    let judge = Judge::of(recipe, DirtyWords::default());
     let documents = judge.acting().map(|rule| (rule.name, rule.reason, rule.limit));
     let lines = judge.acting_on_lines().map(|rule| (rule.name, rule.reason, rule.limit));
     let words = super::decide::asks_divergence(recipe).then_some((

@@ -453,8 +453,7 @@ fn rules_of(
     route: Option<Route>,
     fired: Option<&str>,
 ) -> Vec<(String, Verdict, String)> {
-    let sets = if recipe.does(Part::Rules) { recipe.sets.as_slice() } else { &[] };
-    let judge = Judge::new(sets, &recipe.without, DirtyWords::default());
+    let judge = Judge::of(recipe, DirtyWords::default());
     let mut gone = false;
     let said = |rule: &Rule| {
         let verdict = match fired {
