@@ -159,8 +159,11 @@ impl<'a> Plans<'a> {
         let context = self.seat.session(parts)?;
         self.runtime.block_on(async {
             tokio::select! {
-                made = collect(&context, staged.dir(), width, sql, rows) => made,
+                // In this order: a request that came before the plan is heard even if the plan
+                // would be done at its first poll.
+                biased;
                 () = stopped(&self.cancel) => Err(Failure::Own(Cancelled.into())),
+                made = collect(&context, staged.dir(), width, sql, rows) => made,
             }
         })
     }
