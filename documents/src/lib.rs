@@ -10,6 +10,7 @@ mod error;
 mod extra;
 mod fate;
 mod find;
+mod footer;
 mod reader;
 mod schema;
 mod scores;

@@ -5,7 +5,7 @@
 //! C4's, Dolma's and RedPajama's names are understood); their other columns become `extra`.
 
 use crate::extra::{Extra, to_extra};
-use crate::{Document, Error, Fate, Id, Route, Score, parse_date};
+use crate::{Document, Error, Fate, Id, Route, Score, footer, parse_date};
 use arrow::array::{
     Array, ArrayRef, AsArray, Float32Array, Float32Builder, Float64Array, Int32Array, ListBuilder,
     MapBuilder, MapFieldNames, RecordBatch, StringArray, StringBuilder, TimestampMillisecondArray,
@@ -296,6 +296,7 @@ fn open_from<T: ChunkReader + 'static>(
 ) -> Result<ParquetRecordBatchReaderBuilder<T>, Error> {
     // Arrow's own copy of the schema is skipped: its decoder panics on damaged bytes.
     let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+    footer::check(&bytes).map_err(Error::parquet(path))?;
     guarded(path, || {
         ParquetRecordBatchReaderBuilder::try_new_with_options(bytes, options)
             .map_err(Error::parquet(path))

@@ -173,18 +173,25 @@ fn is_reference(line: &str) -> bool {
 /// A line of prose without its inline markers.
 fn inline(line: &str) -> String {
     let mut out = String::with_capacity(line.len());
-    let mut rest = line;
+    strip_inline(line, 0, line.len(), &Pairs::of(line), &mut out);
+    out
+}
+
+/// The same of the bytes `from` to `to` of a line.
+fn strip_inline(line: &str, from: usize, to: usize, pairs: &Pairs, out: &mut String) {
+    let mut at = from;
     let mut previous = ' ';
-    while let Some(c) = rest.chars().next() {
+    while let Some(c) = line[at..to].chars().next() {
+        let rest = &line[at..to];
         let step = match c {
-            '\\' => escape(rest, &mut out),
-            '`' => code_span(rest, &mut out),
-            '!' if rest.starts_with("![") => link(&rest[1..]).map(|(_, n)| n + 1),
-            '[' => link(rest).map(|(text, n)| {
-                out.push_str(&inline(text));
-                n
+            '\\' => escape(rest, out),
+            '`' => code_span(rest, out),
+            '!' if rest.starts_with("![") => link(line, at + 1, to, pairs).map(|(_, end)| end - at),
+            '[' => link(line, at, to, pairs).map(|(close, end)| {
+                strip_inline(line, at + 1, close, pairs, out);
+                end - at
             }),
-            '<' => tag(rest, &mut out),
+            '<' => tag(rest, out),
             '*' | '_' | '~' => emphasis(rest, previous),
             _ => None,
         };
@@ -193,9 +200,8 @@ fn inline(line: &str) -> String {
             c.len_utf8()
         });
         previous = rest[..step].chars().next_back().unwrap_or(' ');
-        rest = &rest[step..];
+        at += step;
     }
-    out
 }
 
 fn escape(rest: &str, out: &mut String) -> Option<usize> {
@@ -212,33 +218,50 @@ fn code_span(rest: &str, out: &mut String) -> Option<usize> {
     Some(count + end + count)
 }
 
-/// `[text](target)` or `[text][name]`: the text, and the length of the whole.
-fn link(rest: &str) -> Option<(&str, usize)> {
-    let close = matching(rest, '[', ']')?;
-    let text = &rest[1..close];
-    let behind = &rest[close + 1..];
-    let end = match behind.chars().next()? {
-        '(' => matching(behind, '(', ')')?,
-        '[' => matching(behind, '[', ']')?,
-        _ => return None,
-    };
-    Some((text, close + 1 + end + 1))
+/// `[text](target)` or `[text][name]` that begins at `open` and ends before `to`: where its text ends,
+/// and where all of it does.
+fn link(line: &str, open: usize, to: usize, pairs: &Pairs) -> Option<(usize, usize)> {
+    let close = pairs.close(open)?;
+    if !matches!(line.as_bytes().get(close + 1), Some(b'(' | b'[')) {
+        return None;
+    }
+    let end = pairs.close(close + 1)? + 1;
+    (end <= to).then_some((close, end))
 }
 
-/// Offset of the bracket that closes the first one; looks at most 2,000 bytes ahead.
-fn matching(text: &str, open: char, close: char) -> Option<usize> {
-    let mut depth = 0;
-    for (at, c) in text.char_indices().take_while(|(at, _)| *at < 2000) {
-        if c == open {
-            depth += 1;
-        } else if c == close {
-            depth -= 1;
-            if depth == 0 {
-                return Some(at);
+/// Which bracket of a line closes which, found in one pass: a line of a million brackets would
+/// otherwise be gone through from each.
+struct Pairs(Vec<u32>);
+
+impl Pairs {
+    /// Bytes that a pair may hold at most: whoever writes a link writes a short one.
+    const WIDEST: usize = 2000;
+
+    fn of(line: &str) -> Pairs {
+        // Without an opening bracket there is no link.
+        let bytes = if line.contains('[') { line.as_bytes() } else { &[] };
+        let mut closes = vec![0; bytes.len()];
+        let mut open: [Vec<usize>; 2] = Default::default();
+        for (at, byte) in bytes.iter().enumerate() {
+            let kind = usize::from(matches!(byte, b'(' | b')'));
+            match byte {
+                b'[' | b'(' => open[kind].push(at),
+                b']' | b')' => {
+                    if let Some(first) = open[kind].pop() {
+                        closes[first] = u32::try_from(at).unwrap_or(0);
+                    }
+                }
+                _ => {}
             }
         }
+        Pairs(closes)
     }
-    None
+
+    /// Offset of the bracket that closes the one at `open`.
+    fn close(&self, open: usize) -> Option<usize> {
+        let close = *self.0.get(open)? as usize;
+        (close > open && close - open < Pairs::WIDEST).then_some(close)
+    }
 }
 
 /// An autolink, of which the address stays, or a tag, which goes.
@@ -275,6 +298,32 @@ mod tests {
 
     fn check(markdown: &str, expected: &str) {
         assert_eq!(strip(markdown).text, expected, "{markdown}");
+    }
+
+    #[test]
+    fn brackets_close_as_if_each_were_followed() {
+        let followed = |text: &str, from: usize| {
+            let (open, close) = if text[from..].starts_with('[') { ('[', ']') } else { ('(', ')') };
+            let mut depth = 0;
+            text[from..].char_indices().find_map(|(at, c)| {
+                depth += i32::from(c == open) - i32::from(c == close);
+                (depth == 0).then_some(from + at)
+            })
+        };
+        let mut state = 7u64;
+        for _ in 0..300 {
+            let mut draw = || {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                char::from(b"[[]]()x"[(state >> 33) as usize % 7])
+            };
+            let text: String = (0..40).map(|_| draw()).chain(['[']).collect();
+            let pairs = Pairs::of(&text);
+            for (at, _) in text.char_indices().filter(|(_, c)| "[(".contains(*c)) {
+                assert_eq!(pairs.close(at), followed(&text, at), "{text} {at}");
+            }
+        }
+        let wide = format!("[{}]", "x".repeat(Pairs::WIDEST));
+        assert_eq!(Pairs::of(&wide).close(0), None);
     }
 
     #[test]
