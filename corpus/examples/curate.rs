@@ -96,7 +96,7 @@ fn details(summary: &Summary, out: &Path) -> Result<(), Box<dyn std::error::Erro
     if std::env::var("VALUES").is_ok() {
         let mut n = 0;
         while let Ok(fates) =
-            quipu_documents::read_fates(&out.join(format!("fates-{n:05}.parquet")))
+            quipu_documents::read_fates(&out.join(quipu_documents::FileKind::Fates.name(n)))
         {
             for f in fates {
                 let detail: String = f.detail.chars().take(90).collect();

@@ -72,7 +72,7 @@ fn measure(dir: &Path, texts: &[String]) -> Fallible<()> {
         languages[n] = document.language;
     }
     for file in 0.. {
-        let path = out.join(format!("fates-{file:05}.parquet"));
+        let path = out.join(quipu_documents::FileKind::Fates.name(file));
         if !path.exists() {
             break;
         }

@@ -16,7 +16,6 @@ use std::collections::HashMap;
 use std::io::Read;
 use std::path::Path;
 
-use quipu_corpus::html::blocks::Kind;
 use quipu_corpus::{encoding, html};
 
 /// Hidden units of one network, networks, passes over the pages, pages a step.
@@ -75,8 +74,8 @@ struct Page {
     with: Vec<String>,
     without: Vec<String>,
     texts: Vec<String>,
-    /// Blocks that should stand once: all but listings and rows.
-    single: Vec<bool>,
+    /// The page as it is decided about.
+    flat: html::blocks::Page,
     /// Features that are not zero, by block.
     rows: Vec<Vec<(usize, f32)>>,
     /// Share of main text, and weight of the label, by block.
@@ -84,8 +83,6 @@ struct Page {
     weights: Vec<f32>,
     /// Whether it says of itself that it is an article.
     article: bool,
-    /// The block that says who wrote it and when.
-    byline: Option<usize>,
     /// What the page weighs: the sets weigh the same, as they do in the overall score.
     worth: f32,
     /// Words by block.
@@ -133,14 +130,13 @@ fn read_page(gold: &serde_json::Value, id: &str, bytes: &[u8]) -> Page {
     let mut page = Page {
         kind: if set == "segments" { set.to_string() } else { name.to_string() },
         article: html::score::is_article(claims.signs),
-        byline: html::byline::of_page(&flat),
         hash: xxhash_rust::xxh3::xxh3_64(site_of(gold["url"].as_str().unwrap_or(id)).as_bytes()),
         main,
         with: strings("with"),
         without: strings("without"),
         texts: flat.blocks.iter().map(|b| flat.text_of(b).to_string()).collect(),
-        single: flat.blocks.iter().map(|b| !matches!(b.kind, Kind::Listing | Kind::Row)).collect(),
         rows: rows.chunks_exact(html::features::COUNT).map(sparse).collect(),
+        flat,
         ..Page::default()
     };
     page.sizes = page.texts.iter().map(|t| words(t).count() as f32).collect();
@@ -287,16 +283,7 @@ impl Model {
         let network = &self.0[usize::from(page.article)];
         let mut units = Vec::new();
         let scores: Vec<f32> = page.rows.iter().map(|r| network.score(r, &mut units)).collect();
-        let recall = html::score::recall_of(page.article);
-        let mut keep = html::score::decide(&scores, &page.sizes, recall);
-        if let Some(byline) = page.byline {
-            keep[byline] = false;
-        }
-        let texts = page.texts.iter().zip(&page.single).zip(&keep);
-        let texts = texts.map(|((t, single), keep)| if *keep && *single { t } else { "" });
-        let again = html::repeats::of_texts(texts);
-        keep.iter_mut().zip(again).for_each(|(keep, again)| *keep &= !again);
-        keep
+        html::score::keep(&page.flat, &scores, page.article)
     }
 
     fn text(&self) -> String {

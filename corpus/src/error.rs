@@ -70,6 +70,28 @@ pub enum Error {
         /// The folder.
         path: PathBuf,
     },
+    /// A place for a run's results that holds other things.
+    #[error("{place} holds {what}; name another place, or delete what is there")]
+    Taken {
+        /// The place.
+        place: PathBuf,
+        /// What it holds.
+        what: String,
+    },
+    /// A place on a server that takes no files.
+    #[error("{place} cannot be written: name a folder, or one of a bucket as s3://bucket/folder")]
+    ReadOnly {
+        /// The place.
+        place: PathBuf,
+    },
+    /// A run in a bucket whose shuffles should run elsewhere.
+    #[error(
+        "{place}: the machines of a cluster read the work files from a folder that all see;          leave out --cluster, or name such a folder and copy the result"
+    )]
+    NoFolder {
+        /// The place.
+        place: PathBuf,
+    },
     /// There is no run to join.
     #[error("{path}: no run goes on here; begin one with `quipu curate --input … --out …`")]
     NoRun {
@@ -129,7 +151,7 @@ pub enum Error {
     Classify(#[from] crate::classify::Error),
     /// The durable layer refused: full disk, checksum, lock.
     #[error(transparent)]
-    Store(#[from] quipu_store::Error),
+    Store(quipu_store::Error),
     /// A plan, predicate or service of feature `cluster`.
     #[cfg(feature = "cluster")]
     #[error(transparent)]
@@ -152,6 +174,23 @@ pub enum Error {
     /// Asked to stop.
     #[error("cancelled")]
     Cancelled(#[from] Cancelled),
+}
+
+impl From<quipu_store::Error> for Error {
+    /// What a server said, or a request to stop, is itself also where it comes from a shared place.
+    fn from(error: quipu_store::Error) -> Error {
+        match error {
+            quipu_store::Error::Io { action, path, source } if source.get_ref().is_some() => {
+                match Error::io(&path)(source) {
+                    Error::Io { path, source } => {
+                        Error::Store(quipu_store::Error::Io { action, path, source })
+                    }
+                    known => known,
+                }
+            }
+            other => Error::Store(other),
+        }
+    }
 }
 
 impl Error {

@@ -42,5 +42,7 @@ pub use input::Kind;
 pub use look::look;
 pub use recipe::{AddressLists, Languages, Near, Part, Recipe, Sample};
 pub use run::explain::{Explained, Stage, Verdict, Visit};
-pub use run::{Engine, Estimate, Options, estimate, explain, is_begun, join, read_summary, run};
+pub use run::{
+    Engine, Estimate, Options, estimate, explain, is_begun, join, put, read_summary, run,
+};
 pub use summary::{Excerpt, InputCount, RuleScore, Source, Step, Summary};

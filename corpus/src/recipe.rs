@@ -9,7 +9,7 @@ use crate::dedup::minhash::{Bands, MOST};
 use crate::domains::Limits;
 use crate::language;
 use crate::personal;
-use crate::rules::{LINE_RULES, RULES, Set, divergence};
+use crate::rules::{self, Set, Told, divergence};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -105,10 +105,19 @@ impl Recipe {
         self.only.is_empty() || self.only.contains(&step)
     }
 
-    /// Whether a rule of the set that is on by default acts.
+    /// Whether a rule acts: one of the set that is on by default, or [`divergence`], which is in no
+    /// set.
     pub fn asks(&self, rule: &str) -> bool {
-        let on = self.does(Part::Rules) && self.sets.contains(&Set::Llama3);
-        on && !self.without.iter().any(|off| off == rule)
+        let set = rule == divergence::NAME || self.sets.contains(&Set::Llama3);
+        self.does(Part::Rules) && set && !self.without.iter().any(|off| off == rule)
+    }
+
+    /// What a rule measures, and from where on documents or lines go.
+    pub(crate) fn limit(&self, rule: Told) -> String {
+        match rule.name {
+            rules::TOO_SHORT => format!("below {} words", self.min_words),
+            _ => (rule.limit)(),
+        }
     }
 
     /// Whether a score, of whomever, is below what is asked for.
@@ -147,12 +156,7 @@ impl Recipe {
         }
         self.near.validate()?;
         self.categories.validate()?;
-        let known = |name: &String| {
-            RULES.iter().any(|r| r.name == name)
-                || LINE_RULES.iter().any(|r| r.name == name)
-                || name == divergence::NAME
-        };
-        if let Some(unknown) = self.without.iter().find(|name| !known(name)) {
+        if let Some(unknown) = self.without.iter().find(|name| rules::told(name).is_none()) {
             let expected = "names of rules, as reports and `quipu curate --input PATH --out FOLDER --dry-run` say them";
             return refuse("without", format!("{unknown:?}"), expected);
         }

@@ -26,7 +26,7 @@ pub use find::{document_at, find_documents, find_fates};
 pub use reader::{Reader, files, read_manifest, row_groups, row_groups_of, verify};
 pub use scores::{Score, Scores, write_scores};
 pub use source::Source;
-pub use writer::{DocumentsFile, FatesFile, Writer, write_file};
+pub use writer::{DocumentsFile, FatesFile, FileKind, Writer, write_file};
 
 /// Name of the folder format in its manifest.
 pub const FORMAT: &str = "quipu.documents";

@@ -4,7 +4,7 @@
 //! Memory is one batch of one file. Not here: JSON Lines and other inputs, which `corpus` reads.
 
 use crate::source::{Chunks, Source};
-use crate::{Document, Error, FORMAT, OLDEST, VERSION, schema};
+use crate::{Document, Error, FORMAT, FileKind, OLDEST, VERSION, schema};
 use arrow::array::RecordBatch;
 use quipu_store::manifest::Manifest;
 use std::fs::File;
@@ -156,7 +156,7 @@ pub fn files(path: &Path) -> Result<Vec<PathBuf>, Error> {
     if Manifest::exists(path) {
         let manifest = manifest_of(path)?;
         let names = manifest.files.iter().map(|f| &f.name);
-        return Ok(names.filter(|n| n.starts_with("documents-")).map(|n| path.join(n)).collect());
+        return Ok(names.filter(|n| FileKind::Documents.names(n)).map(|n| path.join(n)).collect());
     }
     let mut files = Vec::new();
     for entry in std::fs::read_dir(path).map_err(Error::io(path))? {
@@ -200,10 +200,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let writer = Writer::new(dir.path()).unwrap();
         let half = rows.len() / 2;
-        writer.write(1, &rows[half..], &[]).unwrap();
-        writer.write(0, &rows[..half], &[]).unwrap();
+        let second = writer.write(1, &rows[half..], &[]).unwrap();
+        let first = writer.write(0, &rows[..half], &[]).unwrap();
         writer.write(2, &[], &[]).unwrap();
-        writer.finish(2, serde_json::json!({"kept": rows.len()})).unwrap();
+        let facts = serde_json::json!({"kept": rows.len()});
+        writer.finish(vec![first, second], facts).unwrap();
         assert!(!dir.path().join("documents-00002.parquet").exists());
         let back: Vec<Document> = Reader::open(dir.path()).unwrap().map(Result::unwrap).collect();
         assert_eq!(back, rows);
@@ -365,8 +366,8 @@ mod tests {
     fn one_flipped_byte_is_an_error_with_its_file() {
         let dir = tempfile::tempdir().unwrap();
         let writer = Writer::new(dir.path()).unwrap();
-        writer.write(0, &[sample(1), sample(2)], &[]).unwrap();
-        writer.finish(1, serde_json::Value::Null).unwrap();
+        let files = writer.write(0, &[sample(1), sample(2)], &[]).unwrap();
+        writer.finish(vec![files], serde_json::Value::Null).unwrap();
         let path = dir.path().join("documents-00000.parquet");
         let mut bytes = std::fs::read(&path).unwrap();
         let middle = bytes.len() / 2;

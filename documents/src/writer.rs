@@ -6,7 +6,7 @@
 use crate::schema::{Groups, Row};
 use crate::{Document, Error, FORMAT, Fate, VERSION, write_fates};
 use quipu_store::atomic;
-use quipu_store::manifest::{self, Manifest};
+use quipu_store::manifest::{self, File, Manifest};
 use std::path::{Path, PathBuf};
 
 /// A Parquet file that is written row by row; it appears under its name with `finish`.
@@ -87,10 +87,48 @@ impl FatesFile {
     }
 }
 
+/// The numbered files of a folder: its documents, and the fates of the same pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileKind {
+    /// `documents-NNNNN.parquet`
+    Documents,
+    /// `fates-NNNNN.parquet`
+    Fates,
+}
+
+impl FileKind {
+    const ALL: [FileKind; 2] = [FileKind::Documents, FileKind::Fates];
+
+    fn prefix(self) -> &'static str {
+        match self {
+            FileKind::Documents => "documents-",
+            FileKind::Fates => "fates-",
+        }
+    }
+
+    /// The name of file number `number` of this kind.
+    #[must_use]
+    pub fn name(self, number: usize) -> String {
+        format!("{}{number:05}.parquet", self.prefix())
+    }
+
+    /// Whether a file is called as one of this kind.
+    #[must_use]
+    pub fn names(self, name: &str) -> bool {
+        name.starts_with(self.prefix()) && name.ends_with(".parquet")
+    }
+
+    /// Of which kind a file is, by its name.
+    #[must_use]
+    pub fn of(name: &str) -> Option<FileKind> {
+        FileKind::ALL.into_iter().find(|kind| kind.names(name))
+    }
+}
+
 /// Writes the numbered files of a documents folder, then its manifest.
 ///
-/// Files may be written in any order and by several runs: what counts is what stands in the
-/// folder when [`Writer::finish`] lists it.
+/// Files may be written in any order and by several runs, on several machines: what counts is what
+/// [`Writer::finish`] is handed.
 pub struct Writer {
     dir: PathBuf,
 }
@@ -112,29 +150,36 @@ impl Writer {
         Writer { dir: dir.to_owned() }
     }
 
-    /// Writes file number `unit`: documents and the fates of the same pages.
-    pub fn write(&self, unit: usize, rows: &[Document], fates: &[Fate]) -> Result<(), Error> {
-        write_file(&self.dir.join(format!("documents-{unit:05}.parquet")), rows)?;
-        write_fates(&self.dir.join(format!("fates-{unit:05}.parquet")), fates)
+    /// Writes the files of number `unit`, documents and the fates of the same pages, and returns what
+    /// the manifest says of them.
+    pub fn write(
+        &self,
+        unit: usize,
+        rows: &[Document],
+        fates: &[Fate],
+    ) -> Result<[File; 2], Error> {
+        let [documents, others] = FileKind::ALL.map(|kind| kind.name(unit));
+        write_file(&self.dir.join(&documents), rows)?;
+        write_fates(&self.dir.join(&others), fates)?;
+        Ok([File::of(&self.dir, &documents)?, File::of(&self.dir, &others)?])
     }
 
-    /// Writes the manifest over files 0 to `units` and removes numbered files beyond them (of an
-    /// earlier run with more units). `facts` is what the caller wants beside the checksums.
-    pub fn finish(self, units: usize, facts: serde_json::Value) -> Result<(), Error> {
-        let mut names = Vec::new();
-        for kind in ["documents", "fates"] {
-            names.extend((0..units).map(|unit| format!("{kind}-{unit:05}.parquet")));
+    /// Writes the manifest over the files of all units, and removes numbered files that are not
+    /// among them (of an earlier run with more units). `facts` is what the caller wants beside the
+    /// checksums.
+    pub fn finish(self, units: Vec<[File; 2]>, facts: serde_json::Value) -> Result<(), Error> {
+        let mut manifest = Manifest::new(FORMAT, VERSION);
+        for kind in 0..FileKind::ALL.len() {
+            manifest.files.extend(units.iter().map(|files| files[kind].clone()));
         }
         for entry in std::fs::read_dir(&self.dir).map_err(Error::io(&self.dir))? {
             let entry = entry.map_err(Error::io(&self.dir))?;
             let name = entry.file_name().to_string_lossy().into_owned();
-            let ours = name.starts_with("documents-") || name.starts_with("fates-");
-            if ours && name.ends_with(".parquet") && !names.contains(&name) {
+            if FileKind::of(&name).is_some() && manifest.files.iter().all(|file| file.name != name)
+            {
                 std::fs::remove_file(entry.path()).map_err(Error::io(&self.dir))?;
             }
         }
-        let mut manifest = Manifest::new(FORMAT, VERSION);
-        names.iter().try_for_each(|name| manifest.add(&self.dir, name))?;
         manifest.facts = facts;
         Ok(manifest.write(&self.dir)?)
     }

@@ -221,12 +221,17 @@ pub struct Curate {
     /// what is read
     #[command(flatten)]
     pub input: Input,
-    /// The folder to write: documents, fates and a report, with no run around them
+    /// The folder to write: documents, fates and a report, with no run around them; also one of a
+    /// bucket, s3://bucket/folder
     #[arg(long, value_name = "FOLDER")]
     pub out: Option<PathBuf>,
-    /// Work along on what another process curates into this folder
+    /// Work along on what another process curates into this folder, here or of a bucket
     #[arg(long, value_name = "FOLDER", conflicts_with_all = ["out", "curation", "input", "sample"])]
     pub join: Option<PathBuf>,
+    /// Where work files stand while the folder that is written is a bucket's
+    /// [default: the folder for temporary files]
+    #[arg(long, value_name = "FOLDER", conflicts_with = "predicate")]
+    pub scratch: Option<PathBuf>,
     /// Units at a time in this process [default: the cores]
     #[arg(long, value_name = "N", value_parser = workers)]
     pub workers: Option<usize>,

@@ -187,7 +187,12 @@ impl From<quipu_corpus::Error> for Error {
                 _ => {}
             }
         }
-        Self::of(&error)
+        match &error {
+            quipu_corpus::Error::ReadOnly { .. }
+            | quipu_corpus::Error::Taken { .. }
+            | quipu_corpus::Error::NoFolder { .. } => Self::usage(error.to_string()),
+            _ => Self::of(&error),
+        }
     }
 }
 

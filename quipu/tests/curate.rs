@@ -151,7 +151,7 @@ fn what_does_not_go_together_is_refused_with_what_to_do() {
     check(
         path,
         &["--input", "pages.jsonl", "--workers", "2"],
-        "--workers and --memory go with --out",
+        "--workers, --memory and --scratch go with --out",
     );
     check(path, &with(&["--workers", "0"]), "1 is the least");
     check(path, &with(&["--memory", "512"]), "512MiB or 512GiB");
@@ -214,7 +214,7 @@ fn the_fate_of_a_document_is_told_rule_by_rule() {
     let kept = explain("http://www.a1.example/10#top");
     for inside in [
         "· kept",
-        "words (limit 25)",
+        "too-short               passed       goes: below 25 words",
         "gibberish               passed       goes: above 3.7 nats a letter",
         "contamination not asked",
         "1 of its lines removed: more than 6 documents",
@@ -235,7 +235,7 @@ fn the_fate_of_a_document_is_told_rule_by_rule() {
     );
     let short = explain("https://a1.example/short");
     assert!(short.contains("too-short measured") && short.contains("Coming soon"), "{short}");
-    assert!(short.contains("too-short               REMOVED      goes: fewer words"), "{short}");
+    assert!(short.contains("too-short               REMOVED      goes: below 25 words"), "{short}");
     assert!(short.contains("gibberish               not reached"), "{short}");
     let visits = explain("https://a0.example/0");
     assert!(visits.contains("2 documents") && visits.contains("another visit of this URL is kept"));

@@ -1,30 +1,33 @@
-//! The workers of a stage: threads of this process, and of any other that joined the same folder.
+//! The workers of a stage: threads of this process, and of any other that joined the same run.
 //!
-//! A stage is a number of tasks. A task is claimed by creating its lease, a file that names its
-//! holder; when its outputs are durable a result is written beside it, and the lease goes. Who
-//! finds a lease whose holder is dead (its process is gone, or on another machine its heartbeat is
-//! old) takes the task over. There is no server: a folder that all see is enough. Two holders of
-//! one task do no harm, since a task's outputs depend on its number alone and are renamed into
-//! place; leases only save work. So a kill at any moment costs each worker one task at most.
+//! A stage is a number of tasks. A task is claimed by making its lease, which names its holder; when
+//! its outputs are durable a result is put beside it, and the lease goes. Who finds a lease whose
+//! holder is dead (its process is gone, or on another machine its heartbeat has stopped) takes the
+//! task over. There is no server: a folder that all see is enough ([`folder`]), or a bucket and a
+//! folder each ([`shared`]). Two holders of one task do no harm, since a task's outputs depend on
+//! its number alone and are put into place whole; leases only save work. So a kill at any moment
+//! costs each worker one task at most.
 //!
 //! Not a scheduler: tasks have no order and no needs; a stage begins when the one before is over.
 
-use crate::{Cancel, Cancelled, Error, atomic};
+mod folder;
+mod shared;
+
+use crate::{Cancel, Cancelled, Error, Share, atomic};
+use folder::Folder;
 use serde::{Serialize, de::DeserializeOwned};
+use shared::{Shared, SharedDesk};
 use std::collections::VecDeque;
-use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 /// How often a holder shows that it lives.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 /// Age of a heartbeat from which a holder on another machine counts as dead.
 const DEAD: Duration = Duration::from_secs(90);
-/// How often a worker without a task looks for one.
-const WAIT: Duration = Duration::from_millis(100);
 
 /// Workers over a folder of stages.
 pub struct Crew {
@@ -32,6 +35,7 @@ pub struct Crew {
     workers: usize,
     cancel: Cancel,
     me: Holder,
+    shared: Option<Shared>,
 }
 
 /// Who holds a lease.
@@ -41,17 +45,41 @@ struct Holder {
     pid: u32,
     /// when the process began, so that a number used again is not taken for it
     began: u64,
+    /// which crew of the process
+    crew: u32,
+}
+
+impl Holder {
+    fn new() -> Holder {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let pid = std::process::id();
+        let crew = NEXT.fetch_add(1, Ordering::Relaxed);
+        Holder { host: host(), pid, began: began(pid), crew }
+    }
+
+    /// Whether its process runs, if it is one of this machine.
+    fn runs_on(&self, host: &str) -> Option<bool> {
+        (self.host == host).then(|| began(self.pid) == self.began && self.began != 0)
+    }
 }
 
 impl Crew {
-    /// `workers` threads over the stages below `dir`, which is created.
+    /// `workers` threads over the stages below `dir`, which is created; other processes that see the
+    /// folder may work along.
     ///
     /// # Errors
     /// When the folder cannot be created.
     pub fn new(dir: &Path, workers: usize, cancel: &Cancel) -> Result<Crew, Error> {
         atomic::create_dir(dir)?;
-        let me = Holder { host: host(), pid: std::process::id(), began: began(std::process::id()) };
-        Ok(Crew { dir: dir.to_owned(), workers: workers.max(1), cancel: cancel.clone(), me })
+        let (dir, cancel, me) = (dir.to_owned(), cancel.clone(), Holder::new());
+        Ok(Crew { dir, workers: workers.max(1), cancel, me, shared: None })
+    }
+
+    /// The same, with other processes that see `share` only, each with a folder of its own: what is
+    /// below `base`, a folder around that of the stages, is known there by its path from `base` on.
+    #[must_use]
+    pub fn sharing(self, base: &Path, share: Box<dyn Share>) -> Crew {
+        Crew { shared: Some(Shared::new(base, share)), ..self }
     }
 
     /// Threads of this process.
@@ -60,10 +88,27 @@ impl Crew {
         self.workers
     }
 
-    /// The folder of a stage, in which its tasks put what they write.
+    /// The folder of a stage, in which its tasks put what they write. The names of a task's files
+    /// begin with its number in six digits.
     #[must_use]
     pub fn stage(&self, stage: &str) -> PathBuf {
         self.dir.join(stage)
+    }
+
+    /// Puts a file that a task wrote outside of its stage's folder where all workers see it.
+    ///
+    /// # Errors
+    /// When the place that is shared does not take it.
+    pub fn publish(&self, path: &Path) -> Result<(), Error> {
+        self.shared.as_ref().map_or(Ok(()), |shared| shared.publish(path))
+    }
+
+    /// Makes sure that files of finished tasks stand here, whoever wrote them.
+    ///
+    /// # Errors
+    /// When the place that is shared lacks one, or the disk is full.
+    pub fn bring(&self, paths: &[PathBuf]) -> Result<(), Error> {
+        self.shared.as_ref().map_or(Ok(()), |shared| shared.bring(paths))
     }
 
     /// Runs the tasks `0..count` of `stage` that have no result yet, together with whoever else
@@ -85,9 +130,13 @@ impl Crew {
     {
         let dir = self.stage(stage);
         atomic::create_dir(&dir)?;
-        let desk = Desk { crew: self, dir, held: Mutex::new(Vec::new()) };
+        let desk: Box<dyn Desk + '_> = match &self.shared {
+            None => Box::new(Folder::new(&self.me, dir)),
+            Some(shared) => Box::new(SharedDesk::new(&self.me, dir, shared)),
+        };
         let job = Job {
-            desk: &desk,
+            cancel: &self.cancel,
+            desk: &*desk,
             results: (0..count).map(|_| Mutex::new(None)).collect(),
             next: AtomicUsize::new(0),
             stopped: AtomicBool::new(false),
@@ -95,7 +144,7 @@ impl Crew {
         };
         let beating = AtomicBool::new(true);
         std::thread::scope(|scope| {
-            let heart = scope.spawn(|| desk.beat(&beating));
+            let heart = scope.spawn(|| beat(&*desk, &beating));
             let worker = || {
                 let _stops = OnPanic(&job.stopped);
                 if let Err(error) = job.work(&task, &done) {
@@ -121,7 +170,8 @@ impl Crew {
 
 /// One stage while it runs.
 struct Job<'a, T, E> {
-    desk: &'a Desk<'a>,
+    cancel: &'a Cancel,
+    desk: &'a dyn Desk,
     results: Vec<Mutex<Option<T>>>,
     next: AtomicUsize,
     stopped: AtomicBool,
@@ -141,7 +191,7 @@ where
     ) -> Result<(), E> {
         let mut later = VecDeque::new();
         loop {
-            self.desk.crew.cancel.check()?;
+            self.cancel.check()?;
             let fresh = self.next.fetch_add(1, Ordering::Relaxed);
             let is_fresh = fresh < self.results.len();
             let number = if is_fresh { Some(fresh) } else { later.pop_front() };
@@ -149,7 +199,7 @@ where
             if self.stopped.load(Ordering::Relaxed) {
                 return Ok(());
             }
-            match self.desk.attempt(number, task)? {
+            match attempt(self.desk, number, task)? {
                 Some((result, before)) => {
                     done(&result, before);
                     *locked(&self.results[number]) = Some(result);
@@ -157,7 +207,7 @@ where
                 None => {
                     later.push_back(number);
                     if !is_fresh {
-                        std::thread::sleep(WAIT);
+                        std::thread::sleep(self.desk.pause());
                     }
                 }
             }
@@ -182,139 +232,94 @@ fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 /// The leases and results of one stage.
-struct Desk<'a> {
-    crew: &'a Crew,
-    dir: PathBuf,
-    held: Mutex<Vec<usize>>,
-}
+trait Desk: Sync {
+    /// The result of a task, if it is done.
+    fn result(&self, number: usize) -> Result<Option<Vec<u8>>, Error>;
 
-impl Desk<'_> {
-    fn lease(&self, number: usize) -> PathBuf {
-        self.dir.join(format!("{number:06}.lease"))
-    }
-
-    fn result(&self, number: usize) -> PathBuf {
-        self.dir.join(format!("{number:06}.done"))
-    }
-
-    /// The result of a task, and whether it was there before; `None` where another has it.
-    fn attempt<T, E>(
-        &self,
-        number: usize,
-        task: &impl Fn(usize) -> Result<T, E>,
-    ) -> Result<Option<(T, bool)>, E>
-    where
-        T: Serialize + DeserializeOwned,
-        E: From<Error>,
-    {
-        if let Some(result) = self.read(number)? {
-            return Ok(Some((result, true)));
-        }
-        if !self.claim(number)? {
-            return Ok(None);
-        }
-        locked(&self.held).push(number);
-        // It may have been finished between the look and the claim.
-        let found = self.read(number)?;
-        let made = match found {
-            Some(result) => Ok((result, true)),
-            None => self.make(number, task).map(|result| (result, false)),
-        };
-        locked(&self.held).retain(|held| *held != number);
-        let lease = self.lease(number);
-        if let Err(error) = fs::remove_file(&lease)
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            return Err(Error::io("remove", &lease, error).into());
-        }
-        made.map(Some)
-    }
-
-    fn make<T, E>(&self, number: usize, task: &impl Fn(usize) -> Result<T, E>) -> Result<T, E>
-    where
-        T: Serialize,
-        E: From<Error>,
-    {
-        let result = task(number)?;
-        let path = self.result(number);
-        let malformed = |e: serde_json::Error| Error::Malformed {
-            path: path.clone(),
-            reason: format!("the result of a task has no form: {e}"),
-        };
-        let bytes = serde_json::to_vec(&result).map_err(malformed)?;
-        atomic::write_bytes(&path, &bytes)?;
-        Ok(result)
-    }
-
-    fn read<T: DeserializeOwned>(&self, number: usize) -> Result<Option<T>, Error> {
-        let path = self.result(number);
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(Error::io("read", &path, e)),
-        };
-        let malformed = |e: serde_json::Error| Error::Malformed {
-            path: path.clone(),
-            reason: format!("{e}; remove this file, and its task is done again"),
-        };
-        serde_json::from_slice(&bytes).map(Some).map_err(malformed)
-    }
+    /// Where that result stands, for messages.
+    fn place(&self, number: usize) -> PathBuf;
 
     /// Takes the lease of a task; `false` where a living holder has it.
-    fn claim(&self, number: usize) -> Result<bool, Error> {
-        let path = self.lease(number);
-        for _ in 0..2 {
-            match OpenOptions::new().write(true).create_new(true).open(&path) {
-                Ok(mut file) => {
-                    let holder = serde_json::to_vec(&self.crew.me).unwrap_or_default();
-                    let written = file.write_all(&holder);
-                    if written.is_err() {
-                        let _ = fs::remove_file(&path);
-                    }
-                    return written.map(|()| true).map_err(|e| Error::io("write", &path, e));
-                }
-                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
-                Err(e) => return Err(Error::io("create", &path, e)),
-            }
-            if locked(&self.held).contains(&number) || self.is_alive(&path) {
-                return Ok(false);
-            }
-            match fs::remove_file(&path) {
-                Ok(()) => {}
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-                Err(e) => return Err(Error::io("remove", &path, e)),
-            }
-        }
-        Ok(false)
-    }
+    fn claim(&self, number: usize) -> Result<bool, Error>;
 
-    /// Whether the holder of a lease lives. One that cannot be read yet is young.
-    fn is_alive(&self, lease: &Path) -> bool {
-        let age = || {
-            let changed = fs::metadata(lease).and_then(|data| data.modified()).ok()?;
-            SystemTime::now().duration_since(changed).ok()
-        };
-        let holder = fs::read(lease).ok().and_then(|b| serde_json::from_slice::<Holder>(&b).ok());
-        match holder {
-            Some(holder) if holder.host == self.crew.me.host => {
-                began(holder.pid) == holder.began && holder.began != 0
-            }
-            _ => age().is_none_or(|age| age < DEAD),
-        }
-    }
+    /// Puts the result of a task whose outputs are durable here.
+    fn keep(&self, number: usize, result: &[u8]) -> Result<(), Error>;
 
-    /// Renews the leases that this process holds until told to stop.
-    fn beat(&self, beating: &AtomicBool) {
-        while beating.load(Ordering::Relaxed) {
-            std::thread::park_timeout(HEARTBEAT);
-            for number in locked(&self.held).iter() {
-                // A lease that somebody took over is no longer ours to renew.
-                if let Ok(file) = OpenOptions::new().write(true).open(self.lease(*number)) {
-                    let _ = file.set_modified(SystemTime::now());
-                }
-            }
-        }
+    /// Gives a lease back.
+    fn release(&self, number: usize) -> Result<(), Error>;
+
+    /// Renews the leases that are held.
+    fn renew(&self);
+
+    /// How long a worker without a task waits before it looks for one again.
+    fn pause(&self) -> Duration;
+}
+
+/// The result of a task, and whether it was there before; `None` where another has it.
+fn attempt<T, E>(
+    desk: &dyn Desk,
+    number: usize,
+    task: &impl Fn(usize) -> Result<T, E>,
+) -> Result<Option<(T, bool)>, E>
+where
+    T: Serialize + DeserializeOwned,
+    E: From<Error>,
+{
+    if let Some(result) = read(desk, number)? {
+        return Ok(Some((result, true)));
     }
+    if !desk.claim(number)? {
+        return Ok(None);
+    }
+    // It may have been finished between the look and the claim.
+    let made = match read(desk, number) {
+        Ok(Some(result)) => Ok((result, true)),
+        Ok(None) => make(desk, number, task).map(|result| (result, false)),
+        Err(error) => Err(error.into()),
+    };
+    desk.release(number)?;
+    made.map(Some)
+}
+
+fn make<T, E>(desk: &dyn Desk, number: usize, task: &impl Fn(usize) -> Result<T, E>) -> Result<T, E>
+where
+    T: Serialize,
+    E: From<Error>,
+{
+    let result = task(number)?;
+    let malformed = |e: serde_json::Error| Error::Malformed {
+        path: desk.place(number),
+        reason: format!("the result of a task has no form: {e}"),
+    };
+    let bytes = serde_json::to_vec(&result).map_err(malformed)?;
+    desk.keep(number, &bytes)?;
+    Ok(result)
+}
+
+fn read<T: DeserializeOwned>(desk: &dyn Desk, number: usize) -> Result<Option<T>, Error> {
+    let Some(bytes) = desk.result(number)? else { return Ok(None) };
+    let malformed = |e: serde_json::Error| Error::Malformed {
+        path: desk.place(number),
+        reason: format!("{e}; remove this file, and its task is done again"),
+    };
+    serde_json::from_slice(&bytes).map(Some).map_err(malformed)
+}
+
+/// Renews leases until told to stop.
+fn beat(desk: &dyn Desk, beating: &AtomicBool) {
+    while beating.load(Ordering::Relaxed) {
+        std::thread::park_timeout(HEARTBEAT);
+        desk.renew();
+    }
+}
+
+/// File names of a task.
+fn lease_name(number: usize) -> String {
+    format!("{number:06}.lease")
+}
+
+fn result_name(number: usize) -> String {
+    format!("{number:06}.done")
 }
 
 /// Name of this machine.
@@ -343,7 +348,9 @@ fn began(pid: u32) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::OpenOptions;
     use std::sync::atomic::AtomicU64;
+    use std::time::SystemTime;
 
     type Answer = Result<Vec<u64>, Failed>;
 
@@ -430,7 +437,7 @@ mod tests {
         child.wait().unwrap();
         let dead = Holder { pid: child.id(), began: 7, ..crew.me.clone() };
         fs::write(stage.join("000003.lease"), serde_json::to_vec(&dead).unwrap()).unwrap();
-        let far = Holder { host: "elsewhere".into(), pid: 1, began: 1 };
+        let far = Holder { host: "elsewhere".into(), pid: 1, began: 1, crew: 0 };
         let lease = stage.join("000005.lease");
         fs::write(&lease, serde_json::to_vec(&far).unwrap()).unwrap();
         let file = OpenOptions::new().write(true).open(&lease).unwrap();
@@ -445,7 +452,7 @@ mod tests {
         let crew = Crew::new(dir.path(), 1, &cancel).unwrap();
         let stage = crew.stage("squares");
         fs::create_dir_all(&stage).unwrap();
-        let far = Holder { host: "elsewhere".into(), pid: 1, began: 1 };
+        let far = Holder { host: "elsewhere".into(), pid: 1, began: 1, crew: 0 };
         fs::write(stage.join("000005.lease"), serde_json::to_vec(&far).unwrap()).unwrap();
         std::thread::scope(|scope| {
             scope.spawn(|| {

@@ -15,8 +15,10 @@ pub mod journal;
 pub mod lock;
 pub mod manifest;
 pub mod progress;
+pub mod share;
 pub mod units;
 
 pub use cancel::{Cancel, Cancelled};
 pub use error::Error;
 pub use progress::Progress;
+pub use share::Share;

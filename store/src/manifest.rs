@@ -12,7 +12,7 @@ use std::path::{Component, Path, PathBuf};
 pub const NAME: &str = "manifest.json";
 
 /// One file of the folder.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct File {
     /// path relative to the folder, with `/`
     pub name: String,
@@ -54,10 +54,7 @@ impl Manifest {
     /// # Errors
     /// When the file cannot be read.
     pub fn add(&mut self, dir: &Path, name: &str) -> Result<(), Error> {
-        let path = dir.join(name);
-        let bytes = std::fs::metadata(&path).map_err(|e| Error::io("read", &path, e))?.len();
-        let xxh3 = checksum::xxh3_file(&path)?;
-        self.files.push(File { name: name.into(), bytes, xxh3 });
+        self.files.push(File::of(dir, name)?);
         Ok(())
     }
 
@@ -132,6 +129,16 @@ impl Manifest {
 }
 
 impl File {
+    /// The finished file `dir/name`, which is read for its checksum.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn of(dir: &Path, name: &str) -> Result<File, Error> {
+        let path = dir.join(name);
+        let bytes = std::fs::metadata(&path).map_err(|e| Error::io("read", &path, e))?.len();
+        Ok(File { name: name.into(), bytes, xxh3: checksum::xxh3_file(&path)? })
+    }
+
     /// Holds `dir/name` against its size and checksum.
     ///
     /// # Errors

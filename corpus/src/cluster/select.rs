@@ -10,7 +10,10 @@ use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Schema};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
-use quipu_documents::{Document, DocumentsFile, Fate, FatesFile, Id, Reader, Writer, read_fates};
+use quipu_documents::{
+    Document, DocumentsFile, Fate, FatesFile, FileKind, Id, Reader, Writer, read_fates,
+};
+use quipu_store::manifest;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -56,13 +59,13 @@ pub fn select(documents: &Path, predicate: &str, out: &Path) -> Result<Selected,
 
 /// The names of the files of a unit.
 fn names(unit: usize) -> [String; 2] {
-    ["documents", "fates"].map(|kind| format!("{kind}-{unit:05}.parquet"))
+    [FileKind::Documents, FileKind::Fates].map(|kind| kind.name(unit))
 }
 
 fn write(files: &[PathBuf], judge: &mut Judge, out: &Path) -> Result<Selected, crate::Error> {
     let predicate = judge.text;
     let writer = Writer::new(out)?;
-    let mut selected = Selected::default();
+    let (mut selected, mut written) = (Selected::default(), Vec::new());
     for (unit, file) in files.iter().enumerate() {
         let holds = judge.file(file)?;
         let [documents, of_others] = names(unit).map(|name| out.join(name));
@@ -81,10 +84,13 @@ fn write(files: &[PathBuf], judge: &mut Judge, out: &Path) -> Result<Selected, c
         }
         kept.finish()?;
         fates.finish()?;
+        let [documents, of_others] = names(unit);
+        let listed = |name: &str| manifest::File::of(out, name);
+        written.push([listed(&documents)?, listed(&of_others)?]);
     }
     let Selected { documents: looked_at, kept } = selected;
     let facts = serde_json::json!({ "where": predicate, "documents": looked_at, "kept": kept });
-    writer.finish(files.len(), facts)?;
+    writer.finish(written, facts)?;
     Ok(selected)
 }
 
@@ -260,9 +266,9 @@ mod tests {
         let writer = Writer::new(dir).unwrap();
         let gone =
             Fate { id: Id(1000), stage: "url".into(), rule: "url".into(), ..Fate::default() };
-        writer.write(0, &all[..50], &[gone]).unwrap();
-        writer.write(1, &all[50..], &[]).unwrap();
-        writer.finish(2, serde_json::Value::Null).unwrap();
+        let first = writer.write(0, &all[..50], &[gone]).unwrap();
+        let second = writer.write(1, &all[50..], &[]).unwrap();
+        writer.finish(vec![first, second], serde_json::Value::Null).unwrap();
         all
     }
 
@@ -276,9 +282,8 @@ mod tests {
         assert!(back.iter().all(|document| all.contains(document)), "whole documents return");
         let ids: Vec<Id> = matching(&from, predicate).unwrap().map(Result::unwrap).collect();
         assert_eq!(ids, back.iter().map(|d| d.id).collect::<Vec<_>>());
-        let fates: Vec<Fate> = (0..2)
-            .flat_map(|n| read_fates(&to.join(format!("fates-{n:05}.parquet"))).unwrap())
-            .collect();
+        let fates: Vec<Fate> =
+            (0..2).flat_map(|n| read_fates(&to.join(FileKind::Fates.name(n))).unwrap()).collect();
         assert_eq!(fates.len(), 1 + 100 - back.len());
         assert_eq!(fates[0].rule, "url");
         assert!(fates[1..].iter().all(|fate| fate.rule == RULE && fate.detail == predicate));

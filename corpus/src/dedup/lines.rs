@@ -17,6 +17,9 @@
 use crate::classes::{self, ALPHA, NUMBER, SPACE};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+/// Name of the rule, as it stands in fates.
+pub const RULE: &str = "line-duplicate";
+
 /// Hash of a line in a bucket's language; `None` for an exempt line.
 pub fn line_hash(line: &str, language: u64, exempt: bool) -> Option<u64> {
     let line = line.trim();

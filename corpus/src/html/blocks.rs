@@ -158,6 +158,7 @@ pub struct Frame {
 }
 
 /// The blocks and frames of a page.
+#[derive(Default)]
 pub struct Page {
     /// All text, block after block.
     pub text: String,

@@ -10,7 +10,7 @@ mod attacks;
 pub mod blocks;
 mod body;
 mod build;
-pub mod byline;
+mod byline;
 mod claimed;
 mod cues;
 mod entities;

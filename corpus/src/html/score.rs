@@ -84,8 +84,14 @@ pub fn choose(page: &Page, rows: &[f32], signs: PageSigns) -> Vec<bool> {
     debug_assert_eq!(rows.len(), page.blocks.len() * features::COUNT);
     let scores: Vec<f32> =
         rows.chunks_exact(features::COUNT).map(|row| score(model, row)).collect();
+    keep(page, &scores, article)
+}
+
+/// The blocks to keep by their scores, of a page that says of itself that it is an article or not:
+/// what [`decide`] chooses, without the byline, and what repeats itself once.
+pub fn keep(page: &Page, scores: &[f32], article: bool) -> Vec<bool> {
     let sizes: Vec<f32> = page.blocks.iter().map(|b| b.words as f32).collect();
-    let mut keep = decide(&scores, &sizes, recall_of(article));
+    let mut keep = decide(scores, &sizes, recall_of(article));
     if let Some(byline) = byline::of_page(page) {
         keep[byline] = false;
     }
@@ -105,7 +111,7 @@ pub fn is_article(signs: PageSigns) -> bool {
 /// What recall is worth beside precision. An article has one text, and what is doubtful beside it
 /// is rarely part of it; of shops, threads and listings nearly all that is doubtful is. The number
 /// is the middle of those that did equally well on pages that the model was not made from.
-pub fn recall_of(article: bool) -> f32 {
+fn recall_of(article: bool) -> f32 {
     if article { 0.6 } else { 1.0 }
 }
 
@@ -113,7 +119,7 @@ pub fn recall_of(article: bool) -> f32 {
 /// log odds, blocks are added from the likeliest on while that helps. On a clear page this cuts near
 /// even odds; where nothing is likely it still keeps what is likeliest. `recall` is the weight of
 /// recall, 1 for F1.
-pub fn decide(scores: &[f32], sizes: &[f32], recall: f32) -> Vec<bool> {
+fn decide(scores: &[f32], sizes: &[f32], recall: f32) -> Vec<bool> {
     let odds: Vec<f32> = scores.iter().map(|s| 1.0 / (1.0 + (-s).exp())).collect();
     let expected: f32 = odds.iter().zip(sizes).map(|(p, n)| p * n).sum();
     let mut order: Vec<usize> = (0..scores.len()).collect();

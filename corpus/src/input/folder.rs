@@ -12,7 +12,7 @@ use crate::remote::{self, Access, Failure, Source, Stamp, is_remote};
 use crate::warc::Inflated;
 use crate::warc::http::MAX_BODY;
 use crate::{Error, look};
-use quipu_documents::FORMAT;
+use quipu_documents::{FORMAT, FileKind};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::Read;
@@ -260,7 +260,7 @@ fn bucket(root: &Path, access: &Access) -> Result<Inputs, Error> {
         file.take(MAX_MANIFEST).read_to_string(&mut text).map_err(Error::io(&path))?;
         // Beside the documents lie fates, which are none.
         if is_ours(&text) {
-            files.retain(|(name, _)| name.starts_with("documents-") && name.ends_with(".parquet"));
+            files.retain(|(name, _)| FileKind::Documents.names(name));
         }
     }
     let mut skipped = Vec::new();

@@ -193,9 +193,9 @@ fn lines_folders_and_rows() {
     };
     let writer = quipu_documents::Writer::new(dir.path()).unwrap();
     let rows: Vec<_> = (0..20_000).map(row).collect();
-    writer.write(0, &rows, &[]).unwrap();
-    writer.write(1, &rows[..10], &[]).unwrap();
-    writer.finish(2, serde_json::Value::Null).unwrap();
+    let units = [&rows[..], &rows[..10]].into_iter().enumerate();
+    let files = units.map(|(unit, rows)| writer.write(unit, rows, &[]).unwrap()).collect();
+    writer.finish(files, serde_json::Value::Null).unwrap();
     assert_eq!(check(dir.path()).len(), 20_010);
     let file = dir.path().join("documents-00000.parquet");
     let (inputs, _) = expand(std::slice::from_ref(&file), &Access::usual()).unwrap();

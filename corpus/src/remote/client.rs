@@ -8,12 +8,15 @@ use super::failure::{self, Failure};
 use super::patience::{self, Connector, Shared};
 use super::{Children, Settings, Stamp};
 use bytes::Bytes;
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 use object_store::aws::AmazonS3Builder;
 use object_store::client::HttpClient;
 use object_store::http::HttpBuilder;
 use object_store::path::Path as Key;
-use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore, RetryConfig};
+use object_store::{
+    GetOptions, GetRange, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode,
+    RetryConfig,
+};
 use quipu_store::Cancel;
 use std::collections::HashMap;
 use std::io;
@@ -215,6 +218,86 @@ impl Client {
         self.start(fetch(object.clone(), range))
     }
 
+    /// A file of a bucket, whole, and its version.
+    pub(super) fn get(&self, place: &Path) -> io::Result<Pending<(Bytes, String)>> {
+        let (store, key) = self.find(place)?;
+        let place = place.to_owned();
+        Ok(self.start(async move {
+            let found = store.get(&key).await.map_err(|e| failure::of(&place, &e))?;
+            let version = version(&place, found.meta.e_tag.clone())?;
+            let bytes = found.bytes().await.map_err(|e| failure::of(&place, &e))?;
+            Ok((bytes, version))
+        }))
+    }
+
+    /// Puts a file into a bucket, whole; the answer is its version.
+    pub(super) fn put(
+        &self,
+        place: &Path,
+        bytes: Bytes,
+        mode: PutMode,
+    ) -> io::Result<Pending<String>> {
+        let (store, key) = self.find(place)?;
+        let place = place.to_owned();
+        Ok(self.start(async move {
+            let put = store.put_opts(&key, bytes.into(), mode.into()).await;
+            version(&place, put.map_err(|e| failure::of(&place, &e))?.e_tag)
+        }))
+    }
+
+    /// Begins to put a file in parts.
+    pub(super) fn upload(&self, place: &Path) -> io::Result<Pending<Box<dyn MultipartUpload>>> {
+        let (store, key) = self.find(place)?;
+        let place = place.to_owned();
+        Ok(self.start(async move {
+            store.put_multipart(&key).await.map_err(|e| failure::of(&place, &e))
+        }))
+    }
+
+    /// Puts the next part.
+    pub(super) fn put_part(
+        &self,
+        place: &Path,
+        upload: &mut Box<dyn MultipartUpload>,
+        bytes: Bytes,
+    ) -> Pending<()> {
+        let (part, place) = (upload.put_part(bytes.into()), place.to_owned());
+        self.start(async move { part.await.map_err(|e| failure::of(&place, &e)) })
+    }
+
+    /// Makes a file of the parts, or takes them back.
+    pub(super) fn end_upload(
+        &self,
+        place: &Path,
+        mut upload: Box<dyn MultipartUpload>,
+        complete: bool,
+    ) -> Pending<()> {
+        let place = place.to_owned();
+        self.start(async move {
+            let ended = match complete {
+                true => upload.complete().await.map(|_| ()),
+                false => upload.abort().await,
+            };
+            ended.map_err(|e| failure::of(&place, &e))
+        })
+    }
+
+    /// Removes files of one bucket, if they are there.
+    pub(super) fn remove(&self, places: &[PathBuf]) -> io::Result<Pending<()>> {
+        let found: Result<Vec<_>, Failure> = places.iter().map(|place| self.find(place)).collect();
+        let found = found?;
+        let place = places.first().cloned().unwrap_or_default();
+        Ok(self.start(async move {
+            let Some((store, _)) = found.first().cloned() else { return Ok(()) };
+            let keys = futures::stream::iter(found.into_iter().map(|(_, key)| Ok(key))).boxed();
+            let removed = store.delete_stream(keys).map(|removed| match removed {
+                Err(object_store::Error::NotFound { .. }) => Ok(()),
+                other => other.map(|_| ()),
+            });
+            removed.try_collect().await.map_err(|e: object_store::Error| failure::of(&place, &e))
+        }))
+    }
+
     /// What is in a folder of a bucket.
     pub(super) fn children(&self, folder: &Path) -> io::Result<Pending<Children>> {
         let (store, key) = self.find(folder)?;
@@ -252,6 +335,12 @@ impl Client {
             Ok(listed.iter().filter_map(file).collect())
         }))
     }
+}
+
+/// What a bucket calls the version of a file; conditions are about nothing else.
+fn version(place: &Path, etag: Option<String>) -> Result<String, Failure> {
+    let reason = || "it gives no ETag".to_owned();
+    etag.ok_or_else(|| Failure::Answer { place: place.to_owned(), reason: reason() })
 }
 
 fn stamp(meta: &ObjectMeta) -> Stamp {

@@ -129,7 +129,9 @@ fn advice(place: &Path, refusal: &Refusal) -> String {
     }
     match refusal.reason {
         Reason::Status(404 | 410, _) => "is the name right?".into(),
-        Reason::Status(400..=403, _) if bucket => format!("may it be read? {S3}"),
+        Reason::Status(400..=403, _) if bucket => {
+            format!("may it be read, and written where it is to be? {S3}")
+        }
         Reason::Status(401 | 403, _) => "may it be read? use a signed URL, or download it".into(),
         Reason::Status(301..=308, _) if bucket => format!("is the region right? {S3}"),
         Reason::NoRanges => "download the file and name the copy".into(),

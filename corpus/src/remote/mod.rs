@@ -4,8 +4,10 @@
 //! does not depend on where it lies. [`Access`] opens places; `Source` is `Read + Seek` over a
 //! file or over range requests (`stream`); requests are tried again in one place (`patience`).
 //! The clients, and what S3 wants signed, are those of the crate `object_store`. Not here: what a
-//! name with `*` or `@` means (`input::named`), and writing, which is to this machine only.
+//! name with `*` or `@` means (`input::named`). What is written elsewhere is a run's folder only
+//! (`bucket`).
 
+mod bucket;
 mod client;
 mod failure;
 mod patience;
@@ -16,6 +18,7 @@ pub(crate) mod server;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub(crate) use bucket::Bucket;
 pub use failure::{Failure, Reason, Refusal};
 pub(crate) use stream::Positioned;
 

@@ -4,6 +4,8 @@
 use super::server::{Fault, Server};
 use super::*;
 use crate::input::{expand, missing};
+use quipu_store::Share;
+use quipu_store::share::Over;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -287,4 +289,54 @@ fn lists_and_patterns_here() {
     let gone = [path("none"), format!("@{}", path("no-list").display()).into()];
     assert_eq!(missing(&gone), Some(gone[0].as_path()));
     assert_eq!(missing(&gone[1..]), Some(gone[1].as_path()));
+}
+
+/// What a run shares: objects put on conditions, and files of any size.
+#[test]
+fn a_bucket_takes_what_may_be_put_over_what_is_there() {
+    let server = Server::of(&[]);
+    let bucket = Bucket::new("s3://b/run".as_ref(), &access(&server));
+    assert_eq!(bucket.get("x").unwrap(), None);
+    let first = bucket.put("x", b"one", Over::Nothing).unwrap().unwrap();
+    assert_eq!(bucket.put("x", b"two", Over::Nothing).unwrap(), None);
+    assert_eq!(bucket.put("x", b"two", Over::Only("other")).unwrap(), None);
+    assert_eq!(bucket.get("x").unwrap(), Some((b"one".to_vec(), first.clone())));
+    let second = bucket.put("x", b"two", Over::Only(&first)).unwrap().unwrap();
+    assert_eq!(bucket.put("y", b"two", Over::Only(&second)).unwrap(), None);
+    assert!(bucket.put("x", b"three", Over::Anything).unwrap().is_some());
+    // It was put, the answer was lost, and the second try finds it there.
+    server.wrong("PUT", 1, Fault::Lost);
+    assert_eq!(bucket.put("z", b"four", Over::Nothing).unwrap(), None);
+    assert_eq!(bucket.get("z").unwrap().unwrap().0, b"four");
+    bucket.remove("x").unwrap();
+    bucket.remove("x").unwrap();
+    assert_eq!(bucket.get("x").unwrap(), None);
+    server.wrong("PUT", usize::MAX, Fault::Status(403, ""));
+    let said = bucket.put("x", b"one", Over::Nothing).unwrap_err().to_string();
+    assert!(said.contains("s3://b/run/x") && said.contains("status 403"), "{said}");
+}
+
+#[test]
+fn large_files_go_to_a_bucket_in_parts() {
+    let dir = tempfile::tempdir().unwrap();
+    let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+    let server = Server::of(&[]);
+    let bucket = Bucket::new("s3://b/run".as_ref(), &access(&server));
+    for size in [0, 5, 16 << 20, (50 << 20) + 3] {
+        let bytes = noise(size);
+        std::fs::write(&from, &bytes).unwrap();
+        if size > 16 << 20 {
+            server.wrong("partNumber=2", 2, Fault::Status(503, ""));
+        }
+        bucket.upload("large", &from).unwrap();
+        bucket.download("large", &to).unwrap();
+        assert!(std::fs::read(&to).unwrap() == bytes, "{size}");
+    }
+    // Parts of a file that could not be put whole are taken back.
+    server.wrong("partNumber=3", usize::MAX, Fault::Status(503, ""));
+    let said = bucket.upload("other", &from).unwrap_err().to_string();
+    assert!(said.contains("status 503"), "{said}");
+    assert_eq!((server.open_uploads(), bucket.get("other").unwrap()), (0, None));
+    assert!(bucket.download("none", &dir.path().join("none")).is_err());
+    assert!(!dir.path().join("none").exists());
 }

@@ -13,14 +13,17 @@
 //! the same distribution; a salad of frequent words passes. Not here: when the tables are made and
 //! applied; the engine counts in one stage and judges in a later one.
 
-use super::View;
 use super::grams::with_table;
+use super::{Told, View};
 
 /// Name of the rule, as it stands in fates.
 pub const NAME: &str = "divergence";
-/// Why such documents go.
-pub const REASON: &str =
-    "Words that the rest of the corpus does not have are keys, codes or noise.";
+/// What is told of it.
+pub const TOLD: Told = Told {
+    name: NAME,
+    reason: "Words that the rest of the corpus does not have are keys, codes or noise.",
+    limit,
+};
 /// Slots of a table of counts.
 pub const SLOTS: usize = 1 << 17;
 /// A document goes above so many nats over what a sample of its length has.
@@ -32,7 +35,7 @@ pub const MIN_CORPUS: u64 = 200_000;
 const MAGIC: &[u8; 8] = b"quipuW01";
 
 /// What is measured, and from where on a document goes.
-pub fn limit() -> String {
+fn limit() -> String {
     format!(
         "above {MAX_EXCESS} nats of divergence from the words of its language in the corpus, beyond \
          what a text of its length has; from {MIN_WORDS} words and {MIN_CORPUS} of the language on"

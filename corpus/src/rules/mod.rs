@@ -85,6 +85,38 @@ pub struct LineRule {
     pub find: fn(&View) -> Vec<(usize, f32)>,
 }
 
+/// What a person is told of a rule.
+#[derive(Clone, Copy, Debug)]
+pub struct Told {
+    /// Name, as it stands in fates.
+    pub name: &'static str,
+    /// Why documents or lines go.
+    pub reason: &'static str,
+    /// What is measured, and from where on they go.
+    pub limit: fn() -> String,
+}
+
+impl Rule {
+    /// What is told of it.
+    pub const fn told(&self) -> Told {
+        Told { name: self.name, reason: self.reason, limit: self.limit }
+    }
+}
+
+impl LineRule {
+    /// What is told of it.
+    pub const fn told(&self) -> Told {
+        Told { name: self.name, reason: self.reason, limit: self.limit }
+    }
+}
+
+/// What is told of the rule of a name: one about documents or lines, or [`divergence`].
+pub fn told(name: &str) -> Option<Told> {
+    let documents = RULES.iter().map(Rule::told);
+    let all = documents.chain(LINE_RULES.iter().map(LineRule::told)).chain([divergence::TOLD]);
+    all.into_iter().find(|told| told.name == name)
+}
+
 /// A line that must go.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BadLine {

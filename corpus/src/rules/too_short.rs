@@ -12,6 +12,7 @@ pub(super) const RULE: Rule = Rule {
     name: NAME,
     set: Set::Llama3,
     reason: "A page of a few words teaches nothing but its own template.",
+    // What the recipe says takes its place where there is one ([`Recipe::limit`]).
     limit: || "fewer words than the recipe's `min_words`".into(),
     routes: EVERY,
     check,

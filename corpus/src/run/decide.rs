@@ -94,7 +94,7 @@ pub(super) fn pass(job: &Job, shuffle: &dyn Shuffle, units: &[Facts]) -> Result<
         let older = shuffle.run("url", Plan::First, &visits(job, units))?;
         all.visits = shuffle.run("url-by-page", Plan::Union, &older)?;
     }
-    if asks_divergence(recipe) {
+    if recipe.asks(divergence::NAME) {
         all.far = words::pass(job, units, &all)?;
     }
     if recipe.does(Part::Dedup) {
@@ -119,16 +119,11 @@ pub(super) fn pass(job: &Job, shuffle: &dyn Shuffle, units: &[Facts]) -> Result<
 /// know beforehand how many parts they have, and their time counts to the passes around them.
 fn passes(recipe: &Recipe) -> usize {
     let dedup = if recipe.does(Part::Dedup) { DEDUP_PASSES } else { 0 };
-    dedup + if asks_divergence(recipe) { words::PASSES } else { 0 }
+    dedup + if recipe.asks(divergence::NAME) { words::PASSES } else { 0 }
 }
 
 /// Bands, near copies, lines, texts.
 const DEDUP_PASSES: usize = 4;
-
-/// Whether documents go whose words are far from the corpus.
-pub(super) fn asks_divergence(recipe: &Recipe) -> bool {
-    recipe.does(Part::Rules) && !recipe.without.iter().any(|rule| rule == divergence::NAME)
-}
 
 /// The domains that go, of all rows `[domain, counts, counts]`.
 fn unwanted(counts: &Runs, limits: &Limits) -> Result<HashMap<u64, domains::Verdict>, Error> {
@@ -159,7 +154,8 @@ struct Written {
     runs: Vec<String>,
 }
 
-/// Makes rows of each unit; `task` returns the runs it wrote into the stage's folder.
+/// Makes rows of each unit; `task` returns the runs it wrote into the stage's folder. The rows are
+/// here, whoever made them.
 pub(super) fn each_unit(
     job: &Job,
     stage: &str,
@@ -178,7 +174,9 @@ pub(super) fn each_unit(
     let done = |_: &Written, before: bool| job.progressed(1, before);
     let written = job.crew.run(stage, units.len(), named, done)?;
     let width = written.first().map_or(2, |w| w.width);
-    let paths = written.into_iter().flat_map(|w| w.runs).map(|name| dir.join(name)).collect();
+    let names = written.into_iter().flat_map(|w| w.runs);
+    let paths: Vec<PathBuf> = names.map(|name| dir.join(name)).collect();
+    job.crew.bring(&paths)?;
     Ok(Runs { width, paths })
 }
 
@@ -201,7 +199,7 @@ impl Job<'_> {
 fn bands(job: &Job, unit: usize, all: &Decisions) -> Result<Runs, Error> {
     let mut out = job.sorter::<2>("bands", unit);
     let alive = all.alive(job, unit)?;
-    let sketches = job.sketches().all(&job.work_file(unit, SKETCHES))?;
+    let sketches = job.sketches().all(&job.extracted(unit, SKETCHES)?)?;
     for (place, sketch) in sketches.iter().enumerate().filter(|(place, _)| alive[*place]) {
         for band in &sketch.bands {
             out.push([*band, number(unit, place)])?;
@@ -214,7 +212,7 @@ impl Job<'_> {
     /// The identity of a numbered page.
     pub(super) fn id(&self, number: u64) -> Result<Id, Error> {
         let (unit, place) = place(number);
-        Ok(Id(self.sketches().one(&self.work_file(unit, SKETCHES), place)?.id))
+        Ok(Id(self.sketches().one(&self.extracted(unit, SKETCHES)?, place)?.id))
     }
 
     fn sketches(&self) -> Sketches {
@@ -261,7 +259,7 @@ fn cluster(job: &Job, members: Vec<u64>) -> Result<Vec<[u64; 3]>, Error> {
     let mut ranked: Vec<(Sketch, u64)> = Vec::with_capacity(members.len());
     for member in members {
         let (unit, place) = place(member);
-        ranked.push((job.sketches().one(&job.work_file(unit, SKETCHES), place)?, member));
+        ranked.push((job.sketches().one(&job.extracted(unit, SKETCHES)?, place)?, member));
     }
     ranked.sort_unstable_by_key(|(sketch, member)| (sketch.rank, *member));
     let (mut held, mut words) = (HashMap::<usize, Rc<Vec<u32>>>::new(), 0);
@@ -270,7 +268,7 @@ fn cluster(job: &Job, members: Vec<u64>) -> Result<Vec<[u64; 3]>, Error> {
             return Ok(set.clone());
         }
         let (sketch, member) = &ranked[n];
-        let set = Rc::new(sketch.shingles(&job.work_file(place(*member).0, SHINGLES))?);
+        let set = Rc::new(sketch.shingles(&job.extracted(place(*member).0, SHINGLES)?)?);
         words += set.len();
         if words > HELD {
             held.clear();
@@ -303,7 +301,7 @@ fn texts(job: &Job, unit: usize, all: &Decisions) -> Result<Runs, Error> {
     let decided = all.of(job, unit)?;
     let mut hashes: Vec<u64> = decided.rows.iter().map(|kept| kept.row.text).collect();
     if !decided.lines.is_empty() {
-        for (place, document) in Reader::open(&job.work_file(unit, "parquet"))?.enumerate() {
+        for (place, document) in Reader::open(&job.extracted(unit, "parquet")?)?.enumerate() {
             let document = document?;
             if let Some(lines) = decided.lines.get(&(place as u64)) {
                 let bucket = all.bucket(&decided.rows[place]);
@@ -339,7 +337,7 @@ impl Decisions {
 
     /// What has been decided so far about the candidates of a unit.
     pub fn of(&self, job: &Job, unit: usize) -> Result<Decided, Error> {
-        let rows = rows::read(&job.work_file(unit, rows::ROWS))?;
+        let rows = rows::read(&job.extracted(unit, rows::ROWS)?)?;
         let mut decisions: Vec<Decision> =
             rows.iter().map(|kept| kept.verdict.map_or(Decision::Stays, Decision::Rule)).collect();
         let (from, to) = numbers(unit);

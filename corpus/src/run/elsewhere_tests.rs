@@ -30,7 +30,7 @@ fn pack(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// A crawl of several units, lines in many members, rows, pages in files.
-fn files(dir: &Path) -> Vec<(String, Vec<u8>)> {
+pub(super) fn files(dir: &Path) -> Vec<(String, Vec<u8>)> {
     let crawl: Vec<u8> = (0..40).flat_map(|n| [page(n, ""), ballast(n)].concat()).collect();
     let line = |n: usize| {
         let noise: String = (0..3000).map(|i| char::from(b'a' + (i * i * n % 26) as u8)).collect();
@@ -68,7 +68,7 @@ fn curate(inputs: &[PathBuf], out: &Path, server: &Server) -> Result<Summary, Er
 }
 
 /// Documents and fates, byte for byte.
-fn bytes_of(out: &Path) -> Vec<(String, Vec<u8>)> {
+pub(super) fn bytes_of(out: &Path) -> Vec<(String, Vec<u8>)> {
     let entries = std::fs::read_dir(out).unwrap().map(|entry| entry.unwrap().path());
     let mut found: Vec<_> = entries
         .filter(|path| path.extension().is_some_and(|e| e == "parquet"))

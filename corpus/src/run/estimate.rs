@@ -6,7 +6,7 @@ use super::Options;
 use super::plan::Plan;
 use crate::look::Look;
 use crate::remote::Access;
-use crate::rules::{DirtyWords, Judge, divergence};
+use crate::rules::{DirtyWords, Judge, LineRule, Rule, Told, divergence};
 use crate::{Error, Recipe, look};
 use quipu_store::{Cancel, progress};
 use serde::Serialize;
@@ -66,23 +66,17 @@ pub fn estimate(
     let workers = options.workers.min(plan.units.len()).max(1);
     let bands = recipe.near.bands();
     let judge = Judge::of(recipe, DirtyWords::default());
-    let documents = judge.acting().map(|rule| (rule.name, rule.reason, rule.limit));
-    let lines = judge.acting_on_lines().map(|rule| (rule.name, rule.reason, rule.limit));
-    let words = super::decide::asks_divergence(recipe).then_some((
-        divergence::NAME,
-        divergence::REASON,
-        divergence::limit as fn() -> String,
-    ));
-    let named = |(name, reason, limit): (&str, &str, fn() -> String)| {
-        (name.to_owned(), reason.to_owned(), limit())
-    };
+    let (documents, lines) = (judge.acting().map(Rule::told), judge.acting_on_lines());
+    let words = recipe.asks(divergence::NAME).then_some(divergence::TOLD);
+    let rules = documents.chain(lines.map(LineRule::told)).chain(words);
+    let named = |rule: Told| (rule.name.to_owned(), rule.reason.to_owned(), recipe.limit(rule));
     // The estimate of `look` is for every core; a worker is one.
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let share = cores as f64 / workers.min(cores) as f64;
     Ok(Estimate {
         units: plan.units.len(),
         workers,
-        rules: documents.chain(lines).chain(words).map(named).collect(),
+        rules: rules.map(named).collect(),
         curve: (1..=20).map(|n| f64::from(n) / 20.0).map(|s| (s, bands.curve(s))).collect(),
         seconds: look.seconds * sampled * share,
         memory: options.memory + workers as u64 * WORKER,

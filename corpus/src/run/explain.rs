@@ -7,15 +7,15 @@
 
 use super::plan::Plan;
 use super::rows::{self, ROWS};
-use super::{WORK, decide, extract, funnel, read_summary};
-use crate::dedup::url;
+use super::{WORK, extract, funnel, read_summary};
+use crate::dedup::{lines, url};
 use crate::page::{self, EXCERPT};
 use crate::recipe::Part;
-use crate::rules::{DirtyWords, Judge, LINE_RULES, Rule, TOO_SHORT, divergence};
+use crate::rules::{self, DirtyWords, Judge, Rule, TOO_SHORT, divergence};
 use crate::summary::EXCERPT_BYTES;
 use crate::{Error, Recipe};
 use quipu_documents::{
-    Document, FORMAT, Fate, Id, Route, VERSION, find_documents, find_fates, format_date,
+    Document, FORMAT, Fate, FileKind, Id, Route, VERSION, find_documents, find_fates, format_date,
 };
 use quipu_store::manifest::Manifest;
 use serde::Serialize;
@@ -193,16 +193,16 @@ struct Finished<'a> {
 }
 
 impl Finished<'_> {
-    fn files(&self, kind: &str) -> Result<Vec<PathBuf>, Error> {
+    fn files(&self, kind: FileKind) -> Result<Vec<PathBuf>, Error> {
         let manifest = Manifest::read(self.out, FORMAT, VERSION)?;
         let names = manifest.files.iter().map(|file| &file.name);
-        Ok(names.filter(|name| name.starts_with(kind)).map(|name| self.out.join(name)).collect())
+        Ok(names.filter(|name| kind.names(name)).map(|name| self.out.join(name)).collect())
     }
 
     fn explain(self) -> Result<Explained, Error> {
         let mut nearest = Nearest::default();
         let mut found: BTreeMap<Id, (Option<Document>, Vec<Fate>)> = BTreeMap::new();
-        for path in self.files("documents-")? {
+        for path in self.files(FileKind::Documents)? {
             let wanted = |id: &str, url: &str| {
                 nearest.offer(self.asked.nearness(id, url), id, url);
                 self.asked.is(id, url)
@@ -212,7 +212,7 @@ impl Finished<'_> {
                 found.entry(id).or_default().0 = Some(document);
             }
         }
-        for path in self.files("fates-")? {
+        for path in self.files(FileKind::Fates)? {
             let wanted = |id: &str, url: &str, _: &str| {
                 nearest.offer(self.asked.nearness(id, url), id, url);
                 self.asked.is(id, url)
@@ -246,13 +246,13 @@ impl Finished<'_> {
         if ids.is_empty() {
             return Ok(others);
         }
-        for path in self.files("documents-")? {
+        for path in self.files(FileKind::Documents)? {
             for document in find_documents(&path, |id, _| ids.contains(id))? {
                 let other = others.entry(document.id.to_string()).or_default();
                 (other.url, other.date) = (document.url, document.date);
             }
         }
-        for path in self.files("fates-")? {
+        for path in self.files(FileKind::Fates)? {
             for fate in find_fates(&path, |id, _, _| ids.contains(id))? {
                 let other = others.entry(fate.id.to_string()).or_default();
                 other.url = fate.url;
@@ -274,7 +274,7 @@ impl Finished<'_> {
         if kept.is_empty() {
             return Ok(all);
         }
-        for path in self.files("fates-")? {
+        for path in self.files(FileKind::Fates)? {
             let wanted = |_: &str, _: &str, detail: &str| {
                 detail.get(..37).is_some_and(|start| kept.contains(start))
             };
@@ -368,11 +368,11 @@ impl Finished<'_> {
         }
         let limit = self.recipe.line_limit;
         let said = rules.into_iter().map(|(rule, count)| match rule {
-            "line-duplicate" => format!(
+            lines::RULE => format!(
                 "{count} of its lines removed: more than {limit} documents of its bucket contain them"
             ),
             rule => {
-                let known = LINE_RULES.iter().find(|known| known.name == rule);
+                let known = rules::told(rule);
                 let limit = known.map_or(String::new(), |known| format!(" ({})", (known.limit)()));
                 format!("{count} of its lines removed by {rule}{limit}")
             }
@@ -438,7 +438,7 @@ fn is_asked(stage: &str, recipe: &Recipe) -> bool {
         "address" | "domain" => recipe.does(Part::Addresses),
         "contamination" => recipe.does(Part::Decontaminate) && !recipe.evaluations.is_empty(),
         "url" | "document" | "lines" | "short" => recipe.does(Part::Dedup),
-        "words" => decide::asks_divergence(recipe),
+        "words" => recipe.asks(divergence::NAME),
         "scores" => !recipe.scores.is_empty(),
         "pipe" => recipe.pipe.is_some(),
         _ => true,
@@ -463,7 +463,7 @@ fn rules_of(
             _ => Verdict::Passed,
         };
         gone |= verdict == Verdict::Removed;
-        (rule.name.to_owned(), verdict, (rule.limit)())
+        (rule.name.to_owned(), verdict, recipe.limit(rule.told()))
     };
     judge.acting().map(said).collect()
 }
@@ -477,17 +477,14 @@ fn shown(value: f64) -> String {
 
 /// Why a rule removes, with what it measured and the threshold, as far as they are known.
 fn because(rule: &str, value: f64, recipe: &Recipe, detail: &str) -> String {
-    let known = crate::rules::RULES.iter().find(|r| r.name == rule);
+    let known = rules::told(rule);
     let limit = match rule {
-        "too-short" => format!(" (limit {} words)", recipe.min_words),
         "too-long" => format!(" (limit {} bytes)", recipe.max_bytes),
-        divergence::NAME => format!(" (limit {}). {}", divergence::MAX_EXCESS, divergence::REASON),
         "language" => " (not among the recipe's languages)".to_owned(),
-        _ => known.map_or(String::new(), |known| format!(" (goes: {})", (known.limit)())),
+        _ => known.map_or(String::new(), |known| format!(" (goes: {})", recipe.limit(known))),
     };
     match known {
         Some(known) => format!("{rule} measured {}{limit}. {}", shown(value), known.reason),
-        None if rule == divergence::NAME => format!("{rule} measured {}{limit}", shown(value)),
         None if value != 0.0 => format!("{rule} measured {}{limit}: {detail}", shown(value)),
         None => format!("{rule}{limit}: {detail}"),
     }
@@ -629,7 +626,7 @@ mod tests {
     fn numbers_and_reasons_are_short() {
         assert_eq!([0.7, 12.0, 0.12345, 100.0].map(shown), ["0.7", "12", "0.123", "100"]);
         let said = because("too-short", 7.0, &Recipe::default(), "");
-        assert!(said.starts_with("too-short measured 7 (limit 25 words). A page"), "{said}");
+        assert!(said.starts_with("too-short measured 7 (goes: below 25 words). A page"), "{said}");
         assert_eq!(because("truncated", 0.0, &Recipe::default(), "<p"), "truncated: <p");
     }
 }

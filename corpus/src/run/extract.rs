@@ -66,9 +66,16 @@ pub(super) fn numbers(unit: usize) -> (u64, u64) {
 }
 
 impl Job<'_> {
-    /// A work file of a unit.
-    pub(super) fn work_file(&self, unit: usize, end: &str) -> PathBuf {
+    /// Where a unit's work file stands, or will.
+    fn work_file(&self, unit: usize, end: &str) -> PathBuf {
         self.crew.stage(STAGE).join(format!("{unit:06}.{end}"))
+    }
+
+    /// The work file of a finished unit, fetched if another machine wrote it.
+    pub(super) fn extracted(&self, unit: usize, end: &str) -> Result<PathBuf, Error> {
+        let path = self.work_file(unit, end);
+        self.crew.bring(std::slice::from_ref(&path))?;
+        Ok(path)
     }
 }
 

@@ -11,6 +11,7 @@
 //! there are, on where the shuffles run, or on where a run was killed. Memory: a unit a worker, and
 //! what the shuffles are given. Not here: what happens to one page.
 
+mod bucket;
 mod decide;
 mod estimate;
 pub(crate) mod explain;
@@ -29,14 +30,14 @@ pub(crate) use plan::unit_bytes;
 
 use crate::classify::Runs as Scores;
 use crate::judges::Judges;
-use crate::remote::{Access, Settings};
+use crate::remote::{Access, Settings, is_bucket, is_remote};
 use crate::shuffle::{Embedded, Shuffle};
 use crate::{Error, Recipe, Summary};
-use plan::Plan;
-use quipu_documents::{FORMAT, VERSION, Writer};
+use plan::{NAME, Plan};
+use quipu_documents::{FORMAT, FileKind, VERSION, Writer};
 use quipu_store::crew::Crew;
 use quipu_store::lock::RunLock;
-use quipu_store::manifest::Manifest;
+use quipu_store::manifest::{self, Manifest};
 use quipu_store::{Cancel, Progress};
 use std::path::{Path, PathBuf};
 
@@ -68,8 +69,10 @@ pub struct Options {
     pub memory: u64,
     /// Where the shuffles run.
     pub engine: Engine,
-    /// How servers are asked for inputs that lie elsewhere.
+    /// How servers are asked for what lies elsewhere.
     pub settings: Settings,
+    /// Where the work files of a run in a bucket stand here; none: in the folder for temporary files.
+    pub scratch: Option<PathBuf>,
 }
 
 impl Default for Options {
@@ -80,15 +83,17 @@ impl Default for Options {
             memory: 512 << 20,
             engine: Engine::Embedded,
             settings: Settings::default(),
+            scratch: None,
         }
     }
 }
 
-/// Curates `inputs` into the folder `out`, and returns what was done. A run that is finished there
-/// with the same inputs and recipe is not repeated; one that was stopped goes on.
+/// Curates `inputs` into the folder `out`, here or of a bucket, and returns what was done. A run that
+/// is finished there with the same inputs and recipe is not repeated; one that was stopped goes on.
 ///
 /// # Errors
-/// Inputs that are missing or of no known kind; no pages; no documents left; a full disk.
+/// Inputs that are missing or of no known kind; no pages; no documents left; a full disk; a bucket
+/// that holds other things.
 pub fn run(
     inputs: &[PathBuf],
     recipe: &Recipe,
@@ -98,6 +103,10 @@ pub fn run(
     cancel: &Cancel,
 ) -> Result<Summary, Error> {
     recipe.validate()?;
+    writable(out)?;
+    if is_bucket(out) {
+        return bucket::run(inputs, recipe, out, options, progress, cancel);
+    }
     let work = out.join(WORK);
     let access = Access::new(&options.settings, cancel);
     let plan = match Plan::begun(&work, inputs, recipe, &access) {
@@ -113,7 +122,8 @@ pub fn run(
     plan.install(&work)?;
     // From now on the manifest of an earlier run does not describe what stands here.
     Writer::new(out)?;
-    let summary = Job::of(plan, out, options, progress, cancel)?.run()?;
+    let summary =
+        Job::of(plan, out, crew(out, options, cancel)?, options, progress, cancel)?.run()?;
     drop(lock);
     remove_work(&work)?;
     Ok(summary)
@@ -130,13 +140,17 @@ pub fn join(
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<Summary, Error> {
+    writable(out)?;
+    if is_bucket(out) {
+        return bucket::join(out, options, progress, cancel);
+    }
     if let Ok(summary) = read_summary(out) {
         clear(&out.join(WORK))?;
         return Ok(summary);
     }
     let plan = Plan::read(&out.join(WORK))?;
     let stage = plan.stage.clone();
-    let done = Job::of(plan, out, options, progress, cancel)?.run();
+    let done = Job::of(plan, out, crew(out, options, cancel)?, options, progress, cancel)?.run();
     // Whoever began the run removes the work files once the manifest is there, maybe under us; if
     // it was killed, the last one does.
     match finished(out, &stage) {
@@ -146,6 +160,30 @@ pub fn join(
         }
         None => done,
     }
+}
+
+/// A place that cannot be written is said before anything is read.
+fn writable(out: &Path) -> Result<(), Error> {
+    match is_remote(out) && !is_bucket(out) {
+        true => Err(Error::ReadOnly { place: out.to_owned() }),
+        false => Ok(()),
+    }
+}
+
+/// Puts a file beside the documents in `out`, here or in a bucket.
+///
+/// # Errors
+/// A full disk; a bucket that does not take it.
+pub fn put(out: &Path, name: &str, bytes: &[u8], options: &Options) -> Result<(), Error> {
+    match is_bucket(out) {
+        true => bucket::put(out, name, bytes, options),
+        false => Ok(quipu_store::atomic::write_bytes(&out.join(name), bytes)?),
+    }
+}
+
+/// The workers of a run in a folder.
+fn crew(out: &Path, options: &Options, cancel: &Cancel) -> Result<Crew, Error> {
+    Ok(Crew::new(&out.join(WORK), options.workers, cancel)?)
 }
 
 /// What every stage needs.
@@ -166,17 +204,17 @@ impl<'a> Job<'a> {
     fn of(
         plan: Plan,
         out: &'a Path,
+        crew: Crew,
         options: &Options,
         progress: &'a dyn Progress,
         cancel: &'a Cancel,
     ) -> Result<Job<'a>, Error> {
         let judges = Judges::of(&plan.recipe)?;
-        let crew = Crew::new(&out.join(WORK), options.workers, cancel)?;
         let scores = match plan.recipe.scores.as_slice() {
             [] => None,
             files => {
                 // Its own for each process; it goes with the process.
-                let dir = out.join(WORK).join(format!("scores-{}", std::process::id()));
+                let dir = crew.stage(&format!("scores-{}", std::process::id()));
                 quipu_store::atomic::create_dir(&dir)?;
                 Some(Scores::sort(files, &dir, options.memory as usize / 2)?)
             }
@@ -236,7 +274,10 @@ impl<'a> Job<'a> {
         // One worker finishes; the others wait for it as for any task.
         let finish = |_: usize| {
             let mut summary = summary.clone();
+            let written: Vec<_> = files.iter().map(|output| output.files.clone()).collect();
             if let Some(path) = &self.plan.recipe.truth {
+                let paths = written.iter().flatten().map(|file| self.out.join(&file.name));
+                self.crew.bring(&paths.collect::<Vec<_>>())?;
                 let languages = &self.plan.recipe.languages;
                 let (scores, unseen) = truth::score(path, languages, self.out, files.len())?;
                 summary.scores = scores;
@@ -247,7 +288,8 @@ impl<'a> Job<'a> {
             if !elsewhere.is_empty() {
                 facts["elsewhere"] = elsewhere.into();
             }
-            Writer::resumed(self.out).finish(files.len(), facts)?;
+            Writer::resumed(self.out).finish(written, facts)?;
+            self.crew.publish(&self.out.join(manifest::NAME))?;
             Ok::<_, Error>(summary)
         };
         let done = self.crew.run(FINISH, 1, finish, |_, _| ())?;
@@ -280,9 +322,7 @@ pub fn read_summary(out: &Path) -> Result<Summary, Error> {
 fn remove_files(out: &Path) -> Result<(), Error> {
     for entry in std::fs::read_dir(out).map_err(Error::io(out))? {
         let path = entry.map_err(Error::io(out))?.path();
-        let name = path.file_name().unwrap_or_default().as_encoded_bytes();
-        let ours = name.starts_with(b"documents-") || name.starts_with(b"fates-");
-        if ours && path.extension().is_some_and(|e| e == "parquet") {
+        if FileKind::of(&path.file_name().unwrap_or_default().to_string_lossy()).is_some() {
             std::fs::remove_file(&path).map_err(Error::io(&path))?;
         }
     }
@@ -322,6 +362,8 @@ fn remove_work(work: &Path) -> Result<(), Error> {
     std::fs::remove_dir_all(work).map_err(Error::io(work))
 }
 
+#[cfg(test)]
+mod bucket_tests;
 #[cfg(test)]
 mod elsewhere_tests;
 #[cfg(test)]

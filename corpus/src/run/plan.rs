@@ -14,7 +14,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 /// Name of the plan in the work folder.
-const NAME: &str = "plan.json";
+pub(super) const NAME: &str = "plan.json";
 /// What in the work folder depends on the user's command: the plan, and the last stages.
 const AFTER_PIPE: [&str; 3] = [NAME, super::write::STAGE, super::FINISH];
 /// Bytes of each end of an input that tell whether it is the same.
@@ -162,9 +162,12 @@ impl Plan {
             };
             removed.map_err(Error::io(&path))?;
         }
-        let path = work.join(NAME);
-        let bytes = serde_json::to_vec(self).map_err(|e| unreadable(&path, &e))?;
-        Ok(quipu_store::atomic::write_bytes(&path, &bytes)?)
+        Ok(quipu_store::atomic::write_bytes(&work.join(NAME), &self.bytes()?)?)
+    }
+
+    /// As it stands in a work folder.
+    pub fn bytes(&self) -> Result<Vec<u8>, Error> {
+        serde_json::to_vec(self).map_err(|e| unreadable(Path::new(NAME), &e))
     }
 
     /// The plan in a work folder.

@@ -58,7 +58,7 @@ impl fmt::Display for Visit {
             }
         }
         for (number, text) in self.lines.iter().take(LINES) {
-            writeln!(f, "    line {number}: {text}")?;
+            writeln!(f, "    line {}: {text}", number + 1)?;
         }
         if self.lines.len() > LINES {
             writeln!(f, "    and {} more", self.lines.len() - LINES)?;
@@ -102,7 +102,7 @@ mod tests {
         let said = Explained { visits, ..Explained::default() }.to_string();
         let expected = "\n0f · removed\nhttps://a\n  read          passed\n  rules         REMOVED      \
                         menu-only measured 0.9\n    menu-only               REMOVED      goes: below \
-                        0.15\n    line 3: Home\n";
+                        0.15\n    line 4: Home\n";
         assert_eq!(said, expected);
         let nearest = vec![("0e".to_owned(), "https://b".to_owned())];
         let none = Explained { query: "x".into(), nearest, ..Explained::default() };

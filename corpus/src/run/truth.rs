@@ -6,11 +6,12 @@
 //! kept or a copy of another.
 //! What was kept and removed is read back from the output, so that the score is of what is there.
 
+use crate::dedup::lines::RULE as LINES;
 use crate::language::OTHER;
 use crate::page::id_of;
 use crate::summary::DAMAGED;
 use crate::{Error, Languages, RuleScore};
-use quipu_documents::{Id, Reader, parse_date, read_fates};
+use quipu_documents::{FileKind, Id, Reader, parse_date, read_fates};
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::BufRead;
@@ -40,8 +41,6 @@ struct Truth {
 /// Rules that the truth of a page depends on: its language, and being a copy.
 const LANGUAGE: &str = "language";
 const DUPLICATE: &str = "document-duplicate";
-/// Name under which the lines of line deduplication are scored.
-const LINES: &str = "line-duplicate";
 
 fn read(path: &Path, languages: &Languages) -> Result<HashMap<Id, Truth>, Error> {
     let file = std::fs::File::open(path).map_err(Error::io(path))?;
@@ -85,8 +84,8 @@ pub(super) fn score(
         }
     }
     for number in 0..files {
-        let file = |kind: &str| out.join(format!("{kind}-{number:05}.parquet"));
-        for document in Reader::open(&file("documents"))? {
+        let file = |kind: FileKind| out.join(kind.name(number));
+        for document in Reader::open(&file(FileKind::Documents))? {
             let document = document?;
             let Some(truth) = truths.get(&document.id) else { continue };
             seen.insert(document.id);
@@ -100,7 +99,7 @@ pub(super) fn score(
                 entry(&mut scores, rule).wrongly_kept += 1;
             }
         }
-        for fate in read_fates(&file("fates"))? {
+        for fate in read_fates(&file(FileKind::Fates))? {
             let truth = truths.get(&fate.id);
             let score = entry(&mut scores, &fate.rule);
             if fate.line.is_some() {

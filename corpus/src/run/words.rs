@@ -17,6 +17,7 @@ use crate::shuffle::Runs;
 use quipu_documents::{Document, Id, Reader, Route};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// Tasks that count.
 const TASKS: usize = 32;
@@ -102,6 +103,12 @@ fn count(
     };
     let done = |counted: &Counted, before: bool| job.progressed(counted.units, before);
     let written = job.crew.run(STAGE, tasks, work, done)?;
+    let made = written
+        .iter()
+        .enumerate()
+        .flat_map(|(task, counted)| counted.languages.iter().map(move |language| (task, language)));
+    let paths: Vec<PathBuf> = made.map(|(task, language)| file(task, language)).collect();
+    job.crew.bring(&paths)?;
     let mut merged: BTreeMap<String, Reference> = BTreeMap::new();
     for (task, counted) in written.iter().enumerate() {
         for language in &counted.languages {
@@ -135,7 +142,7 @@ fn each_document(
     if staying.peek().is_none() {
         return Ok(());
     }
-    for (place, document) in Reader::open(&job.work_file(unit, "parquet"))?.enumerate() {
+    for (place, document) in Reader::open(&job.extracted(unit, "parquet")?)?.enumerate() {
         let document = document?;
         if staying.next_if_eq(&place).is_some() && document.route == Route::Prose {
             each(place, &document)?;

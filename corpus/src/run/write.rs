@@ -7,6 +7,7 @@ use super::Job;
 use super::decide::{Decision, Decisions};
 use super::extract::Facts;
 use crate::classify::Runs as Scores;
+use crate::dedup::lines;
 use crate::domains;
 use crate::figures::{self, Cluster, Figures};
 use crate::page::{EXCERPT, LOW_SCORE_NAME, excerpt, rule_name, without_frequent};
@@ -14,6 +15,7 @@ use crate::rules::{NearMiss, RULES, TOO_SHORT, View, divergence};
 use crate::summary::{EXCERPT_BYTES, EXCERPTS, Excerpt, Source, Step};
 use crate::{Error, Recipe, pipe};
 use quipu_documents::{Document, Fate, Id, Reader, Writer, document_at, read_fates};
+use quipu_store::manifest::File;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashSet};
 
@@ -45,6 +47,8 @@ pub(super) struct Output {
     /// Kept documents without a score that the recipe asks for, by its name.
     pub unscored: BTreeMap<String, u64>,
     pub figures: Figures,
+    /// What the manifest says of its two files.
+    pub files: [File; 2],
 }
 
 /// Documents and fates of the units that share a file.
@@ -148,13 +152,13 @@ fn files(units: &[Facts]) -> Vec<std::ops::Range<usize>> {
 
 /// Adds what became of a unit.
 fn part(job: &Job, unit: usize, all: &Decisions, part: &mut Part) -> Result<(), Error> {
-    for fate in read_fates(&job.work_file(unit, "fates.parquet"))? {
+    for fate in read_fates(&job.extracted(unit, "fates.parquet")?)? {
         // A line that a rule removed is shown as it stood.
         let shown = fate.line.map_or(String::new(), |_| fate.detail.clone());
         part.fates.push((fate, shown));
     }
     let decided = all.of(job, unit)?;
-    let documents = Reader::open(&job.work_file(unit, "parquet"))?;
+    let documents = Reader::open(&job.extracted(unit, "parquet")?)?;
     for (place, document) in documents.enumerate() {
         let document = document?;
         part.count(&document.source, decided.decisions[place]);
@@ -236,7 +240,7 @@ fn keep(
     };
     let removed = lines.len();
     for (number, line) in lines {
-        let (stage, rule) = ("lines".to_owned(), "line-duplicate".to_owned());
+        let (stage, rule) = ("lines".to_owned(), lines::RULE.to_owned());
         let (id, url, line_number) = (document.id, document.url.clone(), Some(number as i32));
         let detail = excerpt(line, EXCERPT);
         let fate = Fate { id, url, stage, rule, value: 0.0, line: line_number, detail };
@@ -297,7 +301,8 @@ fn write(job: &Job, number: usize, part: Part, writer: &Writer) -> Result<Output
     }
     output.steps = steps.into_values().collect();
     let fates: Vec<Fate> = fates.into_iter().map(|(fate, _)| fate).collect();
-    writer.write(number, &documents, &fates)?;
+    output.files = writer.write(number, &documents, &fates)?;
+    output.files.iter().try_for_each(|file| job.crew.publish(&job.out.join(&file.name)))?;
     Ok(output)
 }
 
@@ -346,7 +351,7 @@ fn figures_of(
 /// A numbered page as it was extracted; for the few that are shown.
 fn page_of(job: &Job, number: u64) -> Result<Document, Error> {
     let (unit, place) = super::extract::place(number);
-    let path = job.work_file(unit, "parquet");
+    let path = job.extracted(unit, "parquet")?;
     let reason = || format!("page {place} is missing; remove the folder `work` and run again");
     let missing = || Error::Line { path: path.clone(), line: 1, reason: reason() };
     document_at(&path, place as usize)?.ok_or_else(missing)

@@ -41,6 +41,11 @@ impl<'a> Embedded<'a> {
         Embedded { crew, memory: memory / crew.workers() as u64 }
     }
 
+    fn opened(&self, runs: &Runs) -> Result<Vec<Run>, Error> {
+        self.crew.bring(&runs.paths)?;
+        runs.paths.iter().map(|path| Run::open(path, runs.width)).collect()
+    }
+
     /// Merges runs until one worker can hold a block of each.
     fn narrowed(&self, name: &str, width: usize, mut runs: Vec<Run>) -> Result<Vec<Run>, Error> {
         // Half of the memory is for what is made of them.
@@ -61,7 +66,7 @@ impl<'a> Embedded<'a> {
                 Ok::<_, Error>(Written { runs: vec![file] })
             };
             let written = self.crew.run(&stage, groups.len(), task, |_, _| ())?;
-            runs = opened(&collected(&dir, width, written))?;
+            runs = self.opened(&collected(&dir, width, written))?;
             round += 1;
         }
         Ok(runs)
@@ -71,7 +76,7 @@ impl<'a> Embedded<'a> {
 impl Shuffle for Embedded<'_> {
     fn run(&self, name: &str, plan: Plan, input: &Runs) -> Result<Runs, Error> {
         assert!(plan.takes(input.width), "{plan:?} of rows of {} words", input.width);
-        let runs = self.narrowed(name, input.width, opened(input)?)?;
+        let runs = self.narrowed(name, input.width, self.opened(input)?)?;
         let parts = parts(&runs, input.width);
         let dir = self.crew.stage(name);
         let task = |number: usize| {
@@ -95,12 +100,10 @@ impl Shuffle for Embedded<'_> {
             Ok::<_, Error>(Written { runs: made.paths.iter().filter_map(name).collect() })
         };
         let written = self.crew.run(name, parts.len(), task, |_, _| ())?;
-        Ok(collected(&dir, plan.width(input.width), written))
+        let made = collected(&dir, plan.width(input.width), written);
+        self.crew.bring(&made.paths)?;
+        Ok(made)
     }
-}
-
-fn opened(runs: &Runs) -> Result<Vec<Run>, Error> {
-    runs.paths.iter().map(|path| Run::open(path, runs.width)).collect()
 }
 
 fn collected(dir: &Path, width: usize, written: Vec<Written>) -> Runs {

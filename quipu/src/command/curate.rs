@@ -9,8 +9,8 @@ use crate::recipe;
 use crate::report;
 use crate::stage::report::{program, quoted};
 use crate::terminal::{Terminal, thousands, visible};
+use quipu_corpus::remote::is_remote;
 use quipu_corpus::{Engine, Estimate, Options, Part, Recipe, Summary};
-use quipu_store::atomic;
 use quipu_store::manifest::Manifest;
 use quipu_store::progress::{bytes, duration};
 use serde::{Deserialize, Serialize};
@@ -50,9 +50,9 @@ pub fn run(global: &Global, told: Curate, setting: &Setting) -> Result<(), Error
         return choose(&told, predicate, &setting.terminal);
     }
     if told.out.is_none() && told.curation.is_none() {
-        if told.workers.is_some() || told.memory.is_some() {
+        if told.workers.is_some() || told.memory.is_some() || told.scratch.is_some() {
             return Err(Error::usage(
-                "--workers and --memory go with --out FOLDER, a recipe of curation or --join; \
+                "--workers, --memory and --scratch go with --out FOLDER, a recipe of curation or --join; \
                  a run uses all cores",
             ));
         }
@@ -78,6 +78,7 @@ fn options(told: &Curate) -> Options {
             Some("standalone") => Engine::Standalone,
             Some(address) => Engine::Cluster(address.to_owned()),
         },
+        scratch: told.scratch.clone(),
         ..default
     }
 }
@@ -162,6 +163,9 @@ fn choose(told: &Curate, predicate: &str, terminal: &Terminal) -> Result<(), Err
             "--where goes with one --input, a folder of documents, and --out FOLDER",
         ));
     };
+    if is_remote(out) {
+        return Err(Error::usage("--where writes a folder of this machine"));
+    }
     if std::fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some()) {
         let out = out.display();
         return Err(Error::usage(format!("--out {out} is not empty; name a new folder")));
@@ -179,8 +183,12 @@ fn choose(_: &Curate, _: &str, _: &Terminal) -> Result<(), Error> {
     Err(quipu_corpus::Error::NoCluster.into())
 }
 
-/// A folder with other things in it is not written into, nor are finished documents replaced.
+/// A folder with other things in it is not written into, nor are finished documents replaced. Of a
+/// place elsewhere the run itself finds out.
 fn check_out(inputs: &[PathBuf], recipe: &Recipe, out: &Path) -> Result<(), Error> {
+    if is_remote(out) {
+        return Ok(());
+    }
     let shown = out.display();
     if out.exists() && !out.is_dir() {
         return Err(Error::usage(format!("--out {shown} is not a folder")));
@@ -260,7 +268,7 @@ fn whole(
         other => other.into(),
     })?;
     let seconds = (!before).then(|| start.elapsed().as_secs_f64());
-    close(out, &summary, seconds, setting)
+    close(out, &summary, seconds, options, setting)
 }
 
 /// Works along on what another process began.
@@ -270,7 +278,7 @@ fn join(folder: &Path, options: &Options, setting: &Setting) -> Result<(), Error
     let summary = quipu_corpus::join(folder, options, &*setting.progress, &setting.cancel);
     setting.progress.finish("");
     let summary = summary?;
-    close(folder, &summary, None, setting)
+    close(folder, &summary, None, options, setting)
 }
 
 /// Writes the report and says the result, where it lies, and what to do next.
@@ -278,6 +286,7 @@ fn close(
     out: &Path,
     summary: &Summary,
     seconds: Option<f64>,
+    options: &Options,
     setting: &Setting,
 ) -> Result<(), Error> {
     let terminal = &setting.terminal;
@@ -289,8 +298,9 @@ fn close(
         "next": next(out, summary),
     });
     let text = format!("{report:#}\n");
-    atomic::write_bytes(&out.join("report.json"), text.as_bytes())?;
-    atomic::write_bytes(&out.join("report.html"), report::curated(&report).as_bytes())?;
+    let page = report::curated(&report);
+    quipu_corpus::put(out, "report.json", text.as_bytes(), options)?;
+    quipu_corpus::put(out, "report.html", page.as_bytes(), options)?;
     terminal.say(&summary.line());
     match seconds {
         Some(seconds) => terminal.comment(&rates(summary, seconds)),
@@ -317,25 +327,42 @@ fn rates(summary: &Summary, seconds: f64) -> String {
 
 /// Three things to do with curated documents.
 fn next(out: &Path, summary: &Summary) -> Value {
+    let told = |all: [(String, &str); 3]| -> Value {
+        all.map(|(command, why)| json!({"command": command, "why": why})).into()
+    };
     let program = program();
     let folder = quoted(&out.to_string_lossy());
+    let query = format!("\"select url, text from '{}/documents-*.parquet'\"", out.display());
+    let query = (format!("duckdb -c {query}"), "any Parquet reader opens the documents");
+    if is_remote(out) {
+        return told([
+            (format!("aws s3 cp --recursive {folder} documents"), "all of it, here"),
+            (format!("{program} curate explain documents URL"), "the fate of one document, then"),
+            query,
+        ]);
+    }
     let removed = summary.steps.iter().flat_map(|step| &step.samples);
     let asked = removed.chain(&summary.samples).next().map(|sample| match sample.url.as_str() {
         "" => sample.id.clone(),
         url => quoted(url),
     });
-    let query = format!("\"select url, text from '{}/documents-*.parquet'\"", out.display());
     let asked = asked.unwrap_or_default();
-    let all = [
+    told([
         (format!("{program} curate explain {folder} {asked}"), "the fate of one document"),
         (format!("{program} speedrun --input {folder} --run-dir runs/curated-model"), "a model"),
-        (format!("duckdb -c {query}"), "any Parquet reader opens the documents"),
-    ];
-    all.map(|(command, why)| json!({"command": command, "why": why})).into()
+        query,
+    ])
 }
 
 fn explain(folder: &Path, document: &str, setting: &Setting) -> Result<(), Error> {
     let terminal = &setting.terminal;
+    if is_remote(folder) {
+        let folder = folder.display();
+        return Err(Error::usage(format!(
+            "explain reads a folder of this machine: copy the documents first, as in \
+             `aws s3 cp --recursive {folder} documents`"
+        )));
+    }
     // A run keeps its documents in a folder of its own.
     let inner = folder.join("corpus");
     let of_run = crate::run_folder::RunFolder::exists(folder) && inner.is_dir();
@@ -377,7 +404,11 @@ fn dry_run(
     }
     thresholds(recipe).iter().for_each(|line| terminal.say(&format!("  {line}")));
     terminal.say(&curve(&found, recipe));
-    let room = doctor::room(out.ancestors().find(|p| p.exists()).unwrap_or(Path::new(".")));
+    let here = match is_remote(out) {
+        true => options.scratch.clone().unwrap_or_else(std::env::temp_dir),
+        false => out.to_owned(),
+    };
+    let room = doctor::room(here.ancestors().find(|p| p.exists()).unwrap_or(Path::new(".")));
     let room =
         room.map_or(String::new(), |room| format!(" (there is room for {})", bytes(room as f64)));
     terminal.say(&format!(

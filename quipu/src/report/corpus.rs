@@ -7,7 +7,7 @@ use super::chart::escape;
 use super::html::{bar, head, table, text};
 use crate::terminal::thousands;
 use quipu_corpus::figures::{Cluster, Count, Tally};
-use quipu_corpus::rules::RULES;
+use quipu_corpus::rules;
 use quipu_corpus::{Excerpt, RuleScore, Summary};
 use quipu_store::progress::bytes;
 use serde_json::Value;
@@ -152,7 +152,7 @@ fn rules(out: &mut String, summary: &Summary) {
             let near: Vec<Excerpt> = near.iter().map(|(_, shown)| shown.clone()).collect();
             samples += &excerpts("kept, nearest to the limit", &near, true);
         }
-        if let Some(rule) = RULES.iter().find(|rule| rule.name == step.rule) {
+        if let Some(rule) = rules::told(&step.rule) {
             let said = escape(&format!("{} Goes: {}.", rule.reason, (rule.limit)()));
             samples = format!("<span class=\"soft small\">{said}</span>{samples}");
         }
@@ -167,7 +167,7 @@ fn rules(out: &mut String, summary: &Summary) {
     }
     table(out, &["rule", "stage", "#removed", "", "#measured", ""], &rows);
     let of_rules = |(rule, histogram): (&String, _)| {
-        let known = RULES.iter().any(|r| r.name == rule);
+        let known = rules::told(rule).is_some();
         if known { bars::histogram(rule, histogram) } else { String::new() }
     };
     let drawn: String = summary.figures.measured.iter().map(of_rules).collect();
