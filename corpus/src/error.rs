@@ -86,9 +86,33 @@ pub enum Error {
     },
     /// A run in a bucket whose shuffles should run elsewhere.
     #[error(
-        "{place}: the machines of a cluster read the work files from a folder that all see;          leave out --cluster, or name such a folder and copy the result"
+        "{place}: the machines of a cluster read the work files from a folder that all see; \
+         leave out --cluster, or name such a folder and copy the result"
     )]
     NoFolder {
+        /// The place.
+        place: PathBuf,
+    },
+    /// A run whose inputs are others here.
+    #[error(
+        "{inputs}: the inputs, the files that the recipe names, or this program are not those with \
+         which the run was begun (hash {found} here, {expected} there): name them by the same \
+         paths on every machine, with the same bytes, and run the same version"
+    )]
+    OtherHere {
+        /// The inputs as they were named.
+        inputs: String,
+        /// The hash of what is here.
+        found: String,
+        /// The hash of the plan.
+        expected: String,
+    },
+    /// A server that cannot keep two machines apart.
+    #[error(
+        "{place}: its server puts objects where there are some although it is told not to \
+         (If-None-Match), so that machines cannot share a run there; name a folder instead"
+    )]
+    NoConditions {
         /// The place.
         place: PathBuf,
     },

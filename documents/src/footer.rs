@@ -1,6 +1,7 @@
-//! What the end of a Parquet file claims about its schema, held against itself before the Parquet
-//! reader sees it: that reader makes room for as many children as a column claims to have, so that a
-//! kilobyte of claims asks for gigabytes, and a process that gets none ends at once.
+//! What the end of a Parquet file claims, held against itself before the Parquet reader sees it. That
+//! reader makes room for as many children as a column claims to have, and passes over as many truths
+//! as a list that it does not know claims to hold: so a kilobyte of claims asks for gigabytes, which
+//! ends a process that does not get them, or for hours.
 //!
 //! The metadata is a Thrift structure in the compact protocol, in which each field says its own type;
 //! the Parquet reader takes a field that it knows for what it should be, whatever it says. So a field
@@ -11,28 +12,39 @@ use parquet::file::reader::ChunkReader;
 
 /// Bytes behind the metadata: their length, and `PAR1`.
 const END: u64 = 8;
-/// How deep structures may stand in one another; Parquet's own go six deep.
+/// How deep structures may stand in one another; Parquet's own go seven deep.
 const DEEPEST: u32 = 32;
 
 // Types of the compact protocol.
 const TRUE: u8 = 1;
 const FALSE: u8 = 2;
 const BYTE: u8 = 3;
+const I16: u8 = 4;
 const I32: u8 = 5;
+const I64: u8 = 6;
+const DOUBLE: u8 = 7;
 const BINARY: u8 = 8;
 const LIST: u8 = 9;
+const SET: u8 = 10;
+const MAP: u8 = 11;
 const STRUCT: u8 = 12;
+const UUID: u8 = 13;
 
 /// Says what is wrong with the claims of a file, if anything is.
 pub(crate) fn check<T: ChunkReader>(bytes: &T) -> Result<(), String> {
     let Some(metadata) = metadata(bytes) else { return Ok(()) };
-    match Thrift(&metadata).schema() {
-        // A tree of so many elements has one child fewer.
-        Ok((elements, children)) if children >= elements.max(1) => Err(format!(
+    let mut thrift = Thrift { rest: &metadata, elements: 0, children: 0 };
+    let walked = thrift.structure(Shape::File, 0);
+    let Thrift { elements, children, .. } = thrift;
+    // A tree of so many elements has one child fewer.
+    if children >= elements.max(1) {
+        return Err(format!(
             "its schema has {elements} elements, which claim to have {children} children"
-        )),
-        Ok(_) | Err(Stop::Short) => Ok(()),
-        Err(Stop::Odd) => Err("its schema has a field that is not what Parquet says".into()),
+        ));
+    }
+    match walked {
+        Ok(()) | Err(Stop::Short) => Ok(()),
+        Err(Stop::Odd) => Err("its metadata has a field that is not what Parquet says".into()),
     }
 }
 
@@ -48,99 +60,133 @@ fn metadata<T: ChunkReader>(bytes: &T) -> Option<Vec<u8>> {
     Some(bytes.get_bytes(start, size as usize).ok()?.to_vec())
 }
 
-/// Why reading ends before the end of the schema.
+/// Why reading ends before the end of the metadata.
 #[derive(Debug, PartialEq)]
 enum Stop {
     /// So do the bytes.
     Short,
-    /// A field says of itself what no such field is.
+    /// A field says of itself what no such field is, or holds more than there are bytes.
     Odd,
 }
 
-/// A structure of which it is known what its fields are.
-#[derive(Clone, Copy)]
+/// A structure of which it is known what its fields are, by its name in `parquet.thrift`.
+#[derive(Clone, Copy, Debug, PartialEq)]
 enum Shape {
-    /// `SchemaElement`
-    Element,
-    /// `LogicalType`, and the member of it of a number
-    Logical,
+    File,
+    SchemaElement,
+    LogicalType,
+    /// the member of a logical type of a number
     Member(i64),
+    KeyValue,
+    RowGroup,
+    SortingColumn,
+    ColumnChunk,
+    ColumnMetaData,
+    Statistics,
+    PageEncodingStats,
+    SizeStatistics,
+    GeospatialStatistics,
+    BoundingBox,
     /// any other
     Other,
 }
 
+/// What a known field is.
+#[derive(Clone, Copy)]
+enum Field {
+    Plain(u8),
+    Struct(Shape),
+    /// a list of a type, of structures of a shape
+    List(u8, Shape),
+}
+
 impl Shape {
-    /// The type of a field and, of a structure, its shape; `None` for one that the reader passes over
-    /// by the type that it says.
-    fn field(self, id: i64) -> Option<(u8, Shape)> {
-        let kind = match (self, id) {
-            (Shape::Element, 4) | (Shape::Member(17 | 18), 1) => BINARY,
-            (Shape::Element, 1..=9) | (Shape::Member(5), 1 | 2) | (Shape::Member(18), 2) => I32,
-            (Shape::Element, 10) => return Some((STRUCT, Shape::Logical)),
-            (Shape::Logical, 1..=18) => return Some((STRUCT, Shape::Member(id))),
-            (Shape::Member(7 | 8), 1) | (Shape::Member(10), 2) => TRUE,
-            (Shape::Member(7 | 8), 2) => STRUCT,
-            (Shape::Member(10 | 16), 1) => BYTE,
+    /// What a field is; `None` for one that the reader passes over by the type that it says.
+    fn field(self, id: i64) -> Option<Field> {
+        use Field::{List, Plain, Struct};
+        use Shape::*;
+        let field = match (self, id) {
+            (File, 2) => List(STRUCT, SchemaElement),
+            (File, 4) => List(STRUCT, RowGroup),
+            (File, 5) | (ColumnMetaData, 8) => List(STRUCT, KeyValue),
+            (File, 7) => List(STRUCT, Other),
+            (File, 8) | (ColumnChunk, 8) => Struct(Other),
+            (SchemaElement, 10) => Struct(LogicalType),
+            (LogicalType, 1..=18) => Struct(Member(id)),
+            (Member(7 | 8), 2) => Struct(Other),
+            (RowGroup, 1) => List(STRUCT, ColumnChunk),
+            (RowGroup, 4) => List(STRUCT, SortingColumn),
+            (ColumnChunk, 3) => Struct(ColumnMetaData),
+            (ColumnMetaData, 2) | (GeospatialStatistics, 2) => List(I32, Other),
+            (ColumnMetaData, 3) => List(BINARY, Other),
+            (ColumnMetaData, 12) => Struct(Statistics),
+            (ColumnMetaData, 13) => List(STRUCT, PageEncodingStats),
+            (ColumnMetaData, 16) => Struct(SizeStatistics),
+            (ColumnMetaData, 17) => Struct(GeospatialStatistics),
+            (SizeStatistics, 2 | 3) => List(I64, Other),
+            (GeospatialStatistics, 1) => Struct(BoundingBox),
+            (BoundingBox, 1..=8) => Plain(DOUBLE),
+            (Member(7 | 8), 1) | (Member(10), 2) | (Statistics, 7 | 8) => Plain(TRUE),
+            (SortingColumn, 2 | 3) => Plain(TRUE),
+            (Member(10 | 16), 1) => Plain(BYTE),
+            (RowGroup, 7) => Plain(I16),
+            (File, 1) | (SchemaElement, 1..=3 | 5..=9) | (Member(5), 1 | 2) => Plain(I32),
+            (Member(18), 2) | (SortingColumn, 1) | (PageEncodingStats, 1..=3) => Plain(I32),
+            (ColumnChunk, 5 | 7) | (ColumnMetaData, 1 | 4 | 15) => Plain(I32),
+            (File, 3) | (RowGroup, 2 | 3 | 5 | 6) | (ColumnChunk, 2 | 4 | 6) => Plain(I64),
+            (ColumnMetaData, 5..=7 | 9..=11 | 14) | (Statistics, 3 | 4) => Plain(I64),
+            (SizeStatistics, 1) => Plain(I64),
+            (File, 6 | 9) | (SchemaElement, 4) | (Member(17 | 18), 1) => Plain(BINARY),
+            (KeyValue, 1 | 2) | (ColumnChunk, 1 | 9) | (Statistics, 1 | 2 | 5 | 6) => Plain(BINARY),
             _ => return None,
         };
-        Some((kind, Shape::Other))
+        Some(field)
     }
 }
 
-/// Bytes of the compact protocol that are still to be read.
-struct Thrift<'a>(&'a [u8]);
+/// Bytes of the compact protocol that are still to be read, and what was found in them.
+struct Thrift<'a> {
+    rest: &'a [u8],
+    /// Elements of the schema, and the children that they claim to have, all together.
+    elements: u64,
+    children: u64,
+}
 
 impl Thrift<'_> {
-    /// Elements of the schema, and the children that they claim to have, all together.
-    fn schema(&mut self) -> Result<(u64, u64), Stop> {
-        // The version, then the schema.
-        let mut last = 0;
-        if self.field(&mut last)? != Some((1, I32)) {
-            return Err(Stop::Odd);
-        }
-        self.varint()?;
-        if self.field(&mut last)? != Some((2, LIST)) {
-            return Err(Stop::Odd);
-        }
-        let (count, kind) = self.list()?;
-        if count > 0 && kind != STRUCT {
-            return Err(Stop::Odd);
-        }
-        let mut children = 0;
-        for _ in 0..count {
-            self.structure(Shape::Element, 0, &mut children)?;
-        }
-        Ok((count, children))
-    }
-
-    /// Passes over a structure, adding up the children that it claims to have.
-    fn structure(&mut self, shape: Shape, depth: u32, children: &mut u64) -> Result<(), Stop> {
+    /// Passes over a structure.
+    fn structure(&mut self, shape: Shape, depth: u32) -> Result<(), Stop> {
         if depth > DEEPEST {
             return Err(Stop::Odd);
         }
+        self.elements += u64::from(shape == Shape::SchemaElement);
         let mut last = 0;
         while let Some((id, kind)) = self.field(&mut last)? {
-            let known = shape.field(id);
             let said = if kind == FALSE { TRUE } else { kind };
-            if known.is_some_and(|(expected, _)| expected != said) {
-                return Err(Stop::Odd);
-            }
-            match (shape, id, kind) {
+            match shape.field(id) {
                 // As the reader takes it: the lower half.
-                (Shape::Element, 5, _) => *children += (self.number()? as i32).max(0) as u64,
-                (.., STRUCT) => {
-                    let inner = known.map_or(Shape::Other, |(_, inner)| inner);
-                    self.structure(inner, depth + 1, children)?;
+                Some(Field::Plain(I32)) if (shape, id, said) == (Shape::SchemaElement, 5, I32) => {
+                    self.children += (self.number()? as i32).max(0) as u64;
                 }
-                _ => self.skip(kind, depth)?,
+                Some(Field::Plain(known)) if known == said => self.skip(kind, depth)?,
+                Some(Field::Struct(inner)) if said == STRUCT => self.structure(inner, depth + 1)?,
+                Some(Field::List(known, inner)) if said == LIST => {
+                    let (count, kind) = self.list()?;
+                    // Some writers give an empty list no type.
+                    if count > 0 && kind != known {
+                        return Err(Stop::Odd);
+                    }
+                    self.all(count, &[kind], inner, depth)?;
+                }
+                Some(_) => return Err(Stop::Odd),
+                None => self.skip(kind, depth)?,
             }
         }
         Ok(())
     }
 
     fn byte(&mut self) -> Result<u8, Stop> {
-        let (first, rest) = self.0.split_first().ok_or(Stop::Short)?;
-        self.0 = rest;
+        let (first, rest) = self.rest.split_first().ok_or(Stop::Short)?;
+        self.rest = rest;
         Ok(*first)
     }
 
@@ -187,8 +233,8 @@ impl Thrift<'_> {
 
     /// Passes over `count` bytes.
     fn pass(&mut self, count: u64) -> Result<(), Stop> {
-        let rest = usize::try_from(count).ok().and_then(|count| self.0.get(count..));
-        self.0 = rest.ok_or(Stop::Short)?;
+        let rest = usize::try_from(count).ok().and_then(|count| self.rest.get(count..));
+        self.rest = rest.ok_or(Stop::Short)?;
         Ok(())
     }
 
@@ -197,40 +243,41 @@ impl Thrift<'_> {
         match kind {
             TRUE | FALSE => Ok(()),
             BYTE => self.pass(1),
-            4..=6 => self.varint().map(|_| ()),
-            7 => self.pass(8),
+            I16 | I32 | I64 => self.varint().map(|_| ()),
+            DOUBLE => self.pass(8),
             BINARY => {
                 let length = self.varint()?;
                 self.pass(length)
             }
-            LIST | 10 => {
+            LIST | SET => {
                 let (count, kind) = self.list()?;
-                self.skip_all(count, &[kind], depth)
+                self.all(count, &[kind], Shape::Other, depth)
             }
-            11 => {
+            MAP => {
                 let count = self.varint()?;
                 if count == 0 {
                     return Ok(());
                 }
                 let kinds = self.byte()?;
-                self.skip_all(count, &[kinds >> 4, kinds & 15], depth)
+                self.all(count, &[kinds >> 4, kinds & 15], Shape::Other, depth)
             }
-            STRUCT => self.structure(Shape::Other, depth + 1, &mut 0),
-            13 => self.pass(16),
+            STRUCT => self.structure(Shape::Other, depth + 1),
+            UUID => self.pass(16),
             _ => Err(Stop::Odd),
         }
     }
 
     /// Passes over values of these types, one after the other, `count` times. Each takes a byte at
-    /// least, so that a claim of more than there is ends with the bytes.
-    fn skip_all(&mut self, count: u64, kinds: &[u8], depth: u32) -> Result<(), Stop> {
-        if depth > DEEPEST {
+    /// least, but the reader passes over a truth without: a claim of more than there is, is odd.
+    fn all(&mut self, count: u64, kinds: &[u8], shape: Shape, depth: u32) -> Result<(), Stop> {
+        if depth > DEEPEST || count > self.rest.len() as u64 {
             return Err(Stop::Odd);
         }
         for _ in 0..count {
             for kind in kinds {
                 match *kind {
                     TRUE | FALSE => self.pass(1)?,
+                    STRUCT => self.structure(shape, depth + 1)?,
                     kind => self.skip(kind, depth + 1)?,
                 }
             }
@@ -274,7 +321,9 @@ mod tests {
         bytes[at] = 0x7e;
         assert!(refused(bytes).contains("elements, which claim to have"));
         let found = include_bytes!("../../fuzz/attacks/children.parquet").to_vec();
-        assert!(refused(found).contains("its schema has"));
+        assert!(!refused(found).is_empty());
+        let found = include_bytes!("../../fuzz/attacks/truths.parquet").to_vec();
+        assert!(refused(found).contains("not what Parquet says"));
     }
 
     #[test]
@@ -293,9 +342,16 @@ mod tests {
             cut.extend_from_slice(&[0xff; 8]);
             let _ = check(&Bytes::from(cut));
         }
-        let deep = [vec![0x15, 2, 0x19, 0x1c], [0xbc].repeat(1 << 16)].concat();
-        assert_eq!(Thrift(&deep).schema(), Err(Stop::Odd));
-        let many = [0x15, 2, 0x19, 0xfc, 0xff, 0xff, 0xff, 0xff, 7, 0, 0, 0];
-        assert_eq!(Thrift(&many).schema(), Err(Stop::Short));
+        let walk = |bytes: &[u8]| {
+            let mut thrift = Thrift { rest: bytes, elements: 0, children: 0 };
+            thrift.structure(Shape::File, 0)
+        };
+        let deep = [vec![0x15, 2, 0xfc, 0x1c], [0x1c].repeat(1 << 16)].concat();
+        assert_eq!(walk(&deep), Err(Stop::Odd));
+        // A list of 2^31 elements, and one of as many truths in a field that nobody knows.
+        let end = [0xff, 0xff, 0xff, 0xff, 7, 0, 0, 0];
+        assert_eq!(walk(&[&[0x15, 2, 0x19, 0xfc], &end[..]].concat()), Err(Stop::Odd));
+        assert_eq!(walk(&[&[0x15, 2, 0xf9, 0xf1], &end[..]].concat()), Err(Stop::Odd));
+        assert_eq!(walk(&[0x15, 2, 0xf9, 0x21, 1, 1, 0]), Ok(()));
     }
 }

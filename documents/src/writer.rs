@@ -115,7 +115,7 @@ impl FileKind {
     /// Whether a file is called as one of this kind.
     #[must_use]
     pub fn names(self, name: &str) -> bool {
-        name.starts_with(self.prefix()) && name.ends_with(".parquet")
+        name.starts_with(self.prefix()) && name.ends_with(".parquet") && !name.contains('/')
     }
 
     /// Of which kind a file is, by its name.

@@ -190,7 +190,8 @@ impl From<quipu_corpus::Error> for Error {
         match &error {
             quipu_corpus::Error::ReadOnly { .. }
             | quipu_corpus::Error::Taken { .. }
-            | quipu_corpus::Error::NoFolder { .. } => Self::usage(error.to_string()),
+            | quipu_corpus::Error::NoFolder { .. }
+            | quipu_corpus::Error::NoConditions { .. } => Self::usage(error.to_string()),
             _ => Self::of(&error),
         }
     }

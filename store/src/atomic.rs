@@ -32,6 +32,17 @@ pub fn write_bytes(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     write(path, |out| out.write_all(bytes))
 }
 
+/// Writes `bytes` as a whole file where there is none; `false` where there is one, which stays. Where
+/// the file system knows no second names of a file, the last of several that do so at a time stays.
+///
+/// # Errors
+/// As [`write()`].
+pub fn write_new(path: &Path, bytes: &[u8]) -> Result<bool, Error> {
+    let mut file = File::create(path)?;
+    file.write_all(bytes).map_err(|e| Error::io("write", path, e))?;
+    file.commit_new()
+}
+
 /// Creates a folder and its parents.
 ///
 /// # Errors
@@ -98,11 +109,31 @@ impl File {
     /// # Errors
     /// When the system refuses or the disk is full; nothing is left then.
     pub fn commit(mut self) -> Result<(), Error> {
+        self.sync()?;
+        self.rename()
+    }
+
+    /// The same where there is no such file; `false` where there is.
+    fn commit_new(mut self) -> Result<bool, Error> {
+        self.sync()?;
+        match fs::hard_link(&self.temporary, &self.target) {
+            Ok(()) => sync_parent(&self.target).map(|()| true),
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            Err(_) if self.target.exists() => Ok(false),
+            Err(_) => self.rename().map(|()| true),
+        }
+    }
+
+    /// Puts what was written onto the disk.
+    fn sync(&mut self) -> Result<(), Error> {
         let fail = |e| Error::io("write", &self.target, e);
         let Some(out) = self.out.take() else { return Ok(()) };
         let file = out.into_inner().map_err(|e| fail(e.into_error()))?.0;
-        file.sync_all().map_err(fail)?;
-        drop(file);
+        file.sync_all().map_err(fail)
+    }
+
+    fn rename(&self) -> Result<(), Error> {
+        let fail = |e| Error::io("write", &self.target, e);
         fs::rename(&self.temporary, &self.target).map_err(fail)?;
         sync_parent(&self.target)
     }

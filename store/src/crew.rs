@@ -5,8 +5,9 @@
 //! holder is dead (its process is gone, or on another machine its heartbeat has stopped) takes the
 //! task over. There is no server: a folder that all see is enough ([`folder`]), or a bucket and a
 //! folder each ([`shared`]). Two holders of one task do no harm, since a task's outputs depend on
-//! its number alone and are put into place whole; leases only save work. So a kill at any moment
-//! costs each worker one task at most.
+//! its number alone, or are named by what else they depend on, and are put into place whole, and
+//! the first result stands; leases only save work. So a kill at any moment costs each worker one
+//! task at most.
 //!
 //! Not a scheduler: tasks have no order and no needs; a stage begins when the one before is over.
 
@@ -77,9 +78,16 @@ impl Crew {
 
     /// The same, with other processes that see `share` only, each with a folder of its own: what is
     /// below `base`, a folder around that of the stages, is known there by its path from `base` on.
+    /// The run goes on while there is an object `run.0` of version `run.1`.
     #[must_use]
-    pub fn sharing(self, base: &Path, share: Box<dyn Share>) -> Crew {
-        Crew { shared: Some(Shared::new(base, share)), ..self }
+    pub fn sharing(self, base: &Path, share: Box<dyn Share>, run: (String, String)) -> Crew {
+        Crew { shared: Some(Shared::new(base, share, run)), ..self }
+    }
+
+    /// Whether other processes may see a place only, and no folder.
+    #[must_use]
+    pub fn is_sharing(&self) -> bool {
+        self.shared.is_some()
     }
 
     /// Threads of this process.
@@ -98,7 +106,7 @@ impl Crew {
     /// Puts a file that a task wrote outside of its stage's folder where all workers see it.
     ///
     /// # Errors
-    /// When the place that is shared does not take it.
+    /// When the place that is shared does not take it, or the run is over there.
     pub fn publish(&self, path: &Path) -> Result<(), Error> {
         self.shared.as_ref().map_or(Ok(()), |shared| shared.publish(path))
     }
@@ -242,8 +250,9 @@ trait Desk: Sync {
     /// Takes the lease of a task; `false` where a living holder has it.
     fn claim(&self, number: usize) -> Result<bool, Error>;
 
-    /// Puts the result of a task whose outputs are durable here.
-    fn keep(&self, number: usize, result: &[u8]) -> Result<(), Error>;
+    /// Puts the result of a task whose outputs are durable here, unless another holder was first:
+    /// then it returns that one's, so that all go on with the same.
+    fn keep(&self, number: usize, result: &[u8]) -> Result<Option<Vec<u8>>, Error>;
 
     /// Gives a lease back.
     fn release(&self, number: usize) -> Result<(), Error>;
@@ -283,7 +292,7 @@ where
 
 fn make<T, E>(desk: &dyn Desk, number: usize, task: &impl Fn(usize) -> Result<T, E>) -> Result<T, E>
 where
-    T: Serialize,
+    T: Serialize + DeserializeOwned,
     E: From<Error>,
 {
     let result = task(number)?;
@@ -292,8 +301,10 @@ where
         reason: format!("the result of a task has no form: {e}"),
     };
     let bytes = serde_json::to_vec(&result).map_err(malformed)?;
-    desk.keep(number, &bytes)?;
-    Ok(result)
+    match desk.keep(number, &bytes)? {
+        None => Ok(result),
+        Some(first) => Ok(serde_json::from_slice(&first).map_err(malformed)?),
+    }
 }
 
 fn read<T: DeserializeOwned>(desk: &dyn Desk, number: usize) -> Result<Option<T>, Error> {

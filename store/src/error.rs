@@ -58,6 +58,12 @@ pub enum Error {
         /// format and version that were asked for
         expected: String,
     },
+    /// What workers share is gone.
+    #[error("{place} is no longer what it was: the run is over, or another was begun in its place")]
+    Ended {
+        /// the object by which the run is known
+        place: String,
+    },
     /// A folder is in use.
     #[error("{dir} is in use by process {holder}; wait for it, or choose another folder")]
     Locked {

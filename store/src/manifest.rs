@@ -129,6 +129,20 @@ impl Manifest {
 }
 
 impl File {
+    /// Holds `dir/name` against its size, without reading it.
+    ///
+    /// # Errors
+    /// When it is missing or differs.
+    pub fn verify_size(&self, dir: &Path) -> Result<(), Error> {
+        let path = dir.join(&self.name);
+        let bytes = std::fs::metadata(&path).map_err(|e| Error::io("read", &path, e))?.len();
+        if bytes != self.bytes {
+            let (found, expected) = (format!("{bytes} bytes"), format!("{} bytes", self.bytes));
+            return Err(Error::Damaged { path, what: "size", found, expected });
+        }
+        Ok(())
+    }
+
     /// The finished file `dir/name`, which is read for its checksum.
     ///
     /// # Errors
@@ -144,12 +158,8 @@ impl File {
     /// # Errors
     /// When it is missing or differs.
     pub fn verify(&self, dir: &Path) -> Result<(), Error> {
+        self.verify_size(dir)?;
         let path = dir.join(&self.name);
-        let bytes = std::fs::metadata(&path).map_err(|e| Error::io("read", &path, e))?.len();
-        if bytes != self.bytes {
-            let (found, expected) = (format!("{bytes} bytes"), format!("{} bytes", self.bytes));
-            return Err(Error::Damaged { path, what: "size", found, expected });
-        }
         let found = checksum::xxh3_file(&path)?;
         if found != self.xxh3 {
             let expected = self.xxh3.clone();

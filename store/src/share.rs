@@ -25,6 +25,12 @@ pub trait Share: Send + Sync {
     /// When the place cannot be asked.
     fn get(&self, name: &str) -> Result<Option<(Vec<u8>, String)>, Error>;
 
+    /// The version of an object, or `None` where there is none.
+    ///
+    /// # Errors
+    /// When the place cannot be asked.
+    fn version(&self, name: &str) -> Result<Option<String>, Error>;
+
     /// Puts an object and returns its version, or `None` where something else is there than it may
     /// be put over.
     ///

@@ -339,7 +339,8 @@ mod tests {
             let (made, mut left) = tried(failures);
             assert_eq!(made.unwrap(), expected);
             left.sort();
-            assert_eq!(left, ["000000.done", "made-0.run"], "staged rows are gone");
+            assert!(left.len() == 2 && left[0] == "000000.done", "staged rows are gone: {left:?}");
+            assert!(left[1].starts_with("made-") && left[1].ends_with("-0.run"), "{left:?}");
         }
     }
 

@@ -41,30 +41,37 @@ impl Bucket {
         format!("{}/{name}", self.place.display()).into()
     }
 
-    /// All objects below a folder of it, by their names from there on.
-    pub fn below(&self, folder: &str) -> Result<Vec<(String, Stamp)>, crate::Error> {
-        match folder {
-            "" => self.access.below(&self.place),
-            folder => self.access.below(&self.object(folder)),
+    /// All objects of it, by their names.
+    pub fn all(&self) -> Result<Vec<(String, Stamp)>, crate::Error> {
+        self.access.below(&self.place)
+    }
+
+    /// The way on which things are tidied up: whoever is asked to stop still gives back what it holds,
+    /// if that goes fast.
+    fn last(&self) -> Access {
+        match self.access.0.cancel.is_requested() {
+            false => self.access.clone(),
+            true => {
+                let known = self.access.0.settings.clone();
+                Access::new(&Settings { tries: 1, timeout: LAST, ..known }, &Cancel::new())
+            }
         }
     }
 
     /// Removes objects, if they are there.
     pub fn remove_all(&self, names: &[String]) -> io::Result<()> {
         let places: Vec<PathBuf> = names.iter().map(|name| self.object(name)).collect();
-        let access = match self.access.0.cancel.is_requested() {
-            false => self.access.clone(),
-            // Whoever is asked to stop still gives back what it holds, if that goes fast.
-            true => {
-                let settings =
-                    Settings { tries: 1, timeout: LAST, ..self.access.0.settings.clone() };
-                Access::new(&settings, &Cancel::new())
-            }
-        };
+        let access = self.last();
         access.client().and_then(|client| access.wait(client.remove(&places)?))
     }
 
-    fn upload_parts(&self, client: &Client, name: &str, file: &mut File) -> io::Result<()> {
+    fn upload_parts(
+        &self,
+        client: &Client,
+        name: &str,
+        file: &mut File,
+        length: u64,
+    ) -> io::Result<()> {
         let place = self.object(name);
         let mut upload = self.access.wait(client.upload(&place)?)?;
         let mut sent = VecDeque::new();
@@ -82,9 +89,19 @@ impl Bucket {
             sent.drain(..).try_for_each(|part| self.access.wait(part))
         };
         let put = put();
-        // What was put and is not completed would stay, unseen and paid for.
-        self.access.wait(client.end_upload(&place, upload, put.is_ok()))?;
-        put
+        if let Err(failed) = put {
+            // What was put and is not completed would stay, unseen and paid for.
+            let last = self.last();
+            let _ = last
+                .client()
+                .and_then(|client| last.wait(client.end_upload(&place, upload, false)));
+            return Err(failed);
+        }
+        match self.access.wait(client.end_upload(&place, upload, true)) {
+            // It was completed, and the answer was lost.
+            Err(_) if self.access.ask_measure(&place).is_ok_and(|s| s.bytes == length) => Ok(()),
+            ended => ended,
+        }
     }
 }
 
@@ -96,11 +113,16 @@ fn part_of(file: &mut File) -> io::Result<Bytes> {
 }
 
 /// Whether an error is the answer that the condition of a request does not hold.
-fn unmet(error: &io::Error) -> bool {
+fn unmet(error: &io::Error, over: Over) -> bool {
     let failure = error.get_ref().and_then(|e| e.downcast_ref::<Failure>());
     let Some(Failure::Refused { refusal, .. }) = failure else { return false };
-    // 404: what was to be put over is gone; 409: somebody puts it at this moment.
-    matches!(refusal.reason, Reason::Status(404 | 409 | 412, _))
+    match (&refusal.reason, over) {
+        // 409: somebody puts it at this moment.
+        (Reason::Status(409 | 412, _), Over::Nothing | Over::Only(_)) => true,
+        // What was to be put over is gone.
+        (Reason::Status(404, _), Over::Only(_)) => true,
+        _ => false,
+    }
 }
 
 impl Share for Bucket {
@@ -109,6 +131,15 @@ impl Share for Bucket {
         let found = self.access.client().and_then(|c| self.access.wait(c.get(&place)?));
         match found {
             Ok((bytes, version)) => Ok(Some((bytes.to_vec(), version))),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(Error::io("read", &place, e)),
+        }
+    }
+
+    fn version(&self, name: &str) -> Result<Option<String>, Error> {
+        let place = self.object(name);
+        match self.access.ask_measure(&place) {
+            Ok(stamp) => Ok(stamp.etag),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(Error::io("read", &place, e)),
         }
@@ -128,7 +159,7 @@ impl Share for Bucket {
         let put = self.access.client().and_then(|c| self.access.wait(c.put(&place, bytes, mode)?));
         match put {
             Ok(version) => Ok(Some(version)),
-            Err(e) if over != Over::Anything && unmet(&e) => Ok(None),
+            Err(e) if unmet(&e, over) => Ok(None),
             Err(e) => Err(Error::io("write", &place, e)),
         }
     }
@@ -139,7 +170,7 @@ impl Share for Bucket {
         let mut send = || {
             let client = self.access.client()?;
             if length > PART as u64 {
-                return self.upload_parts(client, name, &mut file);
+                return self.upload_parts(client, name, &mut file, length);
             }
             let put = client.put(&self.object(name), part_of(&mut file)?, PutMode::Overwrite)?;
             self.access.wait(put).map(|_| ())

@@ -36,6 +36,8 @@ pub(crate) enum Fault {
     Around,
     /// What was asked for is done, and the answer is status 500.
     Lost,
+    /// Conditions are not looked at.
+    Blind,
 }
 
 /// Requests that are answered wrongly: those that contain some text, so many times.
@@ -133,6 +135,12 @@ impl Server {
         files.iter().map(|(name, file)| (name.clone(), file.bytes.clone())).collect()
     }
 
+    /// Takes files away.
+    pub fn remove(&self, names: &[String]) {
+        let mut files = self.state.files.lock().unwrap();
+        names.iter().for_each(|name| _ = files.remove(name));
+    }
+
     /// Uploads in parts that were neither completed nor taken back.
     pub fn open_uploads(&self) -> usize {
         self.state.uploads.lock().unwrap().len()
@@ -187,6 +195,9 @@ impl State {
         let refused = matches!(fault, Some(Fault::Status(..)));
         let (mut status, mut headers, mut body) = match method {
             _ if refused => (0, String::new(), Vec::new()),
+            "PUT" if matches!(fault, Some(Fault::Blind)) => {
+                self.put(name, query, &Request { body: request.body.clone(), ..Request::default() })
+            }
             "PUT" => self.put(name, query, request),
             "POST" => self.post(name, query, request),
             "DELETE" => self.take_back(query),

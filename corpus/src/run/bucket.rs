@@ -20,6 +20,9 @@ use quipu_store::{Cancel, Progress, Share, atomic, checksum};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+/// Hexadecimal digits of a run's name.
+const DIGITS: usize = 16;
+
 /// The run's folder in the bucket, and the one here.
 struct Place {
     out: PathBuf,
@@ -41,11 +44,6 @@ impl Place {
         Ok(Place { out: out.to_owned(), bucket, access, scratch, _lock: lock })
     }
 
-    /// The name of the plan in the bucket.
-    fn plan_name() -> String {
-        format!("{WORK}/{NAME}")
-    }
-
     fn work(&self) -> PathBuf {
         self.scratch.join(WORK)
     }
@@ -54,12 +52,11 @@ impl Place {
         Error::Taken { place: self.out.clone(), what: what.into() }
     }
 
-    /// Fetches the plan that stands in the bucket; what the scratch folder has of another one goes.
+    /// Fetches the plan that stands in the bucket; what the scratch folder has of another run goes.
     fn settle(&self) -> Result<Option<Plan>, Error> {
-        let there = self.bucket.get(&Place::plan_name())?.map(|(bytes, _)| bytes);
+        let there = self.bucket.get(&plan_name())?.map(|(bytes, _)| bytes);
         let path = self.work().join(NAME);
-        let here = std::fs::read(&path).ok();
-        if here.is_some() && here != there {
+        if std::fs::read(&path).ok() != there {
             self.empty()?;
         }
         let Some(bytes) = there else { return Ok(None) };
@@ -81,21 +78,48 @@ impl Place {
         Ok(())
     }
 
-    /// Puts the plan where there is none. Where there is one, it must be this one.
-    fn begin(&self, plan: &Plan) -> Result<Plan, Error> {
-        if self.bucket.get(&Place::plan_name())?.is_none() {
-            let mut others = self.bucket.below("")?.into_iter().map(|(name, _)| name);
+    /// Puts the plan where there is none. Where there is one, it must be of the same stage. `None`
+    /// where the run was finished meanwhile.
+    fn begin(&self, plan: &Plan) -> Result<Option<Plan>, Error> {
+        if self.bucket.get(&plan_name())?.is_none() {
+            let mut others = self.bucket.all()?.into_iter().map(|(name, _)| name);
             if let Some(name) = others.find(|name| !is_work(name)) {
-                return Err(self.taken(format!("{name}, which no run of curation wrote")));
+                let what = format!("{name}, which no run of curation wrote");
+                return self.finished()?.map_or(Err(self.taken(what)), |_| Ok(None));
             }
         }
+        let plan = Plan { run: run_name(), ..plan.clone() };
+        self.check_conditions(&plan)?;
         // Of several that begin at a time one puts it.
-        self.bucket.put(&Place::plan_name(), &plan.bytes()?, Over::Nothing)?;
-        let there = self.settle()?.ok_or(Error::NoRun { path: self.out.clone() })?;
+        let put = self.bucket.put(&plan_name(), &plan.bytes()?, Over::Nothing)?;
+        // A run that ended before that has its manifest by now.
+        if put.is_some() && self.finished()?.is_some() {
+            self.clear()?;
+            return Ok(None);
+        }
+        let Some(there) = self.settle()? else {
+            return self.finished()?.map_or(Err(self.no_run()), |_| Ok(None));
+        };
         match there.stage == plan.stage {
-            true => Ok(there),
+            true => Ok(Some(there)),
             false => Err(self.taken("a run of other inputs or of another recipe that was begun")),
         }
+    }
+
+    /// A server that does not know conditions would let everybody begin.
+    fn check_conditions(&self, plan: &Plan) -> Result<(), Error> {
+        let name = format!("{WORK}/{}/asked", plan.run);
+        self.bucket.put(&name, b"", Over::Nothing)?;
+        let again = self.bucket.put(&name, b"", Over::Nothing)?;
+        self.bucket.remove(&name)?;
+        match again {
+            None => Ok(()),
+            Some(_) => Err(Error::NoConditions { place: self.out.clone() }),
+        }
+    }
+
+    fn no_run(&self) -> Error {
+        Error::NoRun { path: self.out.clone() }
     }
 
     /// What the finished run there did, and its stage.
@@ -104,7 +128,7 @@ impl Place {
         atomic::write_bytes(&self.scratch.join(manifest::NAME), &bytes)?;
         let summary = super::read_summary(&self.scratch)?;
         let manifest = Manifest::read(&self.scratch, FORMAT, VERSION)?;
-        let there = self.bucket.below("")?.into_iter();
+        let there = self.bucket.all()?.into_iter();
         let there: HashMap<String, u64> = there.map(|(name, stamp)| (name, stamp.bytes)).collect();
         let is_there = |file: &&manifest::File| there.get(&file.name) == Some(&file.bytes);
         if let Some(file) = manifest.files.iter().find(|file| !is_there(file)) {
@@ -123,7 +147,7 @@ impl Place {
 
     /// Removes objects of the run's folder.
     fn remove(&self, gone: impl Fn(&str) -> bool) -> Result<(), Error> {
-        let names = self.bucket.below("")?.into_iter().map(|(name, _)| name);
+        let names = self.bucket.all()?.into_iter().map(|(name, _)| name);
         let names: Vec<String> = names.filter(|name| gone(name)).collect();
         self.bucket.remove_all(&names).map_err(Error::io(&self.out))
     }
@@ -135,26 +159,34 @@ impl Place {
         progress: &dyn Progress,
         cancel: &Cancel,
     ) -> Result<Summary, Error> {
-        let stage = plan.stage.clone();
-        // By the plan: a worker that was taken for dead may yet put results of an earlier one.
-        let crew = Crew::new(&self.work().join(&stage), options.workers, cancel)?;
-        let crew = crew.sharing(&self.scratch, Box::new(self.bucket.clone()));
-        let job = Job::of(plan, &self.scratch, crew, options, progress, cancel)?;
-        let done = job.run();
-        drop(job);
-        if matches!(done, Err(Error::NothingLeft { .. })) {
+        let done = self.run(plan.clone(), options, progress, cancel);
+        cancel.check()?;
+        if matches!(done, Err(Error::NothingLeft { .. } | Error::EmptyCrawl { .. })) {
             self.remove(|name| is_work(name) || FileKind::of(name).is_some())?;
             remove_work(&self.scratch)?;
         }
-        cancel.check()?;
         // Whoever is done first removes the work files, maybe under the others.
         match self.finished()? {
-            Some((summary, found)) if found == stage => {
+            Some((summary, found)) if found == plan.stage => {
                 self.clear()?;
                 Ok(summary)
             }
             _ => done,
         }
+    }
+
+    fn run(
+        &self,
+        plan: Plan,
+        options: &Options,
+        progress: &dyn Progress,
+        cancel: &Cancel,
+    ) -> Result<Summary, Error> {
+        let version = self.bucket.version(&plan_name())?.ok_or_else(|| self.no_run())?;
+        let crew = Crew::new(&self.work().join(&plan.run), options.workers, cancel)?;
+        let bucket = Box::new(self.bucket.clone());
+        let crew = crew.sharing(&self.scratch, bucket, (plan_name(), version));
+        Job::of(plan, &self.scratch, crew, options, progress, cancel)?.run()
     }
 }
 
@@ -168,9 +200,28 @@ impl Drop for Place {
     }
 }
 
-/// Whether an object is a work file.
+/// The name of the plan in the bucket.
+fn plan_name() -> String {
+    format!("{WORK}/{NAME}")
+}
+
+/// A name for a run that no other has had: a worker of an earlier one, taken for dead, may yet put
+/// results of the same plan.
+fn run_name() -> String {
+    let time = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let time = time.map_or(0, |time| time.as_nanos());
+    let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), time);
+    format!("{seed:0DIGITS$x}")
+}
+
+/// Whether an object is a work file: the plan, or one of a run.
 fn is_work(name: &str) -> bool {
-    name.split_once('/').is_some_and(|(folder, _)| folder == WORK)
+    let inside = name.strip_prefix(WORK).and_then(|rest| rest.strip_prefix('/'));
+    inside.is_some_and(|rest| {
+        let run = rest.split_once('/').map(|(run, _)| run);
+        let is_name = |run: &str| run.len() == DIGITS && run.bytes().all(|b| b.is_ascii_hexdigit());
+        rest == NAME || run.is_some_and(is_name)
+    })
 }
 
 /// A folder of this process for a run: the one that an earlier process left, if none has it.
@@ -212,8 +263,13 @@ pub(super) fn run(
         Some(_) => return Err(place.taken("the documents of another run")),
         None => {}
     }
-    let plan = place.begin(&plan)?;
-    place.work_on(plan, options, progress, cancel)
+    match place.begin(&plan)? {
+        Some(plan) => place.work_on(plan, options, progress, cancel),
+        None => match place.finished()? {
+            Some((summary, stage)) if stage == plan.stage => Ok(summary),
+            _ => Err(place.taken("the documents of another run")),
+        },
+    }
 }
 
 /// [`super::join`] of a run in a bucket.
@@ -230,7 +286,8 @@ pub(super) fn join(
         place.clear()?;
         return Ok(summary);
     }
-    let plan = plan.ok_or(Error::NoRun { path: out.to_owned() })?;
+    let plan = plan.ok_or_else(|| place.no_run())?;
+    plan.check_here(&place.access)?;
     place.work_on(plan, options, progress, cancel)
 }
 

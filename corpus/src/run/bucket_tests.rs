@@ -21,7 +21,9 @@ impl Setting {
     fn new() -> Setting {
         let dir = tempfile::tempdir().unwrap();
         let files = files(dir.path());
-        let files: Vec<_> = files.iter().map(|(name, bytes)| (name.as_str(), &bytes[..])).collect();
+        let mut files: Vec<_> =
+            files.iter().map(|(name, bytes)| (name.as_str(), &bytes[..])).collect();
+        files.push(("mine/work/thesis.docx", b"words"));
         let server = Server::of(&files);
         let mut setting = Setting { server, dir, expected: Vec::new() };
         let out = setting.dir.path().join("whole");
@@ -156,6 +158,39 @@ fn who_goes_on_after_a_stop_needs_the_bucket_only() {
 }
 
 #[test]
+fn a_machine_on_which_the_inputs_are_others_does_not_work_along() {
+    let setting = Setting::new();
+    let list = setting.dir.path().join("block.txt");
+    std::fs::write(&list, "a.example\n").unwrap();
+    let mut recipe = Recipe::default();
+    recipe.addresses.block = vec![list.clone()];
+    let cancel = Cancel::new();
+    let progress = StopsAt(AtomicUsize::new(3), cancel.clone());
+    let options = setting.options();
+    let stopped = run(&["s3://in/".into()], &recipe, OUT.as_ref(), &options, &progress, &cancel);
+    assert!(matches!(stopped, Err(Error::Cancelled(_))));
+    std::fs::write(&list, "b.example\n").unwrap();
+    assert!(matches!(setting.join(), Err(Error::OtherHere { .. })));
+    std::fs::write(&list, "a.example\n").unwrap();
+    setting.join().unwrap();
+}
+
+/// Whoever was killed comes back when another has finished the run and begun one of the same plan.
+#[test]
+fn what_is_left_of_another_run_of_the_same_plan_is_not_taken() {
+    let setting = Setting::new();
+    let cancel = Cancel::new();
+    let progress = StopsAt(AtomicUsize::new(12), cancel.clone());
+    let (inputs, recipe, options) = (["s3://in/".into()], Recipe::default(), setting.options());
+    let stopped = run(&inputs, &recipe, OUT.as_ref(), &options, &progress, &cancel);
+    assert!(matches!(stopped, Err(Error::Cancelled(_))));
+    let names = setting.found().into_iter().map(|(name, _)| format!("out/runs/one/{name}"));
+    setting.server.remove(&names.collect::<Vec<_>>());
+    setting.begin().unwrap();
+    setting.check();
+}
+
+#[test]
 fn places_that_cannot_be_used_are_refused() {
     let setting = Setting::new();
     let check = |out: &str, recipe: &Recipe, expected: &str| {
@@ -165,6 +200,9 @@ fn places_that_cannot_be_used_are_refused() {
     let other = Recipe { min_words: 9, ..Recipe::default() };
     check("http://example.com/out", &other, "cannot be written");
     check("s3://in/notes", &other, "holds a.txt, which no run of curation wrote");
+    check("s3://mine", &other, "holds work/thesis.docx, which no run of curation wrote");
+    setting.server.wrong("PUT /blind/", usize::MAX, Fault::Blind);
+    check("s3://blind/x", &other, "If-None-Match");
     assert!(matches!(setting.join(), Err(Error::NoRun { .. })));
     setting.begin().unwrap();
     check(OUT, &other, "holds the documents of another run");
@@ -178,8 +216,9 @@ fn places_that_cannot_be_used_are_refused() {
     let strict = Recipe { min_words: 100_000, ..Recipe::default() };
     let refused = setting.run("s3://out/strict".as_ref(), &strict, &Cancel::new());
     assert!(matches!(refused, Err(Error::NothingLeft { .. })));
-    let left = setting.server.files().into_iter().find(|(name, _)| name.contains("strict"));
-    assert_eq!(left, None);
+    let files = setting.server.files();
+    let left = |part: &str| files.iter().filter(|(name, _)| name.contains(part)).count();
+    assert_eq!((left("strict"), left("blind"), left("thesis")), (0, 0, 1));
     let scratch = std::fs::read_dir(setting.dir.path().join("scratch")).unwrap();
     assert_eq!(scratch.count(), 0, "nothing is left here of what was refused");
 }

@@ -149,6 +149,7 @@ pub fn join(
         return Ok(summary);
     }
     let plan = Plan::read(&out.join(WORK))?;
+    plan.check_here(&Access::new(&options.settings, cancel))?;
     let stage = plan.stage.clone();
     let done = Job::of(plan, out, crew(out, options, cancel)?, options, progress, cancel)?.run();
     // Whoever began the run removes the work files once the manifest is there, maybe under us; if
@@ -275,6 +276,9 @@ impl<'a> Job<'a> {
         let finish = |_: usize| {
             let mut summary = summary.clone();
             let written: Vec<_> = files.iter().map(|output| output.files.clone()).collect();
+            if !self.crew.is_sharing() {
+                written.iter().flatten().try_for_each(|file| file.verify_size(self.out))?;
+            }
             if let Some(path) = &self.plan.recipe.truth {
                 let paths = written.iter().flatten().map(|file| self.out.join(&file.name));
                 self.crew.bring(&paths.collect::<Vec<_>>())?;

@@ -40,6 +40,9 @@ pub(super) struct Plan {
     pub unrecognised: u64,
     pub admission: Admission,
     pub units: Vec<Unit>,
+    /// What tells a run in a bucket from every other, also of the same plan; none in a folder.
+    #[serde(default)]
+    pub run: String,
 }
 
 /// A piece of an input that one worker reads.
@@ -102,6 +105,7 @@ impl Plan {
             unrecognised: skipped.len() as u64,
             admission,
             units,
+            run: String::new(),
         })
     }
 
@@ -114,11 +118,24 @@ impl Plan {
         if !elsewhere || plan.names != joined(paths) || plan.recipe != *recipe {
             return None;
         }
+        (plan.stage_here(access).ok()? == plan.stage).then_some(plan)
+    }
+
+    /// What its stage is called of the inputs and files as they are on this machine.
+    fn stage_here(&self, access: &Access) -> Result<String, Error> {
         let sizes: Result<Vec<u64>, Error> =
-            plan.inputs.iter().map(|input| input.bytes(access)).collect();
-        let unit = unit_bytes(sizes.ok()?.iter().sum());
-        let stage = stage_hash(recipe, &depended(&plan.inputs, unit)).ok()?;
-        (stage == plan.stage).then_some(plan)
+            self.inputs.iter().map(|input| input.bytes(access)).collect();
+        stage_hash(&self.recipe, &depended(&self.inputs, unit_bytes(sizes?.iter().sum())))
+    }
+
+    /// Refuses a plan of inputs, of files that the recipe names, or of a program that are others on
+    /// this machine: what it would add would be of those.
+    pub fn check_here(&self, access: &Access) -> Result<(), Error> {
+        let (found, expected) = (self.stage_here(access)?, self.stage.clone());
+        match found == expected {
+            true => Ok(()),
+            false => Err(Error::OtherHere { inputs: self.names.clone(), found, expected }),
+        }
     }
 
     /// What the inputs that lie elsewhere were: URL, bytes and `ETag` of each file.

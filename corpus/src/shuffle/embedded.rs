@@ -5,8 +5,9 @@
 //! run and sees the groups go by, holding no group in memory (one line that a hundred million
 //! documents have, one band that all copies share, is no more than any other group). What it makes
 //! is sorted within its share of memory and spilled. Where there are more runs than memory has
-//! blocks for, they are merged in rounds first. Parts depend on the input alone, and results are
-//! sets, so neither workers nor memory change them.
+//! blocks for, they are merged in rounds first. Parts depend on the input alone, what is made in a
+//! worker's own memory is named by it, and results are sets, so neither workers nor memory change
+//! them, nor that they differ between those who work on a run.
 //!
 //! Not a partition by hash and a sort of each part in memory, which the reference systems do: a
 //! part with one huge group does not fit, and the runs are there sorted anyway.
@@ -52,7 +53,8 @@ impl<'a> Embedded<'a> {
         let most = (self.memory / 2 / Merge::<2>::MEMORY_A_RUN).max(8) as usize;
         let mut round = 0;
         while runs.len() > most {
-            let stage = format!("{name}-merge-{round}");
+            // A worker with other memory makes other groups.
+            let stage = format!("{name}-merge-{most}-{round}");
             let dir = self.crew.stage(&stage);
             let groups: Vec<&[Run]> = runs.chunks(most).collect();
             let task = |number: usize| {
@@ -76,8 +78,10 @@ impl<'a> Embedded<'a> {
 impl Shuffle for Embedded<'_> {
     fn run(&self, name: &str, plan: Plan, input: &Runs) -> Result<Runs, Error> {
         assert!(plan.takes(input.width), "{plan:?} of rows of {} words", input.width);
-        let runs = self.narrowed(name, input.width, self.opened(input)?)?;
+        let runs = self.opened(input)?;
+        // Of the input as it is: how far it is narrowed depends on the memory here.
         let parts = parts(&runs, input.width);
+        let runs = self.narrowed(name, input.width, runs)?;
         let dir = self.crew.stage(name);
         let task = |number: usize| {
             let (from, to) = parts[number];
@@ -341,6 +345,43 @@ pub(crate) mod tests {
             expected.extend(documents.map(|document| [*document, *first]));
         }
         check(Plan::First, &rows, &expected.into_iter().collect::<Vec<_>>());
+    }
+
+    /// Half of the tasks were done by a worker with little memory, the others by one with much.
+    #[test]
+    fn workers_of_different_memory_share_a_plan() {
+        let rows: Vec<[u64; 2]> =
+            (0..60_000).map(|n| [drawn(n, 9_000), drawn(n * 7, 500)]).collect();
+        let dir = tempfile::tempdir().unwrap();
+        let mut input = Runs { width: 2, paths: Vec::new() };
+        for (n, part) in rows.chunks(2_500).enumerate() {
+            let mut sorter = Sorter::<2>::new(&dir.path().join(format!("in-{n}")), 1 << 20);
+            part.iter().for_each(|row| sorter.push(*row).unwrap());
+            input.paths.extend(sorter.finish().unwrap().paths);
+        }
+        let crew = Crew::new(&dir.path().join("work"), 1, &Cancel::new()).unwrap();
+        let made = |memory: u64| {
+            let made = Embedded::new(&crew, memory).run("s", Plan::Frequent(2), &input).unwrap();
+            Merge::<2>::all(&made).unwrap().map(Result::unwrap).collect::<Vec<_>>()
+        };
+        let forget = |odd: bool| {
+            let stages = std::fs::read_dir(dir.path().join("work")).unwrap().flatten();
+            let files = stages.flat_map(|stage| std::fs::read_dir(stage.path()).unwrap().flatten());
+            for (n, file) in files.enumerate() {
+                let is_result = file.path().extension().is_some_and(|e| e == "done");
+                if is_result && (n % 2 == 1) == odd {
+                    std::fs::remove_file(file.path()).unwrap();
+                }
+            }
+        };
+        let expected = made(1);
+        assert!(expected.len() > 10_000);
+        // Merged in groups of 8, of 11 and not at all.
+        let a_run = Merge::<2>::MEMORY_A_RUN;
+        for (memory, odd) in [(22 * a_run, true), (1, false), (64 << 20, true), (1, true)] {
+            forget(odd);
+            assert!(made(memory) == expected, "{memory}");
+        }
     }
 
     #[test]

@@ -224,15 +224,21 @@ pub fn write<const W: usize>(
 pub struct Sorter<const W: usize> {
     rows: Vec<[u64; W]>,
     capacity: usize,
-    stem: PathBuf,
+    stem: String,
+    dir: PathBuf,
     paths: Vec<PathBuf>,
 }
 
 impl<const W: usize> Sorter<W> {
-    /// Writes `STEM-0.run`, `STEM-1.run`, …; `memory` is what its rows may take, in bytes.
+    /// Writes `STEM-0.run`, or `STEM-CAPACITY-0.run`, `STEM-CAPACITY-1.run`, … where `memory`, what
+    /// its rows may take in bytes, has a bound: another sorter of the same rows with another memory
+    /// makes other runs of them, which must not be taken for these.
     pub fn new(stem: &Path, memory: u64) -> Sorter<W> {
         let capacity = (memory as usize / (8 * W)).max(block_rows(W));
-        Sorter { rows: Vec::new(), capacity, stem: stem.to_owned(), paths: Vec::new() }
+        let name = stem.file_name().map(|n| n.to_string_lossy()).unwrap_or_default();
+        let dir = stem.parent().map(Path::to_owned).unwrap_or_default();
+        let stem = if memory == u64::MAX { name.into() } else { format!("{name}-{capacity}") };
+        Sorter { rows: Vec::new(), capacity, stem, dir, paths: Vec::new() }
     }
 
     /// Takes a row.
@@ -250,8 +256,7 @@ impl<const W: usize> Sorter<W> {
     fn spill(&mut self) -> Result<(), Error> {
         self.rows.sort_unstable();
         self.rows.dedup();
-        let name = self.stem.file_name().map(|n| n.to_string_lossy()).unwrap_or_default();
-        let path = self.stem.with_file_name(format!("{name}-{}.run", self.paths.len()));
+        let path = self.dir.join(format!("{}-{}.run", self.stem, self.paths.len()));
         write(&path, self.rows.drain(..).map(Ok))?;
         self.paths.push(path);
         Ok(())

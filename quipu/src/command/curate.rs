@@ -267,7 +267,9 @@ fn whole(
         }
         other => other.into(),
     })?;
-    let seconds = (!before).then(|| start.elapsed().as_secs_f64());
+    // Whether one in a bucket was finished before is not known here.
+    let fresh = !before && !is_remote(out);
+    let seconds = fresh.then(|| start.elapsed().as_secs_f64());
     close(out, &summary, seconds, options, setting)
 }
 

@@ -89,8 +89,9 @@ impl Desk for Folder<'_> {
         Ok(false)
     }
 
-    fn keep(&self, number: usize, result: &[u8]) -> Result<(), Error> {
-        atomic::write_bytes(&self.place(number), result)
+    fn keep(&self, number: usize, result: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        let place = self.place(number);
+        if atomic::write_new(&place, result)? { Ok(None) } else { contents(&place) }
     }
 
     fn release(&self, number: usize) -> Result<(), Error> {

@@ -27,11 +27,22 @@ const TOGETHER: usize = 16;
 pub(super) struct Shared {
     base: PathBuf,
     share: Box<dyn Share>,
+    /// The object by which the run is known, and its version.
+    run: (String, String),
 }
 
 impl Shared {
-    pub(super) fn new(base: &Path, share: Box<dyn Share>) -> Shared {
-        Shared { base: base.to_owned(), share }
+    pub(super) fn new(base: &Path, share: Box<dyn Share>, run: (String, String)) -> Shared {
+        Shared { base: base.to_owned(), share, run }
+    }
+
+    /// Whoever comes late to a run that is over must not begin it again, nor write into its results.
+    fn check(&self) -> Result<(), Error> {
+        let (name, version) = &self.run;
+        match self.share.version(name)?.as_ref() == Some(version) {
+            true => Ok(()),
+            false => Err(Error::Ended { place: name.clone() }),
+        }
     }
 
     /// The name of a file where it is shared.
@@ -42,6 +53,7 @@ impl Shared {
     }
 
     pub(super) fn publish(&self, path: &Path) -> Result<(), Error> {
+        self.check()?;
         self.share.upload(&self.name(path), path)
     }
 
@@ -143,6 +155,19 @@ impl<'a> SharedDesk<'a> {
         }
     }
 
+    /// The version that was put; where none was, the one that stands there if this crew put it and
+    /// the answer was lost.
+    fn own(&self, put: Option<String>, number: usize) -> Result<Option<String>, Error> {
+        if put.is_some() {
+            return Ok(put);
+        }
+        let Some((bytes, version)) = self.shared.share.get(&self.lease(number))? else {
+            return Ok(None);
+        };
+        let lease = serde_json::from_slice::<Lease>(&bytes).ok();
+        Ok(lease.filter(|lease| lease.holder == *self.me).map(|_| version))
+    }
+
     /// Whether a lease has been unchanged for long.
     fn is_old(&self, number: usize, version: &str) -> bool {
         let mut seen = locked(&self.seen);
@@ -192,18 +217,26 @@ impl Desk for SharedDesk<'_> {
     }
 
     fn claim(&self, number: usize) -> Result<bool, Error> {
-        let claimed = self.try_claim(number)?;
-        if let Some(version) = &claimed {
-            locked(&self.held).insert(number, Held { version: version.clone(), beat: 0 });
+        let Some(version) = self.try_claim(number)? else { return Ok(false) };
+        locked(&self.held).insert(number, Held { version, beat: 0 });
+        if let Err(ended) = self.shared.check() {
+            self.release(number)?;
+            return Err(ended);
         }
-        Ok(claimed.is_some())
+        Ok(true)
     }
 
-    fn keep(&self, number: usize, result: &[u8]) -> Result<(), Error> {
-        self.files(number)?.iter().try_for_each(|path| self.shared.publish(path))?;
-        let here = self.place(number);
-        self.shared.share.put(&self.shared.name(&here), result, Over::Anything)?;
-        atomic::write_bytes(&here, result)
+    fn keep(&self, number: usize, result: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        let (share, here) = (&self.shared.share, self.place(number));
+        for path in self.files(number)? {
+            share.upload(&self.shared.name(&path), &path)?;
+        }
+        if share.put(&self.shared.name(&here), result, Over::Nothing)?.is_some() {
+            atomic::write_bytes(&here, result)?;
+            return Ok(None);
+        }
+        // Another's, or this one after an answer that was lost.
+        self.result(number)
     }
 
     fn release(&self, number: usize) -> Result<(), Error> {
@@ -224,7 +257,7 @@ impl Desk for SharedDesk<'_> {
                 Over::Only(&old.version),
             );
             // A place that does not answer may answer at the next heartbeat.
-            let Ok(put) = put else { continue };
+            let Ok(put) = put.and_then(|put| self.own(put, number)) else { continue };
             let mut held = locked(&self.held);
             if held.get(&number) == Some(&old) {
                 match put {
@@ -278,6 +311,10 @@ mod tests {
             Ok(Some(version.to_string()))
         }
 
+        fn version(&self, name: &str) -> Result<Option<String>, Error> {
+            Ok(self.get(name)?.map(|(_, version)| version))
+        }
+
         fn upload(&self, name: &str, from: &Path) -> Result<(), Error> {
             let bytes = fs::read(from).map_err(|e| Error::io("read", from, e))?;
             self.put(name, &bytes, Over::Anything).map(|_| ())
@@ -310,7 +347,59 @@ mod tests {
 
     fn crew(base: &Path, memory: &Memory) -> Crew {
         let crew = Crew::new(&base.join("work"), 2, &Cancel::new()).unwrap();
-        crew.sharing(base, Box::new(memory.clone()))
+        let version = memory.version("plan").unwrap().unwrap();
+        crew.sharing(base, Box::new(memory.clone()), ("plan".into(), version))
+    }
+
+    /// A place with a run that goes on.
+    fn begun() -> Memory {
+        let memory = Memory::default();
+        memory.put("plan", b"", Over::Nothing).unwrap();
+        memory
+    }
+
+    /// What a crew shares of it.
+    fn shared(dir: &Path, memory: &Memory) -> Shared {
+        let version = memory.version("plan").unwrap().unwrap();
+        Shared::new(dir, Box::new(memory.clone()), ("plan".into(), version))
+    }
+
+    #[test]
+    fn who_comes_when_the_run_is_over_does_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let (memory, made) = (begun(), AtomicU64::new(0));
+        let crew = crew(dir.path(), &memory);
+        for over in [true, false] {
+            // Over, or another in its place.
+            memory.remove("plan").unwrap();
+            if !over {
+                memory.put("plan", b"", Over::Nothing).unwrap();
+            }
+            let task = |_: usize| Ok::<_, Failed>(made.fetch_add(1, Ordering::Relaxed));
+            assert!(crew.run("s", 3, task, |_, _| ()).is_err());
+            fs::write(dir.path().join("out"), "x").unwrap();
+            assert!(crew.publish(&dir.path().join("out")).is_err());
+        }
+        assert_eq!(made.into_inner(), 0);
+        assert_eq!(locked(&memory.0).keys().collect::<Vec<_>>(), ["plan"]);
+    }
+
+    #[test]
+    fn the_first_of_two_results_stands() {
+        let dir = tempfile::tempdir().unwrap();
+        let memory = begun();
+        let shared = shared(dir.path(), &memory);
+        let me = Holder::new();
+        let [one, two] = ["one", "two"].map(|name| {
+            fs::create_dir_all(dir.path().join(name)).unwrap();
+            SharedDesk::new(&me, dir.path().join(name), &shared)
+        });
+        // Two folders of one name where they are shared, as of two machines.
+        let two = SharedDesk { dir: one.dir.clone(), ..two };
+        assert_eq!(one.keep(5, b"first").unwrap(), None);
+        fs::remove_file(one.place(5)).unwrap();
+        assert_eq!(two.keep(5, b"second").unwrap(), Some(b"first".to_vec()));
+        assert_eq!(one.result(5).unwrap(), Some(b"first".to_vec()));
     }
 
     /// Each task writes a file into its stage and one beside the stages.
@@ -331,7 +420,7 @@ mod tests {
     #[test]
     fn crews_without_a_common_folder_share_a_stage() {
         let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let (memory, made) = (Memory::default(), AtomicU64::new(0));
+        let (memory, made) = (begun(), AtomicU64::new(0));
         let crews =
             [(one.path(), crew(one.path(), &memory)), (two.path(), crew(two.path(), &memory))];
         let expected: Vec<u64> = (0..30).map(|n| n * n).collect();
@@ -363,8 +452,8 @@ mod tests {
     #[test]
     fn a_lease_passes_on_when_its_holder_is_silent() {
         let dir = tempfile::tempdir().unwrap();
-        let memory = Memory::default();
-        let shared = Shared::new(dir.path(), Box::new(memory.clone()));
+        let memory = begun();
+        let shared = shared(dir.path(), &memory);
         let on = |host: &str| Holder { host: host.into(), pid: 1, began: 1, crew: 0 };
         let (one, two, near) = (on("one"), on("two"), on("near"));
         let desk = |me| {
@@ -393,8 +482,7 @@ mod tests {
     #[test]
     fn a_process_of_this_machine_that_is_gone_is_seen_at_once() {
         let dir = tempfile::tempdir().unwrap();
-        let memory = Memory::default();
-        let shared = Shared::new(dir.path(), Box::new(memory));
+        let shared = shared(dir.path(), &begun());
         let me = Holder::new();
         let gone = Holder { began: me.began + 1, ..Holder::new() };
         let [me, gone] =
@@ -405,7 +493,7 @@ mod tests {
     #[test]
     fn files_of_a_task_are_told_by_its_number() {
         let dir = tempfile::tempdir().unwrap();
-        let shared = Shared::new(dir.path(), Box::new(Memory::default()));
+        let shared = shared(dir.path(), &begun());
         let me = Holder::new();
         let desk = SharedDesk::new(&me, dir.path().to_owned(), &shared);
         for name in ["000012.run", "000012-0.run", "0000123.run", "000012.done", ".000012.tmp-1-2"]
