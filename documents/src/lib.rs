@@ -4,13 +4,13 @@
 //! Parquet tool opens them; what was removed stands beside them as fates. This crate does not
 //! know how pages are judged, and arrow and Parquet stay below its interface.
 
+mod claims;
 mod date;
 mod document;
 mod error;
 mod extra;
 mod fate;
 mod find;
-mod footer;
 mod reader;
 mod schema;
 mod scores;

@@ -4,8 +4,9 @@
 //! and of version 1 are read through the same door as far as they have the columns (FineWeb's,
 //! C4's, Dolma's and RedPajama's names are understood); their other columns become `extra`.
 
+use crate::claims::{self, Pages};
 use crate::extra::{Extra, to_extra};
-use crate::{Document, Error, Fate, Id, Route, Score, footer, parse_date};
+use crate::{Document, Error, Fate, Id, Route, Score, parse_date};
 use arrow::array::{
     Array, ArrayRef, AsArray, Float32Array, Float32Builder, Float64Array, Int32Array, ListBuilder,
     MapBuilder, MapFieldNames, RecordBatch, StringArray, StringBuilder, TimestampMillisecondArray,
@@ -18,7 +19,9 @@ use arrow::datatypes::{
 };
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
+};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
@@ -285,7 +288,7 @@ fn guarded<T>(path: &Path, run: impl FnOnce() -> Result<T, Error>) -> Result<T, 
     })
 }
 
-fn open(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>, Error> {
+fn open(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<Pages<File>>, Error> {
     open_from(path, File::open(path).map_err(Error::io(path))?)
 }
 
@@ -293,13 +296,13 @@ fn open(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>, Error> {
 fn open_from<T: ChunkReader + 'static>(
     path: &Path,
     bytes: T,
-) -> Result<ParquetRecordBatchReaderBuilder<T>, Error> {
+) -> Result<ParquetRecordBatchReaderBuilder<Pages<T>>, Error> {
     // Arrow's own copy of the schema is skipped: its decoder panics on damaged bytes.
     let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-    footer::check(&bytes).map_err(Error::parquet(path))?;
+    claims::check(&bytes).map_err(Error::parquet(path))?;
     guarded(path, || {
-        ParquetRecordBatchReaderBuilder::try_new_with_options(bytes, options)
-            .map_err(Error::parquet(path))
+        let metadata = ArrowReaderMetadata::load(&bytes, options).map_err(Error::parquet(path))?;
+        Ok(ParquetRecordBatchReaderBuilder::new_with_metadata(Pages(bytes), metadata))
     })
 }
 

@@ -4,20 +4,20 @@
 //! its outputs are durable a result is put beside it, and the lease goes. Who finds a lease whose
 //! holder is dead (its process is gone, or on another machine its heartbeat has stopped) takes the
 //! task over. There is no server: a folder that all see is enough ([`folder`]), or a bucket and a
-//! folder each ([`shared`]). Two holders of one task do no harm, since a task's outputs depend on
+//! folder each ([`conditional`]). Two holders of one task do no harm, since a task's outputs depend on
 //! its number alone, or are named by what else they depend on, and are put into place whole, and
 //! the first result stands; leases only save work. So a kill at any moment costs each worker one
 //! task at most.
 //!
 //! Not a scheduler: tasks have no order and no needs; a stage begins when the one before is over.
 
+mod conditional;
 mod folder;
-mod shared;
 
 use crate::{Cancel, Cancelled, Error, Share, atomic};
+use conditional::{Shared, SharedDesk};
 use folder::Folder;
 use serde::{Serialize, de::DeserializeOwned};
-use shared::{Shared, SharedDesk};
 use std::collections::VecDeque;
 use std::fs;
 use std::path::{Path, PathBuf};

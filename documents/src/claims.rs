@@ -1,14 +1,17 @@
-//! What the end of a Parquet file claims, held against itself before the Parquet reader sees it. That
-//! reader makes room for as many children as a column claims to have, and passes over as many truths
-//! as a list that it does not know claims to hold: so a kilobyte of claims asks for gigabytes, which
-//! ends a process that does not get them, or for hours.
+//! What a Parquet file claims of itself, at its end and at the head of each page, held against its
+//! bytes before the Parquet reader sees it. That reader makes room for as many children as a column
+//! claims to have, and passes over as many values as a list that it does not know claims to hold, be
+//! there bytes or not: so a kilobyte of claims asks for gigabytes, which ends a process that does not
+//! get them, or for hours.
 //!
-//! The metadata is a Thrift structure in the compact protocol, in which each field says its own type;
-//! the Parquet reader takes a field that it knows for what it should be, whatever it says. So a field
+//! Both are Thrift structures in the compact protocol, in which each field says its own type; the
+//! Parquet reader takes a field that it knows for what it should be, whatever it says. So a field
 //! that says something else is refused here, else the two would read the same bytes differently. What
 //! ends too early is left to the reader, which says so. Source: parquet-format, `parquet.thrift`.
 
-use parquet::file::reader::ChunkReader;
+use bytes::Bytes;
+use parquet::errors::{ParquetError, Result as Parquet};
+use parquet::file::reader::{ChunkReader, Length};
 
 /// Bytes behind the metadata: their length, and `PAR1`.
 const END: u64 = 8;
@@ -29,6 +32,49 @@ const SET: u8 = 10;
 const MAP: u8 = 11;
 const STRUCT: u8 = 12;
 const UUID: u8 = 13;
+
+/// How much is read of a page for its head, until it is all there; most are shorter than the first.
+const HEADS: [u64; 3] = [4 << 10, 256 << 10, 16 << 20];
+
+/// A file whose pages are read only where their heads hold.
+pub(crate) struct Pages<T>(pub T);
+
+impl<T: ChunkReader> Length for Pages<T> {
+    fn len(&self) -> u64 {
+        self.0.len()
+    }
+}
+
+impl<T: ChunkReader> ChunkReader for Pages<T> {
+    type T = T::T;
+
+    /// The reader of pages asks for one from its head on.
+    fn get_read(&self, start: u64) -> Parquet<T::T> {
+        self.check(start).map_err(ParquetError::General)?;
+        self.0.get_read(start)
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> Parquet<Bytes> {
+        self.0.get_bytes(start, length)
+    }
+}
+
+impl<T: ChunkReader> Pages<T> {
+    fn check(&self, start: u64) -> Result<(), String> {
+        let left = self.0.len().saturating_sub(start);
+        for most in HEADS {
+            let length = most.min(left);
+            let bytes = self.0.get_bytes(start, length as usize).map_err(|e| e.to_string())?;
+            let mut thrift = Thrift { rest: &bytes, elements: 0, children: 0 };
+            match thrift.structure(Shape::PageHeader, 0) {
+                Ok(()) => return Ok(()),
+                Err(_) if length < left => {}
+                Err(_) => break,
+            }
+        }
+        Err(format!("the page at byte {start} has a head that is not what Parquet says"))
+    }
+}
 
 /// Says what is wrong with the claims of a file, if anything is.
 pub(crate) fn check<T: ChunkReader>(bytes: &T) -> Result<(), String> {
@@ -87,6 +133,10 @@ enum Shape {
     SizeStatistics,
     GeospatialStatistics,
     BoundingBox,
+    PageHeader,
+    DataPageHeader,
+    DictionaryPageHeader,
+    DataPageHeaderV2,
     /// any other
     Other,
 }
@@ -126,6 +176,14 @@ impl Shape {
             (SizeStatistics, 2 | 3) => List(I64, Other),
             (GeospatialStatistics, 1) => Struct(BoundingBox),
             (BoundingBox, 1..=8) => Plain(DOUBLE),
+            (PageHeader, 5) => Struct(DataPageHeader),
+            (PageHeader, 6) => Struct(Other),
+            (PageHeader, 7) => Struct(DictionaryPageHeader),
+            (PageHeader, 8) => Struct(DataPageHeaderV2),
+            (DataPageHeader, 5) | (DataPageHeaderV2, 8) => Struct(Statistics),
+            (DictionaryPageHeader, 3) | (DataPageHeaderV2, 7) => Plain(TRUE),
+            (PageHeader | DataPageHeader, 1..=4) => Plain(I32),
+            (DictionaryPageHeader, 1 | 2) | (DataPageHeaderV2, 1..=6) => Plain(I32),
             (Member(7 | 8), 1) | (Member(10), 2) | (Statistics, 7 | 8) => Plain(TRUE),
             (SortingColumn, 2 | 3) => Plain(TRUE),
             (Member(10 | 16), 1) => Plain(BYTE),
@@ -289,8 +347,7 @@ impl Thrift<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Document, write_file};
-    use bytes::Bytes;
+    use crate::{Document, Reader, Scores, write_file};
 
     /// A file with documents, and where in it the root of the schema says how many children it has.
     fn file() -> (Vec<u8>, usize) {
@@ -353,5 +410,21 @@ mod tests {
         assert_eq!(walk(&[&[0x15, 2, 0x19, 0xfc], &end[..]].concat()), Err(Stop::Odd));
         assert_eq!(walk(&[&[0x15, 2, 0xf9, 0xf1], &end[..]].concat()), Err(Stop::Odd));
         assert_eq!(walk(&[0x15, 2, 0xf9, 0x21, 1, 1, 0]), Ok(()));
+    }
+
+    #[test]
+    fn a_page_whose_head_claims_too_much_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.parquet");
+        let found = include_bytes!("../../fuzz/attacks/page-header.parquet");
+        std::fs::write(&path, found).unwrap();
+        let read = Scores::open(&path).and_then(|scores| scores.collect::<Result<Vec<_>, _>>());
+        let said = read.err().map(|e| e.to_string()).unwrap_or_default();
+        assert!(said.contains("has a head that is not what Parquet says"), "{said}");
+        // The head of a page may be long: it holds the least and the greatest value.
+        let text = "word ".repeat(200_000);
+        write_file(&path, &[Document { text: text.clone(), ..Document::default() }]).unwrap();
+        let back: Vec<Document> = Reader::open(&path).unwrap().map(Result::unwrap).collect();
+        assert_eq!(back[0].text, text);
     }
 }
