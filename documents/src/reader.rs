@@ -239,6 +239,46 @@ mod tests {
         assert_ne!(rows[0].id, rows[1].id);
     }
 
+    /// As others write it; each of these needs a feature of a library.
+    #[test]
+    fn every_codec_and_kind_of_date_is_read() {
+        use arrow::array::{Date32Array, TimestampMicrosecondArray, TimestampSecondArray};
+        use parquet::basic::{BrotliLevel, Compression, GzipLevel, ZstdLevel};
+        use parquet::file::properties::WriterProperties;
+        const DAY: i64 = 86_400_000;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("theirs.parquet");
+        let dates: [ArrayRef; 3] = [
+            Arc::new(Date32Array::from(vec![Some(19_000), None])),
+            Arc::new(TimestampSecondArray::from(vec![Some(19_000 * 86_400), None])),
+            Arc::new(
+                TimestampMicrosecondArray::from(vec![Some(19_000 * DAY * 1000), None])
+                    .with_timezone("Europe/Berlin"),
+            ),
+        ];
+        let codecs = [
+            Compression::UNCOMPRESSED,
+            Compression::SNAPPY,
+            Compression::GZIP(GzipLevel::default()),
+            Compression::ZSTD(ZstdLevel::default()),
+            Compression::BROTLI(BrotliLevel::default()),
+            Compression::LZ4,
+            Compression::LZ4_RAW,
+        ];
+        for (n, codec) in codecs.into_iter().enumerate() {
+            let columns = [("text", texts(&["one", "two"])), ("date", dates[n % 3].clone())];
+            let batch = RecordBatch::try_from_iter(columns).unwrap();
+            let properties = WriterProperties::builder().set_compression(codec).build();
+            let mut writer =
+                ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties)).unwrap();
+            writer.write(&batch).unwrap();
+            std::fs::write(&path, writer.into_inner().unwrap()).unwrap();
+            let rows: Vec<Document> = Reader::open(&path).unwrap().map(Result::unwrap).collect();
+            assert_eq!((rows[0].text.as_str(), rows[0].date), ("one", Some(19_000 * DAY)));
+            assert_eq!((rows[1].text.as_str(), rows[1].date), ("two", None), "{codec:?}");
+        }
+    }
+
     fn texts(values: &[&str]) -> ArrayRef {
         Arc::new(StringArray::from(values.to_vec()))
     }

@@ -506,7 +506,8 @@ fn dates(path: &Path, batch: &RecordBatch) -> Result<Vec<Option<i64>>, Error> {
     };
     match array.data_type() {
         DataType::Timestamp(..) | DataType::Date32 | DataType::Date64 => {
-            let millis = cast(&array, &timestamp())
+            // Without a zone: the name of one would have to be known, and it changes no number.
+            let millis = cast(&array, &DataType::Timestamp(TimeUnit::Millisecond, None))
                 .map_err(|e| wrong(path, name, "dates", e.to_string()))?;
             Ok(millis.as_primitive::<TimestampMillisecondType>().iter().collect())
         }

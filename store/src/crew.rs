@@ -3,8 +3,8 @@
 //! A stage is a number of tasks. A task is claimed by making its lease, which names its holder; when
 //! its outputs are durable a result is put beside it, and the lease goes. Who finds a lease whose
 //! holder is dead (its process is gone, or on another machine its heartbeat has stopped) takes the
-//! task over. There is no server: a folder that all see is enough ([`folder`]), or a bucket and a
-//! folder each ([`conditional`]). Two holders of one task do no harm, since a task's outputs depend on
+//! task over. There is no server: a folder that all see is enough (`folder`), or a bucket and a
+//! folder each (`conditional`). Two holders of one task do no harm, since a task's outputs depend on
 //! its number alone, or are named by what else they depend on, and are put into place whole, and
 //! the first result stands; leases only save work. So a kill at any moment costs each worker one
 //! task at most.

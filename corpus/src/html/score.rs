@@ -88,7 +88,7 @@ pub fn choose(page: &Page, rows: &[f32], signs: PageSigns) -> Vec<bool> {
 }
 
 /// The blocks to keep by their scores, of a page that says of itself that it is an article or not:
-/// what [`decide`] chooses, without the byline, and what repeats itself once.
+/// what `decide` chooses, without the byline, and what repeats itself once.
 pub fn keep(page: &Page, scores: &[f32], article: bool) -> Vec<bool> {
     let sizes: Vec<f32> = page.blocks.iter().map(|b| b.words as f32).collect();
     let mut keep = decide(scores, &sizes, recall_of(article));
