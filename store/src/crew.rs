@@ -395,8 +395,9 @@ mod tests {
         check(7);
     }
 
+    /// What goes wrong with a task here; which of it, no test asks.
     #[derive(Debug)]
-    struct Failed;
+    pub(super) struct Failed;
     impl From<Error> for Failed {
         fn from(_: Error) -> Failed {
             Failed

@@ -101,6 +101,11 @@ struct Lease {
     beat: u64,
 }
 
+/// Who holds a lease; `None` where it does not parse.
+fn holder_of(lease: &[u8]) -> Option<Holder> {
+    serde_json::from_slice::<Lease>(lease).ok().map(|lease| lease.holder)
+}
+
 /// A lease that is held.
 #[derive(Clone, Default, PartialEq, Eq)]
 struct Held {
@@ -139,8 +144,7 @@ impl<'a> SharedDesk<'a> {
             return Ok(Some(version));
         }
         let Some((bytes, version)) = share.get(&name)? else { return Ok(None) };
-        let holder = serde_json::from_slice::<Lease>(&bytes).ok().map(|lease| lease.holder);
-        let is_dead = match holder {
+        let is_dead = match holder_of(&bytes) {
             // Put by this crew, which did not hear of it: the answer was lost.
             Some(holder) if holder == *self.me => true,
             Some(holder) => {
@@ -164,8 +168,7 @@ impl<'a> SharedDesk<'a> {
         let Some((bytes, version)) = self.shared.share.get(&self.lease(number))? else {
             return Ok(None);
         };
-        let lease = serde_json::from_slice::<Lease>(&bytes).ok();
-        Ok(lease.filter(|lease| lease.holder == *self.me).map(|_| version))
+        Ok(holder_of(&bytes).filter(|holder| holder == self.me).map(|_| version))
     }
 
     /// Whether a lease has been unchanged for long.
@@ -276,8 +279,9 @@ impl Desk for SharedDesk<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Cancel;
     use crate::crew::Crew;
-    use crate::{Cancel, Cancelled};
+    use crate::crew::tests::Failed;
     use std::sync::Arc;
     use std::sync::atomic::AtomicU64;
 
@@ -329,19 +333,6 @@ mod tests {
         fn remove(&self, name: &str) -> Result<(), Error> {
             locked(&self.0).remove(name);
             Ok(())
-        }
-    }
-
-    #[derive(Debug)]
-    struct Failed;
-    impl From<Error> for Failed {
-        fn from(_: Error) -> Failed {
-            Failed
-        }
-    }
-    impl From<Cancelled> for Failed {
-        fn from(_: Cancelled) -> Failed {
-            Failed
         }
     }
 
