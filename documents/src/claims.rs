@@ -1,8 +1,8 @@
 //! What a Parquet file claims of itself, at its end and at the head of each page, held against its
 //! bytes before the Parquet reader sees it. That reader makes room for as many children as a column
-//! claims to have, and passes over as many values as a list that it does not know claims to hold, be
-//! there bytes or not: so a kilobyte of claims asks for gigabytes, which ends a process that does not
-//! get them, or for hours.
+//! claims to have, for as many values as a dictionary claims and for as many bytes as a page, and passes
+//! over as many values as a list that it does not know claims to hold, be there bytes or not: so a
+//! kilobyte of claims asks for gigabytes, which ends a process that does not get them, or for hours.
 //!
 //! Both are Thrift structures in the compact protocol, in which each field says its own type; the
 //! Parquet reader takes a field that it knows for what it should be, whatever it says. So a field
@@ -32,6 +32,10 @@ const SET: u8 = 10;
 const MAP: u8 = 11;
 const STRUCT: u8 = 12;
 const UUID: u8 = 13;
+
+/// Bytes of a page, inflated, above which it is no page: others write a megabyte, and a single value of
+/// this length would not fit a document either.
+const PAGE: u64 = 1 << 30;
 
 /// How much is read of a page for its head, until it is all there; most are shorter than the first.
 const HEADS: [u64; 3] = [4 << 10, 256 << 10, 16 << 20];
@@ -65,9 +69,9 @@ impl<T: ChunkReader> Pages<T> {
         for most in HEADS {
             let length = most.min(left);
             let bytes = self.0.get_bytes(start, length as usize).map_err(|e| e.to_string())?;
-            let mut thrift = Thrift { rest: &bytes, elements: 0, children: 0 };
+            let mut thrift = Thrift::new(&bytes);
             match thrift.structure(Shape::PageHeader, 0) {
-                Ok(()) => return Ok(()),
+                Ok(()) => return thrift.claimed.page(start),
                 Err(_) if length < left => {}
                 Err(_) => break,
             }
@@ -79,9 +83,9 @@ impl<T: ChunkReader> Pages<T> {
 /// Says what is wrong with the claims of a file, if anything is.
 pub(crate) fn check<T: ChunkReader>(bytes: &T) -> Result<(), String> {
     let Some(metadata) = metadata(bytes) else { return Ok(()) };
-    let mut thrift = Thrift { rest: &metadata, elements: 0, children: 0 };
+    let mut thrift = Thrift::new(&metadata);
     let walked = thrift.structure(Shape::File, 0);
-    let Thrift { elements, children, .. } = thrift;
+    let Claimed { elements, children, .. } = thrift.claimed;
     // A tree of so many elements has one child fewer.
     if children >= elements.max(1) {
         return Err(format!(
@@ -111,7 +115,8 @@ fn metadata<T: ChunkReader>(bytes: &T) -> Option<Vec<u8>> {
 enum Stop {
     /// So do the bytes.
     Short,
-    /// A field says of itself what no such field is, or holds more than there are bytes.
+    /// A field says of itself what no such field is, holds more than there are bytes, or counts or
+    /// places something below zero.
     Odd,
 }
 
@@ -202,28 +207,75 @@ impl Shape {
     }
 }
 
-/// Bytes of the compact protocol that are still to be read, and what was found in them.
-struct Thrift<'a> {
-    rest: &'a [u8],
+/// What was found of numbers by which the reader makes room.
+#[derive(Default)]
+struct Claimed {
     /// Elements of the schema, and the children that they claim to have, all together.
     elements: u64,
     children: u64,
+    /// Bytes of a page, inflated, and the values of a dictionary.
+    page: u64,
+    dictionary: u64,
 }
 
-impl Thrift<'_> {
+impl Claimed {
+    /// Takes a number of a structure. Counts, lengths and places are not below zero: where the reader
+    /// reads on from one that is, it panics.
+    fn take(&mut self, shape: Shape, id: i64, number: i64) -> Result<(), Stop> {
+        use Shape::{ColumnMetaData, DictionaryPageHeader, PageHeader, SchemaElement};
+        let count = u64::try_from(number).map_err(|_| Stop::Odd);
+        match (shape, id) {
+            // As the reader takes it: the lower half.
+            (SchemaElement, 5) => self.children += (number as i32).max(0) as u64,
+            (PageHeader, 2) => self.page = count?,
+            (DictionaryPageHeader, 1) => self.dictionary = count?,
+            (PageHeader, 3) | (ColumnMetaData, 5..=7 | 9 | 11) => drop(count?),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Says what is wrong with a page of such a head. A value of a dictionary takes a byte at least.
+    fn page(&self, start: u64) -> Result<(), String> {
+        let (page, dictionary) = (self.page, self.dictionary);
+        if page > PAGE {
+            return Err(format!(
+                "the page at byte {start} claims {page} bytes, inflated; at most {PAGE} are read"
+            ));
+        }
+        if dictionary > page {
+            return Err(format!(
+                "the dictionary at byte {start} claims {dictionary} values in {page} bytes"
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Bytes of the compact protocol that are still to be read, and what was found in them.
+struct Thrift<'a> {
+    rest: &'a [u8],
+    claimed: Claimed,
+}
+
+impl<'a> Thrift<'a> {
+    fn new(rest: &'a [u8]) -> Thrift<'a> {
+        Thrift { rest, claimed: Claimed::default() }
+    }
+
     /// Passes over a structure.
     fn structure(&mut self, shape: Shape, depth: u32) -> Result<(), Stop> {
         if depth > DEEPEST {
             return Err(Stop::Odd);
         }
-        self.elements += u64::from(shape == Shape::SchemaElement);
+        self.claimed.elements += u64::from(shape == Shape::SchemaElement);
         let mut last = 0;
         while let Some((id, kind)) = self.field(&mut last)? {
             let said = if kind == FALSE { TRUE } else { kind };
             match shape.field(id) {
-                // As the reader takes it: the lower half.
-                Some(Field::Plain(I32)) if (shape, id, said) == (Shape::SchemaElement, 5, I32) => {
-                    self.children += (self.number()? as i32).max(0) as u64;
+                Some(Field::Plain(known @ (I32 | I64))) if known == said => {
+                    let number = self.number()?;
+                    self.claimed.take(shape, id, number)?;
                 }
                 Some(Field::Plain(known)) if known == said => self.skip(kind, depth)?,
                 Some(Field::Struct(inner)) if said == STRUCT => self.structure(inner, depth + 1)?,
@@ -400,8 +452,7 @@ mod tests {
             let _ = check(&Bytes::from(cut));
         }
         let walk = |bytes: &[u8]| {
-            let mut thrift = Thrift { rest: bytes, elements: 0, children: 0 };
-            thrift.structure(Shape::File, 0)
+            Thrift::new(bytes).structure(Shape::File, 0)
         };
         let deep = [vec![0x15, 2, 0xfc, 0x1c], [0x1c].repeat(1 << 16)].concat();
         assert_eq!(walk(&deep), Err(Stop::Odd));
@@ -413,6 +464,25 @@ mod tests {
     }
 
     #[test]
+    fn counts_and_places_below_zero_are_refused() {
+        use Shape::{ColumnMetaData, DictionaryPageHeader, PageHeader};
+        for (shape, id) in [(PageHeader, 2), (PageHeader, 3), (DictionaryPageHeader, 1)]
+            .into_iter()
+            .chain([5, 6, 7, 9, 11].map(|id| (ColumnMetaData, id)))
+        {
+            let mut claimed = Claimed::default();
+            assert_eq!(claimed.take(shape, id, 0), Ok(()));
+            assert_eq!(claimed.take(shape, id, -1), Err(Stop::Odd), "{shape:?} {id}");
+        }
+        let found = include_bytes!("../../fuzz/attacks/broken-off-scores.parquet").to_vec();
+        assert!(refused(found).contains("not what Parquet says"));
+        let page = |page, dictionary| Claimed { page, dictionary, ..Claimed::default() }.page(4);
+        assert_eq!(page(PAGE, PAGE), Ok(()));
+        assert!(page(PAGE + 1, 0).unwrap_err().contains("claims 1073741825 bytes"));
+        assert!(page(10, 11).unwrap_err().contains("claims 11 values in 10 bytes"));
+    }
+
+    #[test]
     fn a_page_whose_head_claims_too_much_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.parquet");
@@ -421,6 +491,11 @@ mod tests {
         let read = Scores::open(&path).and_then(|scores| scores.collect::<Result<Vec<_>, _>>());
         let said = read.err().map(|e| e.to_string()).unwrap_or_default();
         assert!(said.contains("has a head that is not what Parquet says"), "{said}");
+        let found = include_bytes!("../../fuzz/attacks/dictionary.parquet");
+        std::fs::write(&path, found).unwrap();
+        let read = Reader::open(&path).and_then(|reader| reader.collect::<Result<Vec<_>, _>>());
+        let said = read.err().map(|e| e.to_string()).unwrap_or_default();
+        assert!(said.contains("the dictionary at byte") && said.contains("values in"), "{said}");
         // The head of a page may be long: it holds the least and the greatest value.
         let text = "word ".repeat(200_000);
         write_file(&path, &[Document { text: text.clone(), ..Document::default() }]).unwrap();
