@@ -451,9 +451,7 @@ mod tests {
             cut.extend_from_slice(&[0xff; 8]);
             let _ = check(&Bytes::from(cut));
         }
-        let walk = |bytes: &[u8]| {
-            Thrift::new(bytes).structure(Shape::File, 0)
-        };
+        let walk = |bytes: &[u8]| Thrift::new(bytes).structure(Shape::File, 0);
         let deep = [vec![0x15, 2, 0xfc, 0x1c], [0x1c].repeat(1 << 16)].concat();
         assert_eq!(walk(&deep), Err(Stop::Odd));
         // A list of 2^31 elements, and one of as many truths in a field that nobody knows.

@@ -2,7 +2,8 @@
 //!
 //! Documents are rows of Parquet (schema version 2, ARCHITECTURE.md, "Formats"), so that any
 //! Parquet tool opens them; what was removed stands beside them as fates. This crate does not
-//! know how pages are judged, and arrow and Parquet stay below its interface.
+//! know how pages are judged, and Parquet stays below its interface, and
+//! Arrow too, but for who computes on columns ([`columns`]).
 
 mod claims;
 mod date;
@@ -24,6 +25,7 @@ pub use extra::to_extra;
 pub use fate::{Fate, read_fates, write_fates};
 pub use find::{document_at, find_documents, find_fates};
 pub use reader::{Reader, files, read_manifest, row_groups, row_groups_of, verify};
+pub use schema::{columns, schema_of};
 pub use scores::{Score, Scores, write_scores};
 pub use source::Source;
 pub use writer::{DocumentsFile, FatesFile, FileKind, Writer, write_file};

@@ -14,7 +14,7 @@ use arrow::array::{
 };
 use arrow::compute::{cast, take_record_batch};
 use arrow::datatypes::{
-    DataType, Field, Float32Type, Float64Type, Int32Type, Schema, TimeUnit,
+    DataType, Field, Float32Type, Float64Type, Int32Type, Schema, SchemaRef, TimeUnit,
     TimestampMillisecondType,
 };
 use parquet::arrow::ArrowWriter;
@@ -351,6 +351,31 @@ fn built<T: ChunkReader + 'static>(
         }
     };
     Ok(std::iter::from_fn(next))
+}
+
+/// The columns of a Parquet file, as Arrow names them.
+///
+/// # Errors
+/// A file that cannot be read, or is no Parquet.
+pub fn schema_of(path: &Path) -> Result<SchemaRef, Error> {
+    Ok(open(path)?.schema().clone())
+}
+
+/// Batches of the named columns of a Parquet file, in the order in which they stand in it; a name
+/// that it lacks is passed over. The door for who computes on columns, as SQL does; documents come
+/// through [`crate::Reader`].
+///
+/// # Errors
+/// As [`schema_of`]; damage in a page is an error where it is met.
+pub fn columns(
+    path: &Path,
+    names: &[String],
+) -> Result<impl Iterator<Item = Result<RecordBatch, Error>> + Send + use<>, Error> {
+    let builder = open(path)?.with_batch_size(BATCH);
+    let roots = builder.schema().fields().iter().enumerate();
+    let roots = roots.filter(|(_, field)| names.contains(field.name())).map(|(n, _)| n);
+    let mask = ProjectionMask::roots(builder.parquet_schema(), roots);
+    built(path, builder.with_projection(mask))
 }
 
 /// The numbers of the rows that `wanted` admits, by the texts of some columns; others are not read.

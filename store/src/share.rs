@@ -4,7 +4,7 @@
 //! ([`crate::crew`]).
 
 use crate::Error;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What an object may be put over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +19,9 @@ pub enum Over<'a> {
 
 /// Objects by name; names have `/` between their parts. All of it may be called by several threads.
 pub trait Share: Send + Sync {
+    /// Where an object stands, for messages.
+    fn place(&self, name: &str) -> PathBuf;
+
     /// An object and its version, or `None` where there is none.
     ///
     /// # Errors

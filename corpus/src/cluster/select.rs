@@ -6,19 +6,15 @@
 //! see [`super::predicate`].
 
 use super::{Error, Predicate};
-use arrow::array::{AsArray, RecordBatch};
-use arrow::datatypes::{DataType, Schema};
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use arrow::array::AsArray;
+use arrow::datatypes::{DataType, SchemaRef};
 use quipu_documents::{
-    Document, DocumentsFile, Fate, FatesFile, FileKind, Id, Reader, Writer, read_fates,
+    Document, DocumentsFile, Fate, FatesFile, FileKind, Id, Reader, Writer, columns, read_fates,
+    schema_of,
 };
 use quipu_store::manifest;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
-/// Rows judged at a time.
-const BATCH: usize = 1024;
 /// The rule that its fates name.
 const RULE: &str = "where";
 
@@ -43,7 +39,7 @@ pub fn select(documents: &Path, predicate: &str, out: &Path) -> Result<Selected,
     let mut judge = Judge { text: predicate, ready: None };
     if let Some(first) = files.first() {
         // Before anything is written, or a manifest of an earlier selection is removed.
-        judge.prepare(&opened(first)?)?;
+        judge.prepare(&schema_of(first)?)?;
     }
     refuse_itself(documents, out)?;
     let written = write(&files, &mut judge, out);
@@ -68,9 +64,9 @@ fn write(files: &[PathBuf], judge: &mut Judge, out: &Path) -> Result<Selected, c
     let (mut selected, mut written) = (Selected::default(), Vec::new());
     for (unit, file) in files.iter().enumerate() {
         let holds = judge.file(file)?;
-        let [documents, of_others] = names(unit).map(|name| out.join(name));
-        let mut kept = DocumentsFile::create(&documents)?;
-        let mut fates = FatesFile::create(&of_others)?;
+        let names = names(unit);
+        let mut kept = DocumentsFile::create(&out.join(&names[0]))?;
+        let mut fates = FatesFile::create(&out.join(&names[1]))?;
         fates_beside(file)?.into_iter().try_for_each(|fate| fates.push(fate))?;
         for (position, document) in Reader::open(file)?.enumerate() {
             let document = document?;
@@ -84,9 +80,8 @@ fn write(files: &[PathBuf], judge: &mut Judge, out: &Path) -> Result<Selected, c
         }
         kept.finish()?;
         fates.finish()?;
-        let [documents, of_others] = names(unit);
-        let listed = |name: &str| manifest::File::of(out, name);
-        written.push([listed(&documents)?, listed(&of_others)?]);
+        let [documents, fates] = names.map(|name| manifest::File::of(out, &name));
+        written.push([documents?, fates?]);
     }
     let Selected { documents: looked_at, kept } = selected;
     let facts = serde_json::json!({ "where": predicate, "documents": looked_at, "kept": kept });
@@ -106,7 +101,7 @@ pub fn matching(
     let files = quipu_documents::files(documents)?;
     let mut judge = Judge { text: predicate, ready: None };
     if let Some(first) = files.first() {
-        judge.prepare(&opened(first)?)?;
+        judge.prepare(&schema_of(first)?)?;
     }
     let text = predicate.to_owned();
     let of_file = move |file: PathBuf| -> Result<Vec<Id>, crate::Error> {
@@ -138,72 +133,38 @@ fn of_file_or_error(
 /// A predicate, prepared for the columns of the file before.
 struct Judge<'a> {
     text: &'a str,
-    ready: Option<(Schema, Predicate)>,
+    ready: Option<(SchemaRef, Predicate)>,
 }
 
 impl Judge<'_> {
-    fn prepare(
-        &mut self,
-        file: &ParquetRecordBatchReaderBuilder<File>,
-    ) -> Result<&Predicate, crate::Error> {
-        let schema = file.schema().as_ref().clone();
-        let known = self.ready.take().filter(|(of, _)| *of == schema);
-        let ready = match known {
+    fn prepare(&mut self, schema: &SchemaRef) -> Result<&Predicate, crate::Error> {
+        let ready = match self.ready.take().filter(|(of, _)| of == schema) {
             Some(ready) => ready,
-            None => {
-                let predicate = Predicate::new(self.text, &schema)?;
-                (schema, predicate)
-            }
+            None => (schema.clone(), Predicate::new(self.text, schema)?),
         };
         Ok(&self.ready.insert(ready).1)
     }
 
     /// Whether the predicate holds, for each row of a file.
     fn file(&mut self, path: &Path) -> Result<Vec<bool>, crate::Error> {
-        let file = opened(path)?;
-        let predicate = self.prepare(&file)?;
+        let predicate = self.prepare(&schema_of(path)?)?;
         let mut holds = Vec::new();
-        for batch in batches(path, file, predicate.columns())? {
+        for batch in columns(path, predicate.columns())? {
             holds.extend(predicate.holds(&batch?)?);
         }
         Ok(holds)
     }
 }
 
-fn opened(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>, crate::Error> {
-    let file = File::open(path).map_err(crate::Error::io(path))?;
-    // As the reader of documents does: Arrow's copy of the schema is not trusted.
-    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-    Ok(ParquetRecordBatchReaderBuilder::try_new_with_options(file, options)
-        .map_err(Error::parquet(path))?)
-}
-
-/// The named columns of a file.
-fn batches(
-    path: &Path,
-    file: ParquetRecordBatchReaderBuilder<File>,
-    columns: &[String],
-) -> Result<impl Iterator<Item = Result<RecordBatch, crate::Error>>, crate::Error> {
-    let names = file.schema().fields().iter().map(|field| field.name());
-    let roots = names.enumerate().filter(|(_, name)| columns.contains(name)).map(|(n, _)| n);
-    let mask = ProjectionMask::roots(file.parquet_schema(), roots);
-    let reader =
-        file.with_projection(mask).with_batch_size(BATCH).build().map_err(Error::parquet(path))?;
-    let path = path.to_owned();
-    Ok(reader.map(move |batch| batch.map_err(|e| Error::parquet(&path)(e).into())))
-}
-
 /// The ids of a file: its column `id`, or, where it has none, those that the reader gives.
 fn ids(path: &Path) -> Result<Vec<Id>, crate::Error> {
-    let file = opened(path)?;
-    let is_text = |schema: &Schema| {
-        schema.field_with_name("id").is_ok_and(|field| field.data_type() == &DataType::Utf8)
-    };
-    if !is_text(file.schema()) {
+    let schema = schema_of(path)?;
+    let column = schema.field_with_name("id");
+    if !column.is_ok_and(|field| field.data_type() == &DataType::Utf8) {
         return Reader::open(path)?.map(|document| Ok(document?.id)).collect();
     }
     let mut ids = Vec::new();
-    for batch in batches(path, file, &["id".to_owned()])? {
+    for batch in columns(path, &["id".to_owned()])? {
         let batch = batch?;
         let column = batch.column(0).as_string::<i32>();
         ids.extend(column.iter().map(|id| Id::parse(id.unwrap_or_default())));
@@ -243,6 +204,7 @@ fn refuse_itself(documents: &Path, out: &Path) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use arrow::array::RecordBatch;
     use quipu_documents::Route;
 
     fn document(n: u128) -> Document {
@@ -313,6 +275,17 @@ mod tests {
         let error = select(&from, "true", &from).unwrap_err().to_string();
         assert!(error.contains("name another"), "{error}");
         assert_eq!(Reader::open(&from).unwrap().count(), 100, "the folder is as it was");
+    }
+
+    #[test]
+    fn a_file_whose_pages_claim_too_much_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, to) = (dir.path().join("a.parquet"), dir.path().join("to"));
+        let found = include_bytes!("../../../fuzz/attacks/dictionary.parquet");
+        std::fs::write(&file, found).unwrap();
+        let error = select(&file, "true or text = 'x'", &to).unwrap_err().to_string();
+        assert!(error.contains("the dictionary at byte"), "{error}");
+        assert!(!to.exists());
     }
 
     #[test]

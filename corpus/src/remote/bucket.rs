@@ -126,6 +126,10 @@ fn unmet(error: &io::Error, over: Over) -> bool {
 }
 
 impl Share for Bucket {
+    fn place(&self, name: &str) -> PathBuf {
+        self.object(name)
+    }
+
     fn get(&self, name: &str) -> Result<Option<(Vec<u8>, String)>, Error> {
         let place = self.object(name);
         let found = self.access.client().and_then(|c| self.access.wait(c.get(&place)?));

@@ -80,15 +80,15 @@ impl Place {
 
     /// Puts the plan where there is none. Where there is one, it must be of the same stage. `None`
     /// where the run was finished meanwhile.
-    fn begin(&self, plan: &Plan) -> Result<Option<Plan>, Error> {
-        if self.bucket.get(&plan_name())?.is_none() {
+    fn begin(&self, plan: Plan) -> Result<Option<Plan>, Error> {
+        if self.bucket.version(&plan_name())?.is_none() {
             let mut others = self.bucket.all()?.into_iter().map(|(name, _)| name);
             if let Some(name) = others.find(|name| !is_work(name)) {
                 let what = format!("{name}, which no run of curation wrote");
                 return self.finished()?.map_or(Err(self.taken(what)), |_| Ok(None));
             }
         }
-        let plan = Plan { run: run_name(), ..plan.clone() };
+        let plan = Plan { run: run_name(), ..plan };
         self.check_conditions(&plan)?;
         // Of several that begin at a time one puts it.
         let put = self.bucket.put(&plan_name(), &plan.bytes()?, Over::Nothing)?;
@@ -122,12 +122,22 @@ impl Place {
         Error::NoRun { path: self.out.clone() }
     }
 
+    /// What the run there did, where it is finished and of this stage. Documents of another stage
+    /// are in the way.
+    fn done(&self, stage: &str) -> Result<Option<Summary>, Error> {
+        match self.finished()? {
+            Some((summary, found)) if found == stage => Ok(Some(summary)),
+            Some(_) => Err(self.taken("the documents of another run")),
+            None => Ok(None),
+        }
+    }
+
     /// What the finished run there did, and its stage.
     fn finished(&self) -> Result<Option<(Summary, String)>, Error> {
         let Some((bytes, _)) = self.bucket.get(manifest::NAME)? else { return Ok(None) };
         atomic::write_bytes(&self.scratch.join(manifest::NAME), &bytes)?;
-        let summary = super::read_summary(&self.scratch)?;
         let manifest = Manifest::read(&self.scratch, FORMAT, VERSION)?;
+        let summary = super::summary_of(&manifest, &self.scratch)?;
         let there = self.bucket.all()?.into_iter();
         let there: HashMap<String, u64> = there.map(|(name, stamp)| (name, stamp.bytes)).collect();
         let is_there = |file: &&manifest::File| there.get(&file.name) == Some(&file.bytes);
@@ -255,20 +265,14 @@ pub(super) fn run(
         Some(plan) => plan,
         None => Plan::of(inputs, recipe, &place.access, progress, cancel)?,
     };
-    match place.finished()? {
-        Some((summary, stage)) if stage == plan.stage => {
-            place.clear()?;
-            return Ok(summary);
-        }
-        Some(_) => return Err(place.taken("the documents of another run")),
-        None => {}
+    if let Some(summary) = place.done(&plan.stage)? {
+        place.clear()?;
+        return Ok(summary);
     }
-    match place.begin(&plan)? {
+    let stage = plan.stage.clone();
+    match place.begin(plan)? {
         Some(plan) => place.work_on(plan, options, progress, cancel),
-        None => match place.finished()? {
-            Some((summary, stage)) if stage == plan.stage => Ok(summary),
-            _ => Err(place.taken("the documents of another run")),
-        },
+        None => place.done(&stage)?.ok_or_else(|| place.no_run()),
     }
 }
 

@@ -305,7 +305,7 @@ impl<'a> Job<'a> {
 fn finished(out: &Path, stage: &str) -> Option<Summary> {
     let manifest = Manifest::read_verified(out, FORMAT, VERSION).ok()?;
     let same = manifest.facts.get("stage")?.as_str() == Some(stage);
-    same.then(|| serde_json::from_value(manifest.facts.get("summary")?.clone()).ok())?
+    if same { summary_of(&manifest, out).ok() } else { None }
 }
 
 /// The summary of a finished run in `out`, whatever it was made from.
@@ -313,7 +313,11 @@ fn finished(out: &Path, stage: &str) -> Option<Summary> {
 /// # Errors
 /// No manifest of ours there, or one without a summary.
 pub fn read_summary(out: &Path) -> Result<Summary, Error> {
-    let manifest = Manifest::read(out, FORMAT, VERSION)?;
+    summary_of(&Manifest::read(out, FORMAT, VERSION)?, out)
+}
+
+/// The summary that the manifest of the folder `out` holds.
+fn summary_of(manifest: &Manifest, out: &Path) -> Result<Summary, Error> {
     let value = manifest.facts.get("summary").cloned().unwrap_or_default();
     serde_json::from_value(value).map_err(|e| Error::Line {
         path: out.join(quipu_store::manifest::NAME),

@@ -129,6 +129,11 @@ impl<'a> SharedDesk<'a> {
         SharedDesk { me, dir, shared, held: Mutex::default(), seen: Mutex::default(), dead: DEAD }
     }
 
+    /// Where the result of a task stands in the worker's own folder.
+    fn here(&self, number: usize) -> PathBuf {
+        self.dir.join(result_name(number))
+    }
+
     fn lease(&self, number: usize) -> String {
         self.shared.name(&self.dir.join(lease_name(number)))
     }
@@ -204,19 +209,22 @@ impl<'a> SharedDesk<'a> {
 
 impl Desk for SharedDesk<'_> {
     fn result(&self, number: usize) -> Result<Option<Vec<u8>>, Error> {
-        let here = self.place(number);
+        let here = self.here(number);
         if let Some(bytes) = contents(&here)? {
             return Ok(Some(bytes));
         }
         let found = self.shared.share.get(&self.shared.name(&here))?;
         let Some((bytes, _)) = found else { return Ok(None) };
-        // So that a process that goes on after a kill need not ask for all of them again.
-        atomic::write_bytes(&here, &bytes)?;
+        // So that a process that goes on after a kill need not ask for all of them again. What is
+        // damaged there is not kept here: it may be removed there.
+        if serde_json::from_slice::<serde::de::IgnoredAny>(&bytes).is_ok() {
+            atomic::write_bytes(&here, &bytes)?;
+        }
         Ok(Some(bytes))
     }
 
     fn place(&self, number: usize) -> PathBuf {
-        self.dir.join(result_name(number))
+        self.shared.share.place(&self.shared.name(&self.here(number)))
     }
 
     fn claim(&self, number: usize) -> Result<bool, Error> {
@@ -230,7 +238,7 @@ impl Desk for SharedDesk<'_> {
     }
 
     fn keep(&self, number: usize, result: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        let (share, here) = (&self.shared.share, self.place(number));
+        let (share, here) = (&self.shared.share, self.here(number));
         for path in self.files(number)? {
             share.upload(&self.shared.name(&path), &path)?;
         }
@@ -293,6 +301,10 @@ mod tests {
     struct Memory(Arc<Mutex<Objects>>);
 
     impl Share for Memory {
+        fn place(&self, name: &str) -> PathBuf {
+            Path::new("memory:").join(name)
+        }
+
         fn get(&self, name: &str) -> Result<Option<(Vec<u8>, String)>, Error> {
             let found = locked(&self.0).get(name).cloned();
             Ok(found.map(|(bytes, version)| (bytes, version.to_string())))
@@ -388,9 +400,22 @@ mod tests {
         // Two folders of one name where they are shared, as of two machines.
         let two = SharedDesk { dir: one.dir.clone(), ..two };
         assert_eq!(one.keep(5, b"first").unwrap(), None);
-        fs::remove_file(one.place(5)).unwrap();
+        fs::remove_file(one.here(5)).unwrap();
         assert_eq!(two.keep(5, b"second").unwrap(), Some(b"first".to_vec()));
         assert_eq!(one.result(5).unwrap(), Some(b"first".to_vec()));
+    }
+
+    #[test]
+    fn a_damaged_result_is_named_where_it_can_be_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (memory, me) = (begun(), Holder::new());
+        let shared = shared(dir.path(), &memory);
+        let desk = SharedDesk::new(&me, dir.path().to_owned(), &shared);
+        memory.put("000003.done", b"{cut", Over::Nothing).unwrap();
+        let said = crate::crew::read::<u64>(&desk, 3).unwrap_err().to_string();
+        assert!(said.contains("memory:/000003.done"), "{said}");
+        memory.remove("000003.done").unwrap();
+        assert!(desk.result(3).unwrap().is_none(), "what was damaged was not kept");
     }
 
     /// Each task writes a file into its stage and one beside the stages.
