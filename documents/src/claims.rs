@@ -472,7 +472,7 @@ mod tests {
             assert_eq!(claimed.take(shape, id, 0), Ok(()));
             assert_eq!(claimed.take(shape, id, -1), Err(Stop::Odd), "{shape:?} {id}");
         }
-        let found = include_bytes!("../../fuzz/attacks/broken-off-scores.parquet").to_vec();
+        let found = include_bytes!("../../fuzz/attacks/negative-lengths.parquet").to_vec();
         assert!(refused(found).contains("not what Parquet says"));
         let page = |page, dictionary| Claimed { page, dictionary, ..Claimed::default() }.page(4);
         assert_eq!(page(PAGE, PAGE), Ok(()));

@@ -27,6 +27,7 @@ use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 use parquet::file::reader::ChunkReader;
 use serde_json::{Map, Value};
+use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -279,13 +280,32 @@ fn as_io(error: ParquetError) -> io::Error {
     }
 }
 
+thread_local! {
+    /// Whether this thread runs under guard.
+    static GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
 /// Runs a piece of the Parquet reader, which panics on some damaged bytes instead of refusing them.
 fn guarded<T>(path: &Path, run: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
-    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
+    let before = GUARDED.replace(true);
+    let ran = catch_unwind(AssertUnwindSafe(run));
+    GUARDED.set(before);
+    ran.unwrap_or_else(|panic| {
         let said = panic.downcast_ref::<String>().map(String::as_str);
         let said = said.or(panic.downcast_ref::<&str>().copied()).unwrap_or("no reason given");
         Err(Error::parquet(path)(format!("the reader broke off: {said}")))
     })
+}
+
+/// From now on the process says nothing of panics that end as an error of this crate; of all others
+/// it says what it said before.
+pub fn hush_guarded_panics() {
+    let say = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !GUARDED.get() {
+            say(panic);
+        }
+    }));
 }
 
 fn open(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<Pages<File>>, Error> {

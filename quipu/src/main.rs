@@ -21,6 +21,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     // clap ends the process itself with 2 for a wrong flag and 0 for help.
     let cli = Cli::parse();
+    quipu_documents::hush_guarded_panics();
     let cancel = Cancel::new();
     let result = handle_signals(&cli.command, &cancel).and_then(|()| command::run(cli, &cancel));
     let result = match result {

@@ -85,6 +85,17 @@ fn a_truncated_gzip_is_said() {
 }
 
 #[test]
+fn a_file_on_which_the_reader_breaks_off_is_said_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let found = include_bytes!("../../fuzz/attacks/broken-off.parquet");
+    fs::write(dir.path().join("a.parquet"), found).unwrap();
+    let (code, _, errors) = run(dir.path(), &["curate", "--input", "a.parquet", "--out", "o"]);
+    assert_eq!(code, Some(3), "{errors}");
+    assert!(errors.contains("a.parquet") && errors.contains("the reader broke off"), "{errors}");
+    assert!(!errors.contains("panicked"), "{errors}");
+}
+
+#[test]
 fn an_empty_crawl_is_said() {
     check("empty.warc.gz", b"", &["empty"]);
     let info = b"WARC/1.0\r\nWARC-Type: warcinfo\r\nContent-Length: 3\r\n\r\nabc\r\n\r\n";

@@ -232,6 +232,13 @@ mod cluster {
         assert_eq!(code, Some(2), "{errors}");
         assert!(errors.contains("some is not empty"), "{errors}");
         program::check_same(&program::content(&dir.join("some")), &before, "a second selection");
+        let (code, _, errors) = select("language = 'de'", "none");
+        assert_eq!(code, Some(0), "{errors}");
+        for (folder, part) in [("some", "passed"), ("none", "REMOVED      where (does not hold)")] {
+            let (code, said, errors) = program::run(dir, &["curate", "explain", folder, "a.txt"]);
+            assert_eq!(code, Some(0), "{errors}");
+            assert!(said.contains(&format!("  where         {part}")), "{said}");
+        }
         let (code, _, errors) = select("langage = 'en'", "other");
         assert_eq!(code, Some(2), "{errors}");
         assert!(errors.contains("did you mean \"language\""), "{errors}");

@@ -11,7 +11,8 @@ use std::process::Command;
 use std::time::Instant;
 
 /// Everything is built once, with every feature. What the program is without them differs by a
-/// message only, which `--full` also tests.
+/// message, which `--full` also tests, and by what its libraries can do: a feature of a library that
+/// only `cluster` asks for would be missing there.
 const FEATURES: [&str; 2] = ["--features", "quipu/cluster"];
 
 /// What has been counted so far.
@@ -58,6 +59,15 @@ pub fn run(flags: &[&str]) -> Result<bool, Error> {
         echo(run::cargo(&root).args(what).args(FEATURES))
     });
     tests(&root, flags.contains(&"--full"), &mut counts)?;
+    counts.part("documents without features", || {
+        echo(run::cargo(&root).args([
+            "test",
+            "--quiet",
+            "--locked",
+            "--package",
+            "quipu-documents",
+        ]))
+    });
     if flags.contains(&"--full") {
         counts.part("tests without features", || {
             let what = ["test", "--quiet", "--locked", "--package", "quipu", "--test", "cluster"];

@@ -6,6 +6,8 @@
 //! see [`super::predicate`].
 
 use super::{Error, Predicate};
+use crate::run::SUMMARY;
+use crate::run::explain::{CHOSEN_FROM, WHERE};
 use arrow::array::AsArray;
 use arrow::datatypes::{DataType, SchemaRef};
 use quipu_documents::{
@@ -14,9 +16,6 @@ use quipu_documents::{
 };
 use quipu_store::manifest;
 use std::path::{Path, PathBuf};
-
-/// The rule that its fates name.
-const RULE: &str = "where";
 
 /// What a selection left.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,7 +41,7 @@ pub fn select(documents: &Path, predicate: &str, out: &Path) -> Result<Selected,
         judge.prepare(&schema_of(first)?)?;
     }
     refuse_itself(documents, out)?;
-    let written = write(&files, &mut judge, out);
+    let written = write(documents, &files, &mut judge, out);
     if written.is_err() {
         // What is half there has no manifest, and would be in the way of the next try.
         for name in (0..files.len()).flat_map(names) {
@@ -58,7 +57,12 @@ fn names(unit: usize) -> [String; 2] {
     [FileKind::Documents, FileKind::Fates].map(|kind| kind.name(unit))
 }
 
-fn write(files: &[PathBuf], judge: &mut Judge, out: &Path) -> Result<Selected, crate::Error> {
+fn write(
+    from: &Path,
+    files: &[PathBuf],
+    judge: &mut Judge,
+    out: &Path,
+) -> Result<Selected, crate::Error> {
     let predicate = judge.text;
     let writer = Writer::new(out)?;
     let (mut selected, mut written) = (Selected::default(), Vec::new());
@@ -84,9 +88,18 @@ fn write(files: &[PathBuf], judge: &mut Judge, out: &Path) -> Result<Selected, c
         written.push([documents?, fates?]);
     }
     let Selected { documents: looked_at, kept } = selected;
-    let facts = serde_json::json!({ "where": predicate, "documents": looked_at, "kept": kept });
+    let facts = serde_json::json!({
+        WHERE: predicate, "documents": looked_at, "kept": kept, CHOSEN_FROM: summary(from),
+    });
     writer.finish(written, facts)?;
     Ok(selected)
+}
+
+/// The summary of the run that wrote `documents`, if a run did, so that fates can be explained.
+fn summary(documents: &Path) -> serde_json::Value {
+    let facts = quipu_documents::read_manifest(documents).map(|manifest| manifest.facts);
+    let facts = facts.unwrap_or_default();
+    facts.get(SUMMARY).or(facts.get(CHOSEN_FROM)).cloned().unwrap_or_default()
 }
 
 /// The ids of the documents for which `predicate` holds, in their order, file by file.
@@ -176,8 +189,8 @@ fn fate(document: &Document, predicate: &str) -> Fate {
     Fate {
         id: document.id,
         url: document.url.clone(),
-        stage: "rules".into(),
-        rule: RULE.into(),
+        stage: WHERE.into(),
+        rule: WHERE.into(),
         value: 0.0,
         line: None,
         detail: predicate.into(),
@@ -248,7 +261,7 @@ mod tests {
             (0..2).flat_map(|n| read_fates(&to.join(FileKind::Fates.name(n))).unwrap()).collect();
         assert_eq!(fates.len(), 1 + 100 - back.len());
         assert_eq!(fates[0].rule, "url");
-        assert!(fates[1..].iter().all(|fate| fate.rule == RULE && fate.detail == predicate));
+        assert!(fates[1..].iter().all(|fate| fate.rule == WHERE && fate.detail == predicate));
         ids.into_iter().map(|id| id.0).collect()
     }
 

@@ -7,7 +7,7 @@
 //! again. Who goes on after a kill needs the bucket only. Not here: leases (`quipu_store::crew`), requests
 //! ([`crate::remote`]).
 
-use super::{Engine, Job, NAME, Options, WORK, remove_work};
+use super::{Engine, Job, NAME, Options, SUMMARY, WORK, remove_work};
 use crate::remote::{Access, Bucket};
 use crate::run::plan::Plan;
 use crate::{Error, Recipe, Summary};
@@ -137,7 +137,7 @@ impl Place {
         let Some((bytes, _)) = self.bucket.get(manifest::NAME)? else { return Ok(None) };
         atomic::write_bytes(&self.scratch.join(manifest::NAME), &bytes)?;
         let manifest = Manifest::read(&self.scratch, FORMAT, VERSION)?;
-        let summary = super::summary_of(&manifest, &self.scratch)?;
+        let summary = super::summary_of(&manifest, SUMMARY, &self.scratch)?;
         let there = self.bucket.all()?.into_iter();
         let there: HashMap<String, u64> = there.map(|(name, stamp)| (name, stamp.bytes)).collect();
         let is_there = |file: &&manifest::File| there.get(&file.name) == Some(&file.bytes);

@@ -7,7 +7,7 @@
 
 use super::plan::Plan;
 use super::rows::{self, ROWS};
-use super::{WORK, extract, funnel, read_summary};
+use super::{SUMMARY, WORK, extract, funnel, summary_of};
 use crate::dedup::{lines, url};
 use crate::page::{self, EXCERPT};
 use crate::recipe::Part;
@@ -26,6 +26,12 @@ use std::path::{Path, PathBuf};
 const NEAREST: usize = 5;
 /// Copies that are listed of one document.
 const COPIES: usize = 20;
+
+/// The last stage of documents that an SQL predicate chose: its name, that of its rule, and that of
+/// the predicate among the facts of a manifest.
+pub(crate) const WHERE: &str = "where";
+/// Among those facts, the summary of the run from which they were chosen.
+pub(crate) const CHOSEN_FROM: &str = "chosen_from";
 
 /// What became of the documents that were asked for.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -95,15 +101,18 @@ pub enum Verdict {
 }
 
 /// The fate of the documents of this identity or URL in the folder `out`, which [`super::run`]
-/// wrote or is writing.
+/// wrote or is writing, or `cluster::select` from such a one.
 ///
 /// # Errors
 /// A folder in which there is neither; files that cannot be read.
 pub fn explain(out: &Path, query: &str) -> Result<Explained, Error> {
     let asked = Asked::of(query);
     if Manifest::exists(out) {
-        let summary = read_summary(out)?;
-        return Finished { out, recipe: &summary.recipe, asked }.explain();
+        let manifest = Manifest::read(out, FORMAT, VERSION)?;
+        let predicate = manifest.facts[WHERE].as_str();
+        let key = predicate.map_or(SUMMARY, |_| CHOSEN_FROM);
+        let recipe = &summary_of(&manifest, key, out)?.recipe;
+        return Finished { out, recipe, predicate, asked }.explain();
     }
     unfinished(out, &Plan::read(&out.join(WORK))?, asked)
 }
@@ -189,6 +198,8 @@ fn kept_instead(fate: &Fate) -> Option<&str> {
 struct Finished<'a> {
     out: &'a Path,
     recipe: &'a Recipe,
+    /// by which they were chosen, if they were
+    predicate: Option<&'a str>,
     asked: Asked,
 }
 
@@ -333,10 +344,12 @@ impl Finished<'_> {
         lines: &[Fate],
         others: &HashMap<String, Other>,
     ) -> Vec<Stage> {
-        let order = |fate: &Fate| funnel::STAGES.iter().position(|stage| *stage == fate.stage);
+        let all: Vec<&str> =
+            funnel::STAGES.into_iter().chain(self.predicate.map(|_| WHERE)).collect();
+        let order = |fate: &Fate| all.iter().position(|stage| *stage == fate.stage);
         let last = removed.and_then(order);
         let mut stages = Vec::new();
-        for (n, name) in funnel::STAGES.iter().enumerate() {
+        for (n, name) in all.iter().enumerate() {
             let (verdict, why) = match removed {
                 Some(fate) if Some(n) == last => (Verdict::Removed, self.why(fate, others)),
                 _ if lines.iter().any(|line| line.stage == *name) => {
@@ -426,6 +439,7 @@ impl Finished<'_> {
                 format!("{words}language {language} ({score:.2}), judged as {route}")
             }
             "document" => format!("no copy of similarity {} kept", self.recipe.near.threshold),
+            WHERE => self.predicate.unwrap_or_default().to_owned(),
             _ => String::new(),
         }
     }
@@ -481,6 +495,7 @@ fn because(rule: &str, value: f64, recipe: &Recipe, detail: &str) -> String {
     let limit = match rule {
         "too-long" => format!(" (limit {} bytes)", recipe.max_bytes),
         "language" => " (not among the recipe's languages)".to_owned(),
+        WHERE => " (does not hold)".to_owned(),
         _ => known.map_or(String::new(), |known| format!(" (goes: {})", recipe.limit(known))),
     };
     match known {

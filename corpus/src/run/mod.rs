@@ -43,6 +43,8 @@ use std::path::{Path, PathBuf};
 
 /// The folder of work files below the output.
 const WORK: &str = "work";
+/// Name of the summary among the facts of a manifest.
+pub(crate) const SUMMARY: &str = "summary";
 /// The stage in which one worker writes the manifest.
 const FINISH: &str = "finish";
 
@@ -287,7 +289,7 @@ impl<'a> Job<'a> {
                 summary.scores = scores;
                 summary.unseen = (summary.not_sampled == 0).then_some(unseen);
             }
-            let mut facts = serde_json::json!({ "stage": self.plan.stage, "summary": summary });
+            let mut facts = serde_json::json!({ "stage": self.plan.stage, SUMMARY: summary });
             let elsewhere = self.plan.elsewhere();
             if !elsewhere.is_empty() {
                 facts["elsewhere"] = elsewhere.into();
@@ -305,7 +307,7 @@ impl<'a> Job<'a> {
 fn finished(out: &Path, stage: &str) -> Option<Summary> {
     let manifest = Manifest::read_verified(out, FORMAT, VERSION).ok()?;
     let same = manifest.facts.get("stage")?.as_str() == Some(stage);
-    if same { summary_of(&manifest, out).ok() } else { None }
+    if same { summary_of(&manifest, SUMMARY, out).ok() } else { None }
 }
 
 /// The summary of a finished run in `out`, whatever it was made from.
@@ -313,12 +315,12 @@ fn finished(out: &Path, stage: &str) -> Option<Summary> {
 /// # Errors
 /// No manifest of ours there, or one without a summary.
 pub fn read_summary(out: &Path) -> Result<Summary, Error> {
-    summary_of(&Manifest::read(out, FORMAT, VERSION)?, out)
+    summary_of(&Manifest::read(out, FORMAT, VERSION)?, SUMMARY, out)
 }
 
-/// The summary that the manifest of the folder `out` holds.
-fn summary_of(manifest: &Manifest, out: &Path) -> Result<Summary, Error> {
-    let value = manifest.facts.get("summary").cloned().unwrap_or_default();
+/// The summary of a run among the facts of the manifest of the folder `out`.
+fn summary_of(manifest: &Manifest, key: &str, out: &Path) -> Result<Summary, Error> {
+    let value = manifest.facts.get(key).cloned().unwrap_or_default();
     serde_json::from_value(value).map_err(|e| Error::Line {
         path: out.join(quipu_store::manifest::NAME),
         line: 1,
