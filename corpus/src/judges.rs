@@ -96,17 +96,8 @@ fn evaluations(recipe: &Recipe) -> Result<Option<Index>, Error> {
         return Ok(None);
     }
     let mut items = Items::default();
-    for path in &recipe.evaluations {
-        let mut files = vec![path.clone()];
-        while let Some(path) = files.pop() {
-            if path.is_dir() {
-                for entry in std::fs::read_dir(&path).map_err(Error::io(&path))? {
-                    files.push(entry.map_err(Error::io(&path))?.path());
-                }
-            } else {
-                items.file(&path).map_err(|e| refuse("evaluations", e))?;
-            }
-        }
+    for path in recipe.evaluation_files()? {
+        items.file(&path).map_err(|e| refuse("evaluations", e))?;
     }
     Ok(Some(Index::new(items)))
 }

@@ -43,6 +43,6 @@ pub use look::look;
 pub use recipe::{AddressLists, Languages, Near, Part, Recipe, Sample};
 pub use run::explain::{Explained, Stage, Verdict, Visit};
 pub use run::{
-    Engine, Estimate, Options, estimate, explain, is_begun, join, put, read_summary, run,
+    Engine, Estimate, Options, begun, estimate, explain, is_begun, join, put, read_summary, run,
 };
-pub use summary::{Excerpt, InputCount, RuleScore, Source, Step, Summary};
+pub use summary::{Excerpt, InputCount, Made, RuleScore, Source, Step, Summary};

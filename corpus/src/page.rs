@@ -10,7 +10,7 @@ use crate::judges::Judges;
 use crate::recipe::Part;
 use crate::rules::{self, BadLine, LINE_RULES, RULES, View};
 use crate::{Recipe, domains, encoding, headings, html, input::markdown, markup, personal, tex};
-use quipu_documents::{Document, Fate, Id, Route};
+use quipu_documents::{Document, Fate, Id, Route, to_extra};
 use std::cell::RefCell;
 use std::collections::HashSet;
 
@@ -114,6 +114,7 @@ pub(crate) fn process(page: Page, source: &str, recipe: &Recipe, judges: &Judges
         Body::Document(document) if document.id != Id::default() => document.id,
         _ => id_of(&raw, date, &position),
     };
+    let others = matches!(body, Body::Document(_));
     let made = admit(&address, recipe, judges)
         .and_then(|()| read(body, &mut address))
         .and_then(|read| judge(read, &address, id, recipe, judges));
@@ -133,6 +134,9 @@ pub(crate) fn process(page: Page, source: &str, recipe: &Recipe, judges: &Judges
         }
     };
     let document = &mut candidate.document;
+    if others && !raw.is_empty() && raw != address {
+        document.extra = with_url(&document.extra, raw);
+    }
     document.url = address;
     document.date = date;
     document.source = source.to_owned();
@@ -140,6 +144,8 @@ pub(crate) fn process(page: Page, source: &str, recipe: &Recipe, judges: &Judges
     candidate.row.id = id.0;
     candidate.row.url = match document.url.as_str() {
         "" => 0,
+        // What others say where they know no address ("n/a") is none.
+        address if others && !address.starts_with("https://") => 0,
         address => url::url_hash(address),
     };
     candidate.row.domain = domains::domain_hash(&document.url).unwrap_or(0);
@@ -147,6 +153,14 @@ pub(crate) fn process(page: Page, source: &str, recipe: &Recipe, judges: &Judges
     candidate.row.bytes = document.text.len() as u32;
     candidate.row.url_length = document.url.len().min(usize::from(u16::MAX)) as u16;
     Outcome::Candidate(Box::new(candidate))
+}
+
+/// What others made, with the URL as it stood with them: they know it by that.
+fn with_url(extra: &str, url: String) -> String {
+    let mut object: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_str(extra).unwrap_or_default();
+    object.entry("url").or_insert(url.into());
+    to_extra(&object)
 }
 
 /// Refuses an address that is on a list.
@@ -204,8 +218,11 @@ fn judge(
     let harm = document.scores.iter().any(|(name, score)| name == domains::HARM && *score >= limit);
     candidate.traits = Traits { personal: !spans.is_empty(), adult, harm };
     document.route = route;
-    document.language = guess.language.to_owned();
-    document.language_score = guess.score;
+    // What others say of a language stands where nobody asked for ours.
+    if recipe.does(Part::Languages) || document.language.is_empty() {
+        document.language = guess.language.to_owned();
+        document.language_score = guess.score;
+    }
     let scores = [
         ("words", candidate.words as f32),
         ("code-share", code_share),

@@ -16,7 +16,7 @@ use crate::rules::View;
 use quipu_documents::{Document, Id};
 use quipu_store::Cancel;
 use serde_json::{Value, json};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{BufRead, BufReader, BufWriter, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -110,10 +110,17 @@ fn exchange(
     std::thread::scope(|scope| {
         let writer = scope.spawn(move || send(stdin, documents));
         let listener = scope.spawn(move || {
-            let mut said = Vec::new();
-            let _ = BufReader::new(stderr).read_to_end(&mut said);
-            let said = String::from_utf8_lossy(&said).trim().to_owned();
-            said[said.ceil_char_boundary(said.len().saturating_sub(SAID))..].to_owned()
+            let (mut said, mut stderr) = (Vec::new(), BufReader::new(stderr));
+            // A command may talk all the time: what it said last is kept.
+            while let Ok(more) = stderr.fill_buf()
+                && !more.is_empty()
+            {
+                let read = more.len();
+                said.extend_from_slice(more);
+                stderr.consume(read);
+                said.drain(..said.len().saturating_sub(SAID));
+            }
+            String::from_utf8_lossy(&said).trim().to_owned()
         });
         scope.spawn(|| {
             while !over.load(Ordering::Relaxed) {
@@ -231,7 +238,11 @@ fn line(document: &Document) -> Value {
 fn sort_out(documents: Vec<Document>, answers: Vec<Option<Value>>) -> Piped {
     let mut piped = Piped { kept: Vec::new(), dropped: Vec::new() };
     for (mut document, answer) in documents.into_iter().zip(answers) {
-        let has_text = |a: &Value| a["text"].as_str().is_none_or(|text| !text.trim().is_empty());
+        let is_empty = |text: &str| text.trim().is_empty();
+        // One that had no text before keeps none.
+        let has_text = |a: &Value| {
+            a["text"].as_str().is_none_or(|text| !is_empty(text) || is_empty(&document.text))
+        };
         let Some(answer) = answer.filter(has_text) else {
             piped.dropped.push(document);
             continue;
@@ -256,8 +267,8 @@ fn sort_out(documents: Vec<Document>, answers: Vec<Option<Value>>) -> Piped {
                 document.scores.push((name.clone(), score as f32));
             }
         }
-        let text = &document.text;
-        document.headings.retain(|heading| text.lines().any(|line| line.trim() == heading));
+        let lines: HashSet<&str> = document.text.lines().map(str::trim).collect();
+        document.headings.retain(|heading| lines.contains(heading.as_str()));
         piped.kept.push(document);
     }
     piped

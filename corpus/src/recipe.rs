@@ -126,16 +126,42 @@ impl Recipe {
     }
 
     /// Every file that the recipe names, which the results depend on.
-    pub(crate) fn files(&self) -> Vec<&PathBuf> {
+    pub(crate) fn files(&self) -> Result<Vec<PathBuf>, Error> {
         let lists = &self.addresses;
         let addresses = [&lists.allow, &lists.block, &lists.words, &lists.soft, &lists.parts];
-        let mut all: Vec<&PathBuf> = addresses.into_iter().flatten().collect();
-        all.extend(self.dirty_words.values());
-        all.extend(&self.evaluations);
-        all.extend(&self.language_model);
-        all.extend(self.classifiers.iter().map(|classifier| &classifier.model));
-        all.extend(&self.scores);
-        all
+        let mut all: Vec<PathBuf> = addresses.into_iter().flatten().cloned().collect();
+        all.extend(self.dirty_words.values().cloned());
+        all.extend(self.evaluation_files()?);
+        all.extend(self.language_model.clone());
+        all.extend(self.classifiers.iter().map(|classifier| classifier.model.clone()));
+        all.extend(self.scores.iter().cloned());
+        Ok(all)
+    }
+
+    /// The files of the evaluations, those of folders in the order of their names.
+    pub(crate) fn evaluation_files(&self) -> Result<Vec<PathBuf>, Error> {
+        let mut files = Vec::new();
+        let mut open: Vec<PathBuf> = self.evaluations.iter().rev().cloned().collect();
+        while let Some(path) = open.pop() {
+            if !path.is_dir() {
+                files.push(path);
+                continue;
+            }
+            let entries = std::fs::read_dir(&path).map_err(Error::io(&path))?;
+            let mut inside: Vec<PathBuf> = Vec::new();
+            for entry in entries {
+                let entry = entry.map_err(Error::io(&path))?;
+                let path = entry.path();
+                // A link to a folder may lead to the one that it stands in.
+                let link = entry.file_type().map_err(Error::io(&path))?.is_symlink();
+                if !(link && path.is_dir()) {
+                    inside.push(path);
+                }
+            }
+            inside.sort_by(|a, b| b.cmp(a));
+            open.extend(inside);
+        }
+        Ok(files)
     }
 
     /// Refuses what cannot be, with key, value and what is possible.
@@ -153,6 +179,13 @@ impl Recipe {
         }
         if !(0.0..=1.0).contains(&self.alarm) {
             return refuse("alarm", self.alarm.to_string(), "a share from 0 to 1");
+        }
+        if self.pipe.as_ref().is_some_and(|command| command.trim().is_empty()) {
+            return refuse("pipe", "no command".into(), "a command of a shell");
+        }
+        if self.sample.is_some_and(|sample| sample.documents == Some(0) || sample.bytes == Some(0))
+        {
+            return refuse("sample", "0".into(), "1 or more pages or bytes");
         }
         self.near.validate()?;
         self.categories.validate()?;

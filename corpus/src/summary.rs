@@ -25,6 +25,8 @@ pub struct Summary {
     pub not_sampled: u64,
     /// Files of the inputs that are no input.
     pub unrecognised: u64,
+    /// The first of them, with what they are.
+    pub passed_over: Vec<String>,
     /// The first damaged members, in words.
     pub damage: Vec<String>,
     /// Removals in the order in which stages act, then by count.
@@ -41,6 +43,8 @@ pub struct Summary {
     pub alarms: Vec<String>,
     /// Kept documents without a score that the recipe asks for (`corpus.least`), by its name.
     pub unscored: BTreeMap<String, u64>,
+    /// What became of score files.
+    pub score_files: ScoreFiles,
     /// Lines removed from documents, by rule.
     pub lines: BTreeMap<String, u64>,
     /// Some of these lines.
@@ -58,6 +62,21 @@ pub struct Summary {
     /// Pages of that truth that are neither documents nor among the fates, besides damaged ones:
     /// lost without a word. Not said of a sample, which leaves pages out.
     pub unseen: Option<u64>,
+    /// Whether the process that tells of it made it; no part of what is written.
+    #[serde(skip)]
+    pub made: Made,
+}
+
+/// Which part of a run a process did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Made {
+    /// None: it was finished before.
+    #[default]
+    Before,
+    /// Some of it: it went on with what was begun, or worked with others.
+    Partly,
+    /// All of it.
+    Whole,
 }
 
 /// The rule of pieces of a crawl that could not be read: no pages, so that they are counted beside
@@ -88,6 +107,18 @@ pub struct Source {
     pub documents: u64,
     /// Documents that it removed as copies.
     pub removed: u64,
+}
+
+/// What became of the scores of score files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ScoreFiles {
+    /// Scores that were read.
+    pub read: u64,
+    /// Left out: their document had one of that name before.
+    pub duplicates: u64,
+    /// Scores that found a document. The others' were removed before, or never there.
+    pub joined: u64,
 }
 
 /// One rule's part in the funnel.
@@ -176,9 +207,13 @@ impl Summary {
         let damaged: u64 =
             self.steps.iter().filter(|s| s.rule == DAMAGED).map(|s| s.documents).sum();
         let unseen = self.unseen.unwrap_or(0);
+        let ScoreFiles { read, duplicates, joined } = self.score_files;
         let parts = [
             (damaged, "damaged records beside them"),
             (unseen, "pages of the truth neither kept nor removed"),
+            (duplicates, "scores passed over that came twice"),
+            (read.saturating_sub(duplicates + joined), "scores without a document"),
+            (self.unrecognised, "files that are no input"),
         ];
         let said = parts.iter().filter(|(n, _)| *n > 0);
         let said = said.map(|(n, what)| format!(" · {} {what}", thousands(*n)));

@@ -3,6 +3,7 @@
 //! The identity is a hash of what the page is (canonical URL, date, position in its input), not of
 //! what was made of it, so that it survives every change of extraction. Not here: its form on disk.
 
+use serde_json::{Map, Value};
 use std::fmt;
 
 /// 128-bit identity of a document, printed as 32 hexadecimal digits.
@@ -119,6 +120,31 @@ pub struct Document {
     pub extra: String,
 }
 
+/// Names under which others keep an identity of theirs, in order of preference.
+const ID_NAMES: [&str; 4] = ["id", "doc_id", "record_id", "warc_record_id"];
+
+/// An identity of theirs in an object, as text.
+pub fn given_id(object: &Map<String, Value>) -> Option<String> {
+    ID_NAMES.iter().find_map(|name| match object.get(*name)? {
+        Value::String(id) => Some(id.clone()),
+        Value::Number(id) => Some(id.to_string()),
+        _ => None,
+    })
+}
+
+impl Document {
+    /// The identity by which those know it who made it: the one that `extra` holds, else its own.
+    /// Others may give one identity to several documents, as shards do that each begin at 0; ours
+    /// tells them apart.
+    pub fn known_as(&self) -> Id {
+        if !ID_NAMES.iter().any(|name| self.extra.contains(name)) {
+            return self.id;
+        }
+        let given = serde_json::from_str(&self.extra).ok().and_then(|extra| given_id(&extra));
+        given.map_or(self.id, |given| Id::parse(&given))
+    }
+}
+
 impl Default for Document {
     fn default() -> Document {
         Document {
@@ -152,6 +178,19 @@ mod tests {
         assert_ne!(a, Id::of("http://a.example/", None, "x"));
         assert_ne!(a, Id::of("http://a.example/", Some(1), "y"));
         assert_ne!(a, Id::of("http://b.example/", Some(1), "x"));
+    }
+
+    #[test]
+    fn others_know_it_by_what_they_called_it() {
+        let known = |extra: &str| {
+            let extra = extra.to_owned();
+            Document { id: Id(7), extra, ..Document::default() }.known_as()
+        };
+        assert_eq!(known(""), Id(7));
+        assert_eq!(known(r#"{"dump":"id"}"#), Id(7));
+        assert_eq!(known(r#"{"a":1,"id":"<urn:1>"}"#), Id::parse("<urn:1>"));
+        assert_eq!(known(r#"{"doc_id":12}"#), Id::parse("12"));
+        assert_eq!(known("no object, id"), Id(7));
     }
 
     #[test]

@@ -46,6 +46,16 @@ pub enum Error {
         /// Type or columns that were found.
         found: String,
     },
+    /// One row of a file is no document; reading goes on behind it.
+    #[error("{path}#{row}: {reason}")]
+    Row {
+        /// The file.
+        path: PathBuf,
+        /// Number of the row in its file, from 0.
+        row: u64,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
     /// The durable layer refused: checksum, format, version, full disk.
     #[error(transparent)]
     Store(#[from] quipu_store::Error),

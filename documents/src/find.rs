@@ -19,7 +19,9 @@ pub fn find_documents(
         return Ok(found);
     }
     for batch in schema::batches_of(path, &rows)? {
-        found.extend(schema::documents_from_batch(path, &batch?, 0)?);
+        for document in schema::documents_from_batch(path, "", &batch?, 0)? {
+            found.push(document?);
+        }
     }
     Ok(found)
 }
@@ -53,9 +55,9 @@ pub fn document_at(path: &Path, row: usize) -> Result<Option<Document>, Error> {
         return Ok(None);
     }
     for batch in schema::batches_of(path, &[row])? {
-        let found = schema::documents_from_batch(path, &batch?, row as u64)?;
+        let found = schema::documents_from_batch(path, "", &batch?, row as u64)?;
         if let Some(document) = found.into_iter().next() {
-            return Ok(Some(document));
+            return document.map(Some);
         }
     }
     Ok(None)

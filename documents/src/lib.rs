@@ -19,7 +19,7 @@ mod source;
 mod writer;
 
 pub use date::{format_date, parse_date};
-pub use document::{Document, Id, Route};
+pub use document::{Document, Id, Route, given_id};
 pub use error::Error;
 pub use extra::to_extra;
 pub use fate::{Fate, read_fates, write_fates};

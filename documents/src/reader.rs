@@ -56,11 +56,14 @@ struct Open {
     batches: Batches,
 }
 
-/// The documents of a file or folder, in order. After an error the rest of that file is skipped.
+/// The documents of a file or folder, in order. After an error that is not of one row the rest of
+/// that file is skipped.
 pub struct Reader {
     files: std::vec::IntoIter<PathBuf>,
     current: Option<Open>,
-    rows: std::vec::IntoIter<Document>,
+    rows: std::vec::IntoIter<Result<Document, Error>>,
+    /// What rows without an identity of ours are called by.
+    called: Option<String>,
     /// Number of the next row in its file.
     row: u64,
 }
@@ -98,7 +101,16 @@ impl Reader {
     }
 
     fn over(files: Vec<PathBuf>) -> Reader {
-        Reader { files: files.into_iter(), current: None, rows: Vec::new().into_iter(), row: 0 }
+        let (files, rows) = (files.into_iter(), Vec::new().into_iter());
+        Reader { files, current: None, rows, called: None, row: 0 }
+    }
+
+    /// Calls the rows without an identity of ours by this and their number; by the name of their
+    /// file, where nobody says otherwise. Their identity is a hash of it, of URL and of date.
+    #[must_use]
+    pub fn called(mut self, name: &str) -> Reader {
+        self.called = Some(name.to_owned());
+        self
     }
 
     /// Number in its file of the row that is read next, whatever row groups were opened.
@@ -110,7 +122,10 @@ impl Reader {
         if let Some(Open { path, batches }) = &mut self.current {
             match batches.next() {
                 Some(batch) => {
-                    let rows = batch.and_then(|b| schema::documents_from_batch(path, &b, self.row));
+                    let name = path.file_name().unwrap_or_default().to_string_lossy();
+                    let called = self.called.as_deref().unwrap_or(&name);
+                    let rows = batch
+                        .and_then(|b| schema::documents_from_batch(path, called, &b, self.row));
                     let Ok(rows) = rows else {
                         self.current = None;
                         return rows.map(|_| true);
@@ -136,7 +151,7 @@ impl Iterator for Reader {
         loop {
             if let Some(row) = self.rows.next() {
                 self.row += 1;
-                return Some(Ok(row));
+                return Some(row);
             }
             match self.refill() {
                 Ok(true) => {}
@@ -229,7 +244,7 @@ mod tests {
 
     #[test]
     fn parquet_of_others_is_read_as_far_as_it_goes() {
-        let text: ArrayRef = Arc::new(StringArray::from(vec![Some("one"), None]));
+        let text: ArrayRef = Arc::new(StringArray::from(vec![Some("one"), Some("")]));
         let date: ArrayRef = Arc::new(StringArray::from(vec!["2024-05-18T01:58:10Z", "never"]));
         let dump: ArrayRef = Arc::new(Int64Array::from(vec![1, 2]));
         let rows = foreign(vec![("content", text), ("date", date), ("dump", dump)]).unwrap();
@@ -237,6 +252,42 @@ mod tests {
         assert_eq!(rows[0].date, Some(1_715_997_490_000));
         assert_eq!((rows[1].text.as_str(), rows[1].date), ("", None));
         assert_ne!(rows[0].id, rows[1].id);
+    }
+
+    #[test]
+    fn identities_of_others_do_not_make_two_documents_one() {
+        let columns = || {
+            let ids: ArrayRef = Arc::new(StringArray::from(vec![Some("0"), Some("0"), None]));
+            vec![("text", texts(&["one", "two", "three"])), ("id", ids)]
+        };
+        let (one, two) = (foreign(columns()).unwrap(), foreign(columns()).unwrap());
+        assert_eq!(one, two, "they depend on where a row stands");
+        let ids: std::collections::HashSet<Id> = one.iter().map(|d| d.id).collect();
+        assert_eq!(ids.len(), 3);
+        assert_eq!([0, 1].map(|n| one[n].known_as()), [Id::parse("0"); 2]);
+    }
+
+    #[test]
+    fn what_is_no_text_is_an_error_and_no_empty_document() {
+        let numbers: ArrayRef = Arc::new(Int64Array::from(vec![1]));
+        let said = foreign(vec![("text", numbers)]).unwrap_err().to_string();
+        assert!(said.contains("`text`") && said.contains("Int64"), "{said}");
+        let bytes = vec![Some(&b"one"[..]), Some(b"\xff\xfe two"), None, Some(b"three")];
+        let bytes: ArrayRef = Arc::new(arrow::array::BinaryArray::from(bytes));
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("theirs.parquet");
+        let batch = RecordBatch::try_from_iter([("text", bytes)]).unwrap();
+        let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), None).unwrap();
+        writer.write(&batch).unwrap();
+        std::fs::write(&path, writer.into_inner().unwrap()).unwrap();
+        let rows: Vec<_> = Reader::open(&path).unwrap().collect();
+        let said: Vec<String> = rows
+            .iter()
+            .map(|row| row.as_ref().map_or_else(|e| e.to_string(), |d| d.text.clone()))
+            .collect();
+        assert_eq!((said[0].as_str(), said[3].as_str()), ("one", "three"));
+        assert!(said[1].ends_with("#1: its text is not UTF-8"), "{said:?}");
+        assert!(said[2].ends_with("#2: its text is null"), "{said:?}");
     }
 
     /// As others write it; each of these needs a feature of a library.

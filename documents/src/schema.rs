@@ -517,6 +517,10 @@ impl Texts {
         texts.unwrap_or(Texts(None))
     }
 
+    fn is_there(&self, row: usize) -> bool {
+        self.0.as_ref().is_some_and(|array| array.is_valid(row))
+    }
+
     fn get(&self, row: usize) -> &str {
         match &self.0 {
             Some(array) if array.is_valid(row) => array.as_string::<i32>().value(row),
@@ -591,20 +595,39 @@ fn score_lists(batch: &RecordBatch) -> Vec<Vec<(String, f32)>> {
         .collect()
 }
 
-/// The documents of one batch, ours or somebody else's; `position` is the number of its first row.
-pub(crate) fn documents_from_batch(
-    path: &Path,
-    batch: &RecordBatch,
-    position: u64,
-) -> Result<Vec<Document>, Error> {
-    let text = |names: &[&str]| Texts::of(path, batch, names);
-    let own = |name: &str| Texts::own(path, batch, name);
-    let texts = text(TEXT_NAMES)?;
-    if texts.0.is_none() {
+/// The column of texts, as it stands and as text: what is not UTF-8 is null in the latter. A column
+/// of numbers or lists is none, though each could be written out.
+fn texts_of(path: &Path, batch: &RecordBatch) -> Result<(ArrayRef, Texts), Error> {
+    let expected = "a column of strings";
+    let Some((name, array)) = find(batch, TEXT_NAMES) else {
         let schema = batch.schema();
         let found: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).collect();
-        return Err(wrong(path, "text", "a column of strings", format!("columns {found:?}")));
+        return Err(wrong(path, "text", expected, format!("columns {found:?}")));
+    };
+    let is_bytes = |kind: &DataType| {
+        matches!(kind, DataType::Binary | DataType::LargeBinary | DataType::BinaryView)
+    };
+    let is = |kind: &DataType| is_text(kind) || is_bytes(kind);
+    match array.data_type() {
+        DataType::Dictionary(_, values) if is(values) => {}
+        kind if is(kind) => {}
+        kind => return Err(wrong(path, name, expected, kind.to_string())),
     }
+    let texts = Texts::of(path, batch, &[name])?;
+    Ok((array, texts))
+}
+
+/// The documents of one batch, ours or somebody else's; `position` is the number of its first row,
+/// `called` what its rows are called by. A row without a text is an error of its own.
+pub(crate) fn documents_from_batch(
+    path: &Path,
+    called: &str,
+    batch: &RecordBatch,
+    position: u64,
+) -> Result<Vec<Result<Document, Error>>, Error> {
+    let text = |names: &[&str]| Texts::of(path, batch, names);
+    let own = |name: &str| Texts::own(path, batch, name);
+    let (stored, texts) = texts_of(path, batch)?;
     let (ids, urls, languages) = (text(&["id"])?, text(URL_NAMES)?, text(LANGUAGE_NAMES)?);
     let (sources, titles, routes) = (own("source"), own("title"), own("route"));
     let (categories, extras) = (own("category"), own("extra"));
@@ -614,12 +637,18 @@ pub(crate) fn documents_from_batch(
     let (dates, mut headings, mut scores) =
         (dates(path, batch)?, heading_lists(batch), score_lists(batch));
     let row = |i: usize| {
+        let row = position + i as u64;
+        if !texts.is_there(i) {
+            let reason =
+                if stored.is_null(i) { "its text is null" } else { "its text is not UTF-8" };
+            return Err(Error::Row { path: path.to_owned(), row, reason });
+        }
         let (url, date) = (urls.get(i).to_owned(), dates[i]);
         let id = match ids.get(i) {
-            "" => Id::of(&url, date, &format!("{}", position + i as u64)),
-            given => Id::parse(given),
+            ours if Id::is_ours(ours) => Id::parse(ours),
+            _ => Id::of(&url, date, &format!("{called}#{row}")),
         };
-        Document {
+        Ok(Document {
             id,
             url,
             date,
@@ -634,7 +663,7 @@ pub(crate) fn documents_from_batch(
             category: categories.get(i).to_owned(),
             weight: weights.get(i, 1.0),
             extra: others.row(i, ids.get(i), extras.get(i)),
-        }
+        })
     };
     Ok((0..batch.num_rows()).map(row).collect())
 }

@@ -375,6 +375,9 @@ fn sample(text: &str) -> Result<quipu_corpus::Sample, String> {
     let unit = &text[digits.len()..];
     let number: u64 =
         digits.parse().map_err(|_| "expected bytes such as 100MB, or a number of pages")?;
+    if number == 0 {
+        return Err("a sample has 1 page or byte at least".into());
+    }
     let scale = match unit.to_ascii_lowercase().as_str() {
         "" => {
             let documents = Some(number);
@@ -468,6 +471,7 @@ mod tests {
         assert_eq!(bytes("3kB"), Some(3_000));
         assert_eq!(sample("2000").unwrap().documents, Some(2000));
         assert!(sample("much").is_err() && sample("5TB").is_err() && sample("").is_err());
+        assert!(sample("0").is_err() && sample("0MB").is_err());
         assert!(sample("99999999999GB").is_err());
     }
 

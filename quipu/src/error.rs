@@ -191,6 +191,7 @@ impl From<quipu_corpus::Error> for Error {
             quipu_corpus::Error::ReadOnly { .. }
             | quipu_corpus::Error::Taken { .. }
             | quipu_corpus::Error::NoFolder { .. }
+            | quipu_corpus::Error::NoCluster
             | quipu_corpus::Error::NoConditions { .. } => Self::usage(error.to_string()),
             _ => Self::of(&error),
         }

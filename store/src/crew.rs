@@ -20,10 +20,11 @@ use folder::Folder;
 use serde::{Serialize, de::DeserializeOwned};
 use std::collections::VecDeque;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// How often a holder shows that it lives.
 const HEARTBEAT: Duration = Duration::from_secs(10);
@@ -36,7 +37,59 @@ pub struct Crew {
     workers: usize,
     cancel: Cancel,
     me: Holder,
+    standing: Option<Standing>,
     shared: Option<Shared>,
+}
+
+/// A file by which a run in a folder is known, as it stood when the crew was made.
+struct Standing {
+    path: PathBuf,
+    state: Option<State>,
+}
+
+/// Inode, bytes and time of change: a file that is put into place anew has others.
+type State = (u64, u64, SystemTime);
+
+impl Standing {
+    fn of(path: &Path) -> Standing {
+        Standing { path: path.to_owned(), state: Standing::state(path) }
+    }
+
+    fn state(path: &Path) -> Option<State> {
+        let data = fs::metadata(path).ok()?;
+        Some((data.ino(), data.len(), data.modified().ok()?))
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        let now = Standing::state(&self.path);
+        match now.is_some() && now == self.state {
+            true => Ok(()),
+            false => Err(Error::Ended { place: self.path.display().to_string() }),
+        }
+    }
+}
+
+/// Whether somebody who lives holds a task of a stage below `dir`. Who takes away the file that a
+/// crew goes on by ([`Crew::while_stands`]) and finds nobody then, has the folder: who comes later
+/// finds it gone.
+///
+/// # Errors
+/// When the folder cannot be listed.
+pub fn is_worked_on(dir: &Path) -> Result<bool, Error> {
+    let host = host();
+    for entry in fs::read_dir(dir).map_err(|e| Error::io("list", dir, e))? {
+        let path = entry.map_err(|e| Error::io("list", dir, e))?.path();
+        let held = match path.is_dir() {
+            true => is_worked_on(&path)?,
+            false => {
+                path.extension().is_some_and(|end| end == "lease") && folder::is_alive(&path, &host)
+            }
+        };
+        if held {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Who holds a lease.
@@ -73,7 +126,15 @@ impl Crew {
     pub fn new(dir: &Path, workers: usize, cancel: &Cancel) -> Result<Crew, Error> {
         atomic::create_dir(dir)?;
         let (dir, cancel, me) = (dir.to_owned(), cancel.clone(), Holder::new());
-        Ok(Crew { dir, workers: workers.max(1), cancel, me, shared: None })
+        let (standing, shared) = (None, None);
+        Ok(Crew { dir, workers: workers.max(1), cancel, me, standing, shared })
+    }
+
+    /// The same, which goes on while the file `plan` of the folder stands as it does now: whoever
+    /// finds another there takes no task and no result any more.
+    #[must_use]
+    pub fn while_stands(self, plan: &Path) -> Crew {
+        Crew { standing: Some(Standing::of(plan)), ..self }
     }
 
     /// The same, with other processes that see `share` only, each with a folder of its own: what is
@@ -101,6 +162,13 @@ impl Crew {
     #[must_use]
     pub fn stage(&self, stage: &str) -> PathBuf {
         self.dir.join(stage)
+    }
+
+    /// A folder like that of a stage, of this crew alone.
+    #[must_use]
+    pub fn own(&self, name: &str) -> PathBuf {
+        let me = serde_json::to_vec(&self.me).unwrap_or_default();
+        self.dir.join(format!("{name}-{}", crate::checksum::xxh3_bytes(&me)))
     }
 
     /// Puts a file that a task wrote outside of its stage's folder where all workers see it.
@@ -139,7 +207,7 @@ impl Crew {
         let dir = self.stage(stage);
         atomic::create_dir(&dir)?;
         let desk: Box<dyn Desk + '_> = match &self.shared {
-            None => Box::new(Folder::new(&self.me, dir)),
+            None => Box::new(Folder::new(&self.me, dir, self.standing.as_ref())),
             Some(shared) => Box::new(SharedDesk::new(&self.me, dir, shared)),
         };
         let job = Job {
@@ -361,7 +429,6 @@ mod tests {
     use super::*;
     use std::fs::OpenOptions;
     use std::sync::atomic::AtomicU64;
-    use std::time::SystemTime;
 
     type Answer = Result<Vec<u64>, Failed>;
 
@@ -393,6 +460,36 @@ mod tests {
     fn every_task_is_done_once() {
         check(1);
         check(7);
+    }
+
+    #[test]
+    fn a_run_that_was_replaced_is_not_worked_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let plan = dir.path().join("plan.json");
+        fs::write(&plan, "one").unwrap();
+        let (late, made) = (crew(dir.path(), 2).while_stands(&plan), AtomicU64::new(0));
+        assert!(squares(&late, &made).is_ok());
+        fs::remove_file(&plan).unwrap();
+        assert!(squares(&late, &made).is_err(), "results are another run's");
+        atomic::write_bytes(&plan, b"one").unwrap();
+        let task = |n: usize| Ok::<usize, Failed>(n);
+        assert!(late.run("more", 3, task, |_, _| ()).is_err());
+        assert!(fs::read_dir(late.stage("more")).unwrap().next().is_none(), "no lease stays");
+        assert!(squares(&crew(dir.path(), 2).while_stands(&plan), &made).is_ok());
+        assert_eq!(made.into_inner(), 40);
+    }
+
+    #[test]
+    fn who_works_in_a_folder_is_seen() {
+        let dir = tempfile::tempdir().unwrap();
+        let crew = crew(dir.path(), 1);
+        let seen = |_: usize| Ok::<_, Failed>(is_worked_on(dir.path()).unwrap());
+        assert_eq!(crew.run("s", 1, seen, |_, _| ()).unwrap(), [true]);
+        assert!(!is_worked_on(dir.path()).unwrap());
+        let gone = Holder { began: 1, ..Holder::new() };
+        let lease = crew.stage("s").join(lease_name(7));
+        fs::write(&lease, serde_json::to_vec(&gone).unwrap()).unwrap();
+        assert!(!is_worked_on(dir.path()).unwrap(), "its holder is dead");
     }
 
     /// What goes wrong with a task here; which of it, no test asks.

@@ -152,7 +152,7 @@ pub fn score_documents(
                 }
             };
             let score = |scratch: &mut Scratch, document: &Document| {
-                Some((document.id, scorer.score(&document.text, scratch)?))
+                Some((document.known_as(), scorer.score(&document.text, scratch)?))
             };
             let scores: Vec<_> = batch.par_iter().map_init(Scratch::default, score).collect();
             for (id, (name, score)) in scores.into_iter().flatten() {

@@ -13,7 +13,6 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes of a row: id, number of the name, score.
 const ROW: usize = 16 + 2 + 4;
@@ -30,19 +29,6 @@ struct Row {
     score: f32,
 }
 
-/// What the join counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Joined {
-    /// Scores read.
-    pub read: u64,
-    /// Scores left out because their document had one of that name before.
-    pub duplicates: u64,
-    /// Scores that found their document.
-    pub found: u64,
-    /// Scores of documents that nobody asked about, each document being asked about once.
-    pub unknown: u64,
-}
-
 /// Sorted scores on disk, removed when dropped.
 pub struct Runs {
     file: PathBuf,
@@ -51,7 +37,6 @@ pub struct Runs {
     fences: Vec<Id>,
     rows: u64,
     read: u64,
-    found: AtomicU64,
 }
 
 /// One caller's way into the sorted scores.
@@ -118,7 +103,7 @@ impl Runs {
         let mut names = vec![String::new(); numbers.len()];
         numbers.into_iter().for_each(|(name, number)| names[usize::from(number)] = name);
         let (fences, rows) = fences(&file)?;
-        Ok(Runs { file, names, fences, rows, read, found: AtomicU64::new(0) })
+        Ok(Runs { file, names, fences, rows, read })
     }
 
     /// Names of the scores, in the order in which they were met.
@@ -132,15 +117,14 @@ impl Runs {
         Ok(Lookup { runs: self, file, block: Vec::new(), number: None })
     }
 
-    /// What was counted so far; `unknown` counts when every document was asked about.
-    pub fn counts(&self) -> Joined {
-        let found = self.found.load(Ordering::Relaxed);
-        Joined {
-            read: self.read,
-            duplicates: self.read - self.rows,
-            found,
-            unknown: self.rows.saturating_sub(found),
-        }
+    /// Scores that were read.
+    pub fn read(&self) -> u64 {
+        self.read
+    }
+
+    /// Those of them that were left out: their document had one of that name before.
+    pub fn duplicates(&self) -> u64 {
+        self.read - self.rows
     }
 }
 
@@ -160,8 +144,6 @@ impl Lookup<'_> {
         for n in order {
             self.of(ids[n], &mut scores[n])?;
         }
-        let found: usize = scores.iter().map(Vec::len).sum();
-        self.runs.found.fetch_add(found as u64, Ordering::Relaxed);
         Ok(scores)
     }
 
@@ -343,9 +325,7 @@ mod tests {
             }
         }
         assert_eq!(lookup.scores(&[Id(5), Id(u128::MAX)]).unwrap(), [vec![], vec![]]);
-        let counts = runs.counts();
-        assert_eq!((counts.read, counts.duplicates), (6000, 1000));
-        assert_eq!((counts.found, counts.unknown), (2500 + 1500, 1000));
+        assert_eq!((runs.read(), runs.duplicates()), (6000, 1000));
         drop(lookup);
         drop(runs);
         assert_eq!(std::fs::read_dir(&work).unwrap().count(), 0, "work files stay");
@@ -371,7 +351,7 @@ mod tests {
         let found = runs.lookup().unwrap().scores(&[Id(7)]).unwrap();
         assert_eq!(found[0].len(), 1000);
         assert!(found[0].iter().all(|(name, score)| *score == (*name as f32) * 40.0 + 7.0));
-        assert_eq!(runs.counts().duplicates, 0);
+        assert_eq!(runs.duplicates(), 0);
     }
 
     #[test]

@@ -169,20 +169,24 @@ impl Judge<'_> {
     }
 }
 
-/// The ids of a file: its column `id`, or, where it has none, those that the reader gives.
+/// The ids of a file: its column `id` where all of them are ours, or those that the reader gives.
 fn ids(path: &Path) -> Result<Vec<Id>, crate::Error> {
     let schema = schema_of(path)?;
     let column = schema.field_with_name("id");
-    if !column.is_ok_and(|field| field.data_type() == &DataType::Utf8) {
-        return Reader::open(path)?.map(|document| Ok(document?.id)).collect();
-    }
     let mut ids = Vec::new();
-    for batch in columns(path, &["id".to_owned()])? {
-        let batch = batch?;
-        let column = batch.column(0).as_string::<i32>();
-        ids.extend(column.iter().map(|id| Id::parse(id.unwrap_or_default())));
+    let mut ours = column.is_ok_and(|field| field.data_type() == &DataType::Utf8);
+    if ours {
+        for batch in columns(path, &["id".to_owned()])? {
+            let batch = batch?;
+            let column = batch.column(0).as_string::<i32>();
+            ours &= column.iter().all(|id| id.is_some_and(Id::is_ours));
+            ids.extend(column.iter().flatten().map(Id::parse));
+        }
     }
-    Ok(ids)
+    match ours {
+        true => Ok(ids),
+        false => Reader::open(path)?.map(|document| Ok(document?.id)).collect(),
+    }
 }
 
 fn fate(document: &Document, predicate: &str) -> Fate {

@@ -15,10 +15,15 @@
 use super::minhash::jaccard;
 use std::collections::HashMap;
 
-/// Most kept documents that one document is compared with, those with the most bands in common
-/// first. Copies share nearly all their bands; this only bounds clusters of thousands that share a
+/// Most kept documents that one document is compared with, those with the most bands in common that
+/// are no template's first. Copies share nearly all their bands; this only bounds clusters of thousands that share a
 /// band by chance.
 const COMPARED: usize = 64;
+
+/// Kept documents that are known by one band, the first by rank: a band that more of them share is
+/// their template's, and says nothing of two. Without a bound, a site of a million pages that share
+/// more than half of their text would be compared pair by pair.
+const KNOWN: usize = 64;
 
 /// A removal: a document, the one that is kept instead, and their similarity.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -44,11 +49,16 @@ pub fn resolve<E>(
     let mut kept_by_band: HashMap<u64, Vec<usize>> = HashMap::new();
     let mut removals = Vec::new();
     for (member, own) in bands.iter().enumerate() {
-        let mut shared: HashMap<usize, usize> = HashMap::new();
-        for kept in own.iter().filter_map(|band| kept_by_band.get(band)).flatten() {
-            *shared.entry(*kept).or_default() += 1;
+        // Bands in common: those that few know, and all.
+        let mut shared: HashMap<usize, (usize, usize)> = HashMap::new();
+        for known in own.iter().filter_map(|band| kept_by_band.get(band)) {
+            for kept in known {
+                let (few, all) = shared.entry(*kept).or_default();
+                *few += usize::from(known.len() < KNOWN);
+                *all += 1;
+            }
         }
-        let mut candidates: Vec<(usize, usize)> = shared.into_iter().collect();
+        let mut candidates: Vec<(usize, (usize, usize))> = shared.into_iter().collect();
         candidates.sort_unstable_by_key(|(kept, bands)| (std::cmp::Reverse(*bands), *kept));
         candidates.truncate(COMPARED);
         let mut best: Option<Removal> = None;
@@ -64,7 +74,12 @@ pub fn resolve<E>(
         match best {
             Some(removal) => removals.push(removal),
             None => {
-                own.iter().for_each(|band| kept_by_band.entry(*band).or_default().push(member));
+                for band in *own {
+                    let known = kept_by_band.entry(*band).or_default();
+                    if known.len() < KNOWN {
+                        known.push(member);
+                    }
+                }
             }
         }
     }
@@ -101,6 +116,31 @@ mod tests {
         assert!(found[0].similarity > 0.9 && found[0].similarity < 1.0);
         assert_eq!(removals(&[text(400), text(400)], 1.0).len(), 1);
         assert_eq!(removals(&[text(400), text(390)], 0.99), []);
+    }
+
+    /// Ten thousand kept documents that share bands, and copies of the last: found by their own bands,
+    /// without a comparison of all with all.
+    #[test]
+    fn a_template_hides_no_copies() {
+        let sets: Vec<Rc<Vec<u32>>> = (0..10_100u32)
+            .map(|n| {
+                let own = n.min(9_999) * 100;
+                Rc::new((0..100).chain(1_000_000 + own..1_000_000 + own + 100).collect())
+            })
+            .collect();
+        let bands: Vec<Vec<u64>> = (0..10_100u64)
+            .map(|n| (0..10).chain((0..10).map(|b| 100 + n.min(9_999) * 10 + b)).collect())
+            .collect();
+        let bands: Vec<&[u64]> = bands.iter().map(Vec::as_slice).collect();
+        let mut read = 0;
+        let found = resolve(&bands, 0.8, |n| {
+            read += 1;
+            Ok::<_, Infallible>(sets[n].clone())
+        })
+        .unwrap();
+        assert_eq!(found.len(), 100);
+        assert!(found.iter().all(|r| r.kept == 9_999 && r.similarity == 1.0));
+        assert!(read <= 10_100 * (COMPARED + 1), "{read} sets read");
     }
 
     #[test]

@@ -8,7 +8,7 @@
 use url::Url;
 
 /// Parameters that say how a visitor came, not what the page is.
-const TRACKING: [&str; 25] = [
+const TRACKING: [&str; 24] = [
     "srsltid",
     "gbraid",
     "wbraid",
@@ -28,13 +28,14 @@ const TRACKING: [&str; 25] = [
     "phpsessid",
     "jsessionid",
     "sessionid",
-    "sid",
     "_ga",
     "spm",
     "cmpid",
     "wt_mc",
     "oly_enc_id",
 ];
+/// Letters and digits of the shortest `sid` that is a session's.
+const TOKEN: usize = 16;
 /// Names of the page that a folder shows.
 const INDEX: [&str; 6] =
     ["index.html", "index.htm", "index.php", "default.html", "default.htm", "index.asp"];
@@ -49,7 +50,7 @@ pub fn canonical(raw: &str) -> String {
     url.set_fragment(None);
     let kept: Vec<(String, String)> = url
         .query_pairs()
-        .filter(|(name, _)| !is_tracking(name))
+        .filter(|(name, value)| !is_tracking(name, value))
         .map(|(name, value)| (name.into_owned(), value.into_owned()))
         .collect();
     if kept.len() != url.query_pairs().count() || kept.is_empty() {
@@ -74,9 +75,11 @@ pub fn canonical(raw: &str) -> String {
     format!("https://{host}{port}{path}{query}")
 }
 
-fn is_tracking(name: &str) -> bool {
+fn is_tracking(name: &str, value: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    name.starts_with("utm_") || TRACKING.contains(&name.as_str())
+    // A session where it reads like one; elsewhere it is the number of a story, a shop, a state.
+    let session = value.len() >= TOKEN && value.bytes().all(|b| b.is_ascii_alphanumeric());
+    name.starts_with("utm_") || TRACKING.contains(&name.as_str()) || (name == "sid" && session)
 }
 
 /// Hash of a canonical URL.
@@ -104,6 +107,8 @@ mod tests {
         check("https://a.example/p.php?id=7&fbclid=I", "https://a.example/p.php?id=7");
         check("https://a.example/x;jsessionid=1F", "https://a.example/x");
         check("https://a.example/x?srsltid=Af&gbraid=0A&id=7", "https://a.example/x?id=7");
+        check("https://a.example/s?file=x&sid=12", "https://a.example/s?file=x&sid=12");
+        check("https://a.example/s?f=x&sid=0af31c9be47d22aa", "https://a.example/s?f=x");
         check("https://a.example:8443/X", "https://a.example:8443/X");
         check("http://user:pass@a.example/", "https://a.example");
         check("https://a.example/?q=a%20b", "https://a.example?q=a%20b");

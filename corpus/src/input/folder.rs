@@ -2,7 +2,7 @@
 //! in a bucket.
 //!
 //! The HTML files of a folder are one crawl, a page's URL being its canonical link or its path
-//! below the folder. Links are not followed. Not here: what names stand for ([`super::named`]),
+//! below the folder. Not here: what names stand for ([`super::named`]),
 //! and which pages are sampled.
 
 use super::kind::{self, Kind, Recognised};
@@ -15,6 +15,7 @@ use crate::{Error, look};
 use quipu_documents::{FORMAT, FileKind};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::fs::FileType;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -97,6 +98,18 @@ pub struct Skipped {
     pub path: PathBuf,
     /// What it is.
     pub reason: String,
+}
+
+/// Why files whose names begin with a dot are passed over, as every tool does.
+const HIDDEN: &str = "hidden";
+/// Why links are passed over that would have something read twice.
+const ELSEWHERE: &str = "read where it lies";
+
+impl Skipped {
+    /// Whether it is passed over for its name alone.
+    pub fn is_hidden(&self) -> bool {
+        self.reason == HIDDEN
+    }
 }
 
 /// The inputs that are named (`input::named`), and the files below them that are none.
@@ -238,8 +251,10 @@ fn local(root: &Path, access: &Access) -> Result<Inputs, Error> {
         let input = Input { kind: Kind::Parquet, ..Input::named(root.to_owned(), name_of(root)) };
         return Ok((vec![input], Vec::new()));
     }
-    let (mut files, mut skipped) = (Vec::new(), Vec::new());
-    walk(root, "", 0, &mut files, &mut skipped)?;
+    let entered = vec![root.canonicalize().map_err(Error::io(root))?];
+    let mut walk = Walk { root, entered, files: Vec::new(), skipped: Vec::new() };
+    walk.enter("", 0)?;
+    let Walk { files, mut skipped, .. } = walk;
     let files: Vec<(String, Option<Stamp>)> = files.into_iter().map(|f| (f, None)).collect();
     let inputs = sort(root, files, &mut skipped, access)?;
     Ok((inputs, skipped))
@@ -267,7 +282,7 @@ fn bucket(root: &Path, access: &Access) -> Result<Inputs, Error> {
     let hidden = |name: &str| name.split('/').any(|part| part.starts_with('.'));
     files.retain(|(name, _)| {
         if hidden(name) {
-            skipped.push(Skipped { path: root.join(name), reason: "hidden".into() });
+            skipped.push(Skipped { path: root.join(name), reason: HIDDEN.into() });
         }
         !hidden(name)
     });
@@ -316,39 +331,75 @@ fn sort(
     Ok(inputs)
 }
 
-fn walk(
-    root: &Path,
-    below: &str,
-    depth: usize,
-    files: &mut Vec<String>,
-    skipped: &mut Vec<Skipped>,
-) -> Result<(), Error> {
-    let dir = root.join(below);
-    let mut names = Vec::new();
-    for entry in std::fs::read_dir(&dir).map_err(Error::io(&dir))? {
-        let entry = entry.map_err(Error::io(&dir))?;
-        let kind = entry.file_type().map_err(Error::io(&dir))?;
-        match entry.file_name().into_string() {
-            Ok(name) => names.push((name, kind)),
-            Err(name) => skipped
-                .push(Skipped { path: dir.join(name), reason: "a name that is not UTF-8".into() }),
+/// A folder being walked.
+struct Walk<'a> {
+    root: &'a Path,
+    /// The folder itself, and those outside of it that a link led to: each is entered once.
+    entered: Vec<PathBuf>,
+    files: Vec<String>,
+    skipped: Vec<Skipped>,
+}
+
+impl Walk<'_> {
+    /// Walks what lies below, in the order of names. Links out of the folder are followed, as a cache
+    /// has them that keeps its files elsewhere; what one within it leads to is met where it lies.
+    fn enter(&mut self, below: &str, depth: usize) -> Result<(), Error> {
+        let dir = self.root.join(below);
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(&dir).map_err(Error::io(&dir))? {
+            let entry = entry.map_err(Error::io(&dir))?;
+            let kind = entry.file_type().map_err(Error::io(&dir))?;
+            match entry.file_name().into_string() {
+                Ok(name) => names.push((name, kind)),
+                Err(name) => self.skipped.push(Skipped {
+                    path: dir.join(name.to_string_lossy().as_ref()),
+                    reason: "a name that is not UTF-8".into(),
+                }),
+            }
         }
-    }
-    names.sort_by(|a, b| a.0.cmp(&b.0));
-    for (name, kind) in names {
-        let path = if below.is_empty() { name.clone() } else { format!("{below}/{name}") };
-        let skip = |reason: &str| Skipped { path: root.join(&path), reason: reason.into() };
-        if name.starts_with('.') {
-            skipped.push(skip("hidden"));
-        } else if kind.is_dir() && depth < MAX_DEPTH {
-            walk(root, &path, depth + 1, files, skipped)?;
-        } else if kind.is_file() {
-            files.push(path);
-        } else {
-            skipped.push(skip("a link, a device, or nested too deep"));
+        names.sort_by(|a, b| a.0.cmp(&b.0));
+        for (name, kind) in names {
+            let path = if below.is_empty() { name.clone() } else { format!("{below}/{name}") };
+            let kind = match name.starts_with('.') {
+                true => Err(HIDDEN),
+                false if kind.is_symlink() => self.behind(&path),
+                false if kind.is_dir() && self.was_entered(&path) => Err(ELSEWHERE),
+                false => Ok(kind),
+            };
+            match kind {
+                Ok(kind) if kind.is_file() => self.files.push(path),
+                Ok(kind) if !kind.is_dir() => self.skip(&path, "a device, a pipe or a socket"),
+                Ok(_) if depth >= MAX_DEPTH => self.skip(&path, "nested too deep"),
+                Ok(_) => self.enter(&path, depth + 1)?,
+                Err(reason) => self.skip(&path, reason),
+            }
         }
+        Ok(())
     }
-    Ok(())
+
+    /// Whether a folder is one of those, come upon from behind a link.
+    fn was_entered(&self, below: &str) -> bool {
+        let is = |path: PathBuf| self.entered.contains(&path);
+        self.entered.len() > 1 && self.root.join(below).canonicalize().is_ok_and(is)
+    }
+
+    /// What a link leads to, or why that is passed over.
+    fn behind(&mut self, below: &str) -> Result<FileType, &'static str> {
+        let path = self.root.join(below);
+        let found = path.canonicalize().and_then(|to| Ok((std::fs::metadata(&to)?, to)));
+        let (data, to) = found.map_err(|_| "a link to nothing")?;
+        if self.entered.iter().any(|folder| to.starts_with(folder)) {
+            return Err(ELSEWHERE);
+        }
+        if data.is_dir() {
+            self.entered.push(to);
+        }
+        Ok(data.file_type())
+    }
+
+    fn skip(&mut self, below: &str, reason: &str) {
+        self.skipped.push(Skipped { path: self.root.join(below), reason: reason.into() });
+    }
 }
 
 /// Pages of one HTML file, or of a range of the files of a folder; of the latter only those with a
@@ -412,6 +463,30 @@ mod tests {
         let found: Vec<(&str, Kind)> = inputs.iter().map(|i| (i.below.as_str(), i.kind)).collect();
         assert_eq!(found, expected);
         assert_eq!(skipped.len(), refused, "{skipped:?}");
+    }
+
+    #[test]
+    fn links_out_of_a_folder_are_followed() {
+        use std::os::unix::fs::symlink;
+        let dir = tempfile::tempdir().unwrap();
+        let (root, cache) = (dir.path().join("in"), dir.path().join("cache"));
+        std::fs::create_dir_all(root.join("sub")).unwrap();
+        std::fs::create_dir_all(&cache).unwrap();
+        std::fs::write(cache.join("0af3"), "It was a dark and stormy night.").unwrap();
+        std::fs::write(root.join("sub/b.txt"), "Call me Ishmael.").unwrap();
+        symlink("../cache/0af3", root.join("a.txt")).unwrap();
+        symlink("sub/b.txt", root.join("c.txt")).unwrap();
+        symlink("nowhere", root.join("d.txt")).unwrap();
+        symlink("../..", root.join("sub/up")).unwrap();
+        symlink("../in", cache.join("back")).unwrap();
+        symlink("../cache", root.join("z")).unwrap();
+        let (inputs, skipped) = expand(&[root], &Access::usual()).unwrap();
+        let found: Vec<&str> = inputs.iter().map(|i| i.below.as_str()).collect();
+        // By way of `sub/up` the cache is entered, and the folder itself is not entered again.
+        assert_eq!(found, ["a.txt", "sub/b.txt", "sub/up/cache/0af3"]);
+        let reasons: Vec<&str> = skipped.iter().map(|s| s.reason.as_str()).collect();
+        assert_eq!(reasons.iter().filter(|r| **r == ELSEWHERE).count(), 4, "{skipped:?}");
+        assert_eq!(reasons.iter().filter(|r| **r == "a link to nothing").count(), 1);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::{Body, Found, Input, Page, Range, Stream};
 use crate::Error;
 use crate::remote::{Access, Source};
 use crate::warc::{self, Form, Inflated};
-use quipu_documents::{Document, Id, parse_date, to_extra};
+use quipu_documents::{Document, Id, given_id, parse_date, to_extra};
 use serde_json::{Map, Value};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::PathBuf;
@@ -232,7 +232,10 @@ impl Lines for Packed {
     }
 
     fn damaged(&self) -> String {
-        self.stream.member().to_string()
+        match self.stream.member() {
+            member if member == self.member => self.place(),
+            member => member.to_string(),
+        }
     }
 }
 
@@ -261,7 +264,6 @@ const DATE: &[&str] = &[
     "warc_headers.warc-date",
 ];
 const TITLE: &[&str] = &["title", "metadata.title", "meta.title"];
-const ID: &[&str] = &["id", "doc_id", "record_id", "warc_record_id"];
 
 /// The first of these that is there as text, and its name.
 fn find<'v, 'n>(object: &'v Map<String, Value>, names: &[&'n str]) -> Option<(&'n str, &'v str)> {
@@ -298,6 +300,8 @@ pub(crate) fn parse(bytes: &[u8], place: &str) -> Result<Page, String> {
     if bytes.len() as u64 >= MAX_LINE {
         return Err(format!("a line of {MAX_LINE} bytes or more"));
     }
+    // Some writers put a mark of UTF-8 before the first line.
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let value: Value = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
     let Value::Object(mut object) = value else { return Err("not a JSON object".into()) };
     let Some(text) = take(&mut object, TEXT) else {
@@ -310,13 +314,11 @@ pub(crate) fn parse(bytes: &[u8], place: &str) -> Result<Page, String> {
     };
     let url = take(&mut object, URL).unwrap_or_default();
     let date = take_date(&mut object);
-    let given = ID.iter().find_map(|name| match object.get(*name)? {
-        Value::String(id) => Some(id.clone()),
-        Value::Number(id) => Some(id.to_string()),
-        _ => None,
-    });
-    let id = given.as_deref().map_or(Id::default(), Id::parse);
-    if given.as_deref().is_some_and(Id::is_ours) {
+    let given = given_id(&object);
+    // An identity of others tells nobody that two lines are two documents: theirs is where they stand.
+    let ours = given.as_deref().filter(|id| Id::is_ours(id));
+    let id = ours.map_or(Id::default(), Id::parse);
+    if ours.is_some() {
         object.shift_remove("id");
     }
     let title = take(&mut object, TITLE).unwrap_or_default();

@@ -138,6 +138,9 @@ fn recognise_bytes(start: &[u8], path: &Path) -> Result<Kind, String> {
     if trimmed[0] == b'{' {
         return json_kind(trimmed);
     }
+    if trimmed[0] == b'[' && trimmed[1..].trim_ascii_start().starts_with(b"{") {
+        return Err("a JSON array, but not one object a line (`jq -c '.[]'` makes them)".into());
+    }
     let name = remote::file_name(path).to_lowercase();
     let bare = name.trim_end_matches(".gz").trim_end_matches(".zst");
     let named = |ends: &[&str]| ends.iter().any(|e| bare.ends_with(e));
@@ -235,6 +238,7 @@ mod tests {
         check("a.txt", b"", Err("empty"));
         check("a.png", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01", Err("binary"));
         check("a.json", b"{\n  \"a\": 1\n}", Err("JSON"));
+        check("a.json", b"[\n {\"text\": \"x\"}]", Err("jq"));
         check("a.css", b"body { color: red }", Err(".css"));
         check("a.gz", &gzip(b"x")[..8], Err("damaged"));
     }

@@ -35,11 +35,11 @@ pub(super) fn open(input: &Input, range: Range, access: &Access) -> Result<Strea
     let path = &input.path;
     if let Some(source) = elsewhere(input, access)? {
         let reader = Reader::open_groups_of(path, source, range.from, range.to)?;
-        return Ok(Box::new(pages(reader, &format!("{}#", input.called()))));
+        return Ok(Box::new(pages(reader, &input.called())));
     }
     if !path.is_dir() {
         let reader = Reader::open_groups(path, range.from, range.to)?;
-        return Ok(Box::new(pages(reader, &format!("{}#", input.called()))));
+        return Ok(Box::new(pages(reader, &input.called())));
     }
     if range == Range::WHOLE {
         verify(path)?;
@@ -51,25 +51,30 @@ pub(super) fn open(input: &Input, range: Range, access: &Access) -> Result<Strea
     Ok(Box::new(files.into_iter().flat_map(|file| -> Stream {
         let name = file.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         match Reader::open_groups(&file, 0, u64::MAX) {
-            Ok(reader) => Box::new(pages(reader, &format!("{name}#"))),
+            Ok(reader) => Box::new(pages(reader, &name)),
             Err(e) => Box::new(std::iter::once(Err(e.into()))),
         }
     })))
 }
 
+/// The pages of a file; `called` stands before the numbers of its rows.
 fn pages(
-    mut reader: Reader,
-    prefix: &str,
+    reader: Reader,
+    called: &str,
 ) -> impl Iterator<Item = Result<Found, Error>> + Send + use<> {
-    let prefix = prefix.to_owned();
+    let (mut reader, called) = (reader.called(called), called.to_owned());
     std::iter::from_fn(move || {
         let row = reader.row();
         let document = match reader.next()? {
             Ok(document) => document,
+            Err(quipu_documents::Error::Row { path, row, reason }) => {
+                let place = format!("{}#{row}", path.display());
+                return Some(Ok(Found::Damaged(place, reason.to_owned())));
+            }
             Err(e) => return Some(Err(e.into())),
         };
         let (url, date) = (document.url.clone(), document.date);
-        let (position, name) = (format!("{prefix}{row}"), document.id.to_string());
+        let (position, name) = (format!("{called}#{row}"), document.known_as().to_string());
         let body = Body::Document(Box::new(document));
         Some(Ok(Found::Page(Page { position, name, url, date, body })))
     })

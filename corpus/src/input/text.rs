@@ -11,6 +11,7 @@ use crate::warc::{Form, Inflated};
 use crate::{Error, encoding};
 use quipu_documents::Document;
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::io::Read;
 use std::ops::Range;
 
@@ -106,9 +107,8 @@ pub fn pieces(text: &str, name: &str, size: usize, markdown: bool) -> Vec<Piece>
     if markdown && plain.len() <= size.saturating_mul(4) {
         return vec![Piece { title: whole, headings, text: plain.trim().to_owned() }];
     }
-    let is_heading = |line: &str| {
-        if markdown { headings.iter().any(|h| h == line) } else { is_chapter(line) }
-    };
+    let known: HashSet<&str> = headings.iter().map(String::as_str).collect();
+    let is_heading = |line: &str| if markdown { known.contains(line) } else { is_chapter(line) };
     let mut pieces = Vec::new();
     for (chapter, body) in chapters(&plain, is_heading) {
         let title = match &chapter {
@@ -119,10 +119,15 @@ pub fn pieces(text: &str, name: &str, size: usize, markdown: bool) -> Vec<Piece>
         let many = parts.len() > 1;
         for (n, text) in parts.into_iter().enumerate() {
             let title = if many { format!("{title}, part {}", n + 1) } else { title.clone() };
-            let stands = |h: &&String| text.lines().any(|l| l == h.as_str());
-            let mut inside: Vec<String> = headings.iter().filter(stands).cloned().collect();
-            inside.extend(chapter.iter().filter(|c| text.lines().any(|l| l == *c)).cloned());
+            let lines = text.lines().filter(|line| known.contains(line));
+            let mut inside: Vec<String> = lines.map(str::to_owned).collect();
             inside.dedup();
+            if let Some(chapter) = &chapter
+                && !inside.contains(chapter)
+                && text.lines().any(|line| line == chapter)
+            {
+                inside.push(chapter.clone());
+            }
             pieces.push(Piece { title, headings: inside, text });
         }
     }

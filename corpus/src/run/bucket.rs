@@ -10,6 +10,7 @@
 use super::{Engine, Job, NAME, Options, SUMMARY, WORK, remove_work};
 use crate::remote::{Access, Bucket};
 use crate::run::plan::Plan;
+use crate::summary::Made;
 use crate::{Error, Recipe, Summary};
 use quipu_documents::{FORMAT, FileKind, VERSION};
 use quipu_store::crew::Crew;
@@ -179,7 +180,8 @@ impl Place {
         match self.finished()? {
             Some((summary, found)) if found == plan.stage => {
                 self.clear()?;
-                Ok(summary)
+                let made = done.map_or(Made::Partly, |summary| summary.made);
+                Ok(Summary { made, ..summary })
             }
             _ => done,
         }

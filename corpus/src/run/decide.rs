@@ -310,7 +310,7 @@ fn texts(job: &Job, unit: usize, all: &Decisions) -> Result<Runs, Error> {
             }
         }
     }
-    for (place, kept) in decided.staying() {
+    for (place, kept) in decided.staying().filter(|(place, _)| hashes[*place] != 0) {
         let [a, b] = kept.row.rank();
         // Of two languages one text is two documents.
         out.push([hashes[place] ^ kept.row.language, a, b, number(unit, place)])?;

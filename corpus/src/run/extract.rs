@@ -14,6 +14,7 @@ use quipu_documents::{Fate, Id, write_fates, write_file};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 
 /// The stage, and the folder of its work files.
 pub(super) const STAGE: &str = "extract";
@@ -66,6 +67,12 @@ pub(super) fn numbers(unit: usize) -> (u64, u64) {
 }
 
 impl Job<'_> {
+    /// Hears of a result that was found, of so many bytes.
+    pub(super) fn found_before(&self, bytes: u64) {
+        self.found.store(true, Ordering::Relaxed);
+        self.progress.resume(bytes);
+    }
+
     /// Where a unit's work file stands, or will.
     fn work_file(&self, unit: usize, end: &str) -> PathBuf {
         self.crew.stage(STAGE).join(format!("{unit:06}.{end}"))
@@ -84,7 +91,7 @@ pub(super) fn pass(job: &Job) -> Result<Vec<Facts>, Error> {
     let total = job.plan.units.iter().map(|unit| unit.bytes).sum();
     job.progress.begin_bytes(STAGE, total);
     let done = |facts: &Facts, before: bool| match before {
-        true => job.progress.resume(facts.read),
+        true => job.found_before(facts.read),
         false => {
             job.progress.count(facts.pages, "pages");
             job.progress.advance(facts.read);

@@ -42,6 +42,7 @@ pub(super) fn begin(plan: &Plan, units: &[Facts]) -> Summary {
     let mut summary = Summary {
         not_sampled: plan.admission.left_out,
         unrecognised: plan.unrecognised,
+        passed_over: plan.passed_over.clone(),
         named: plan.names.clone(),
         recipe: plan.recipe.clone(),
         ..Summary::default()
@@ -91,6 +92,7 @@ pub(super) fn finish(summary: &mut Summary, files: &[Output], alarm: f64) {
         add(&mut summary.languages, &file.languages);
         add(&mut summary.routes, &file.routes);
         add(&mut summary.unscored, &file.unscored);
+        summary.score_files.joined += file.joined;
         summary.samples.extend(file.samples.iter().cloned());
         for (name, source) in &file.sources {
             let sum = summary.sources.entry(name.clone()).or_default();

@@ -32,6 +32,7 @@ use crate::classify::Runs as Scores;
 use crate::judges::Judges;
 use crate::remote::{Access, Settings, is_bucket, is_remote};
 use crate::shuffle::{Embedded, Shuffle};
+use crate::summary::{Made, ScoreFiles};
 use crate::{Error, Recipe, Summary};
 use plan::{NAME, Plan};
 use quipu_documents::{FORMAT, FileKind, VERSION, Writer};
@@ -40,6 +41,7 @@ use quipu_store::lock::RunLock;
 use quipu_store::manifest::{self, Manifest};
 use quipu_store::{Cancel, Progress};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The folder of work files below the output.
 const WORK: &str = "work";
@@ -150,16 +152,23 @@ pub fn join(
         clear(&out.join(WORK))?;
         return Ok(summary);
     }
-    let plan = Plan::read(&out.join(WORK))?;
+    let work = out.join(WORK);
+    if !work.join(NAME).is_file() {
+        return Err(Error::NoRun { path: out.to_owned() });
+    }
+    // Before the plan is read: what is read is what stood then, or nothing is done with it.
+    let crew = crew(out, options, cancel)?;
+    let plan = Plan::read(&work)?;
     plan.check_here(&Access::new(&options.settings, cancel))?;
     let stage = plan.stage.clone();
-    let done = Job::of(plan, out, crew(out, options, cancel)?, options, progress, cancel)?.run();
+    let done = Job::of(plan, out, crew, options, progress, cancel)?.run();
     // Whoever began the run removes the work files once the manifest is there, maybe under us; if
     // it was killed, the last one does.
     match finished(out, &stage) {
         Some(summary) => {
             clear(&out.join(WORK))?;
-            Ok(summary)
+            let made = done.map_or(Made::Partly, |summary| summary.made);
+            Ok(Summary { made, ..summary })
         }
         None => done,
     }
@@ -186,7 +195,8 @@ pub fn put(out: &Path, name: &str, bytes: &[u8], options: &Options) -> Result<()
 
 /// The workers of a run in a folder.
 fn crew(out: &Path, options: &Options, cancel: &Cancel) -> Result<Crew, Error> {
-    Ok(Crew::new(&out.join(WORK), options.workers, cancel)?)
+    let work = out.join(WORK);
+    Ok(Crew::new(&work, options.workers, cancel)?.while_stands(&work.join(NAME)))
 }
 
 /// What every stage needs.
@@ -201,6 +211,8 @@ struct Job<'a> {
     engine: Engine,
     progress: &'a dyn Progress,
     cancel: &'a Cancel,
+    /// Whether results were found that this process did not make.
+    found: AtomicBool,
 }
 
 impl<'a> Job<'a> {
@@ -216,8 +228,7 @@ impl<'a> Job<'a> {
         let scores = match plan.recipe.scores.as_slice() {
             [] => None,
             files => {
-                // Its own for each process; it goes with the process.
-                let dir = crew.stage(&format!("scores-{}", std::process::id()));
+                let dir = crew.own("scores");
                 quipu_store::atomic::create_dir(&dir)?;
                 Some(Scores::sort(files, &dir, options.memory as usize / 2)?)
             }
@@ -233,6 +244,7 @@ impl<'a> Job<'a> {
             engine: options.engine.clone(),
             progress,
             cancel,
+            found: AtomicBool::new(false),
         })
     }
 
@@ -268,6 +280,10 @@ impl<'a> Job<'a> {
         }
         let decisions = decide::pass(self, &*shuffle, &extracted)?;
         let files = write::pass(self, &extracted, &decisions)?;
+        if let Some(scores) = &self.scores {
+            let (read, duplicates) = (scores.read(), scores.duplicates());
+            summary.score_files = ScoreFiles { read, duplicates, joined: 0 };
+        }
         funnel::finish(&mut summary, &files, self.plan.recipe.alarm);
         if summary.kept == 0 {
             remove_files(self.out)?;
@@ -299,7 +315,8 @@ impl<'a> Job<'a> {
             Ok::<_, Error>(summary)
         };
         let done = self.crew.run(FINISH, 1, finish, |_, _| ())?;
-        Ok(done.into_iter().next().unwrap_or(summary))
+        let made = if self.found.load(Ordering::Relaxed) { Made::Partly } else { Made::Whole };
+        Ok(Summary { made, ..done.into_iter().next().unwrap_or(summary) })
     }
 }
 
@@ -344,6 +361,12 @@ pub fn is_begun(out: &Path) -> bool {
     plan::is_ours(&out.join(WORK)).unwrap_or(false)
 }
 
+/// Recipe and inputs, as they were named, of the run that was begun in the folder `out`.
+pub fn begun(out: &Path) -> Option<(Recipe, String)> {
+    let plan = Plan::read(&out.join(WORK)).ok()?;
+    Some((plan.recipe, plan.names))
+}
+
 /// Removes what a finished run left of its work, where whoever began it was killed: nobody else
 /// holds the lock.
 fn clear(work: &Path) -> Result<(), Error> {
@@ -360,8 +383,22 @@ fn clear(work: &Path) -> Result<(), Error> {
     }
 }
 
-/// Removes the work files; another process that worked along may still leave one there.
+/// Removes the work files; another process that worked along may still leave one there. The plan goes
+/// last: without it nobody knows after a kill whose files these are.
 fn remove_work(work: &Path) -> Result<(), Error> {
+    for entry in std::fs::read_dir(work).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let removed = match path.is_dir() {
+            true => std::fs::remove_dir_all(&path),
+            false if path.ends_with(NAME) => Ok(()),
+            false => std::fs::remove_file(&path),
+        };
+        match removed {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            Err(e) if e.kind() == std::io::ErrorKind::DirectoryNotEmpty => {}
+            other => other.map_err(Error::io(&path))?,
+        }
+    }
     for _ in 0..3 {
         match std::fs::remove_dir_all(work) {
             Err(e) if e.kind() == std::io::ErrorKind::DirectoryNotEmpty => {}

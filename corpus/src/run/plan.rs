@@ -16,9 +16,13 @@ use std::path::{Path, PathBuf};
 /// Name of the plan in the work folder.
 pub(super) const NAME: &str = "plan.json";
 /// What in the work folder depends on the user's command: the plan, and the last stages.
-const AFTER_PIPE: [&str; 3] = [NAME, super::write::STAGE, super::FINISH];
+const AFTER_PIPE: [&str; 4] = [NAME, ASIDE, super::write::STAGE, super::FINISH];
 /// Bytes of each end of an input that tell whether it is the same.
 const END: u64 = 64 << 10;
+/// Where a plan stands while it is found out whether somebody works on its run.
+const ASIDE: &str = ".plan.json.before";
+/// Files that are no input of which is told what they are.
+const PASSED_OVER: usize = 3;
 /// Bytes of input of a unit: at most, at least, and the number of units that small inputs are cut
 /// into, so that several workers have something to do.
 const MOST: u64 = 8 << 20;
@@ -38,6 +42,8 @@ pub(super) struct Plan {
     pub names: String,
     /// Files among them that are no input.
     pub unrecognised: u64,
+    /// The first of them, with what they are.
+    pub passed_over: Vec<String>,
     pub admission: Admission,
     pub units: Vec<Unit>,
     /// What tells a run in a bucket from every other, also of the same plan; none in a folder.
@@ -102,7 +108,13 @@ impl Plan {
             recipe: recipe.clone(),
             inputs,
             names: joined(paths),
-            unrecognised: skipped.len() as u64,
+            unrecognised: skipped.iter().filter(|file| !file.is_hidden()).count() as u64,
+            passed_over: skipped
+                .iter()
+                .filter(|file| !file.is_hidden())
+                .take(PASSED_OVER)
+                .map(|file| format!("{}: {}", file.path.display(), file.reason))
+                .collect(),
             admission,
             units,
             run: String::new(),
@@ -158,10 +170,29 @@ impl Plan {
         if !is_ours(work)? {
             return Err(Error::Foreign { path: work.to_owned() });
         }
+        let (plan, aside) = (work.join(NAME), work.join(ASIDE));
+        let moved = |from: &Path, to: &Path| match std::fs::rename(from, to) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io(from)(e)),
+            _ => Ok(()),
+        };
+        if !plan.exists() {
+            // Whoever put it aside was killed.
+            moved(&aside, &plan)?;
+        }
         let before = Plan::read(work).ok();
         if before.as_ref().is_some_and(|plan| plan.stage == self.stage) {
-            quipu_store::atomic::sweep(work)?;
+            // Processes that work along may have files that are not yet under their names.
+            if !quipu_store::crew::is_worked_on(work)? {
+                quipu_store::atomic::sweep(work)?;
+            }
             return Ok(());
+        }
+        // Without its plan nobody takes a task of that run any more; who has one ends it first.
+        moved(&plan, &aside)?;
+        if quipu_store::crew::is_worked_on(work)? {
+            moved(&aside, &plan)?;
+            let what = "a run of other inputs or of another recipe, on which others work".into();
+            return Err(Error::Taken { place: work.to_owned(), what });
         }
         let shared = before.is_some_and(|plan| plan.before_pipe == self.before_pipe);
         for entry in std::fs::read_dir(work).map_err(Error::io(work))? {
@@ -191,7 +222,9 @@ impl Plan {
     pub fn read(work: &Path) -> Result<Plan, Error> {
         let path = work.join(NAME);
         let bytes = std::fs::read(&path).map_err(|source| match source.kind() {
-            std::io::ErrorKind::NotFound => Error::NoRun { path: work.to_owned() },
+            std::io::ErrorKind::NotFound => {
+                Error::NoRun { path: work.parent().unwrap_or(work).to_owned() }
+            }
             _ => Error::Io { path: path.clone(), source },
         })?;
         serde_json::from_slice(&bytes).map_err(|e| unreadable(&path, &e))
@@ -200,7 +233,7 @@ impl Plan {
 
 /// Whether a work folder is one of ours: it has a plan, or nothing yet.
 pub(super) fn is_ours(work: &Path) -> Result<bool, Error> {
-    if work.join(NAME).is_file() {
+    if work.join(NAME).is_file() || work.join(ASIDE).is_file() {
         return Ok(true);
     }
     let mut entries = std::fs::read_dir(work).map_err(Error::io(work))?.flatten();
@@ -237,7 +270,7 @@ fn unreadable(path: &Path, error: &serde_json::Error) -> Error {
 fn stage_hash(recipe: &Recipe, depended: &str) -> Result<String, Error> {
     let mut key = format!("{} {VERSION} ", env!("CARGO_PKG_VERSION"));
     key += &serde_json::to_string(recipe).unwrap_or_default();
-    for path in recipe.files().into_iter().filter(|path| path.is_file()) {
+    for path in recipe.files()?.iter().filter(|path| path.is_file()) {
         key += &format!("\n{} {}", path.display(), quipu_store::checksum::xxh3_file(path)?);
     }
     Ok(quipu_store::checksum::xxh3_bytes((key + depended).as_bytes()))
@@ -255,12 +288,21 @@ fn depended(inputs: &[Input], unit: u64) -> String {
             key += &format!("\n{path} {kind} {stamps} {files}");
             continue;
         }
-        let size = std::fs::metadata(&input.path).map_or(0, |data| data.len());
-        let ends = ends(&input.path).unwrap_or_default();
-        let (path, kind, files) = (input.path.display(), input.kind, input.files.join("\n"));
-        key += &format!("\n{path} {kind} {size} {ends} {files}");
+        for (path, _) in input.places() {
+            let (state, path) = (state(&path), path.display());
+            key += &format!("\n{path} {} {state}", input.kind);
+        }
     }
     key
+}
+
+/// Bytes and both ends of a file; of a folder of documents, of its manifest, which has the checksums
+/// of all of it. One that cannot be read is met again where it is.
+fn state(path: &Path) -> String {
+    let manifest = path.join(quipu_store::manifest::NAME);
+    let path = if path.is_dir() { &manifest } else { path };
+    let size = std::fs::metadata(path).map_or(0, |data| data.len());
+    format!("{size} {}", ends(path).unwrap_or_default())
 }
 
 /// Checksum of the first and the last [`END`] bytes of a file; a terabyte is not read for it.

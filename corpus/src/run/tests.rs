@@ -3,8 +3,10 @@
 //! Not the rules one by one; those have their tests beside them.
 
 use super::*;
-use quipu_documents::{Reader, read_fates};
+use crate::recipe::Part;
+use quipu_documents::{Document, Id, Reader, read_fates};
 use quipu_store::progress;
+use std::collections::HashSet;
 use std::io::Write;
 
 const TOPICS: [&str; 12] = [
@@ -59,9 +61,15 @@ struct Place {
 
 impl Place {
     fn with(name: &str, bytes: &[u8]) -> Place {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join(name), bytes).unwrap();
-        Place { dir }
+        let place = Place { dir: tempfile::tempdir().unwrap() };
+        place.write(name, bytes);
+        place
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) {
+        let path = self.dir.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
     }
 
     fn run(&self, name: &str, recipe: &Recipe) -> Result<Summary, Error> {
@@ -315,7 +323,8 @@ fn two_that_work_on_one_folder_make_what_one_makes() {
                 }
             }
         });
-        assert_eq!(first.join().unwrap(), second.join().unwrap());
+        let same = |summary: Summary| Summary { made: Made::Partly, ..summary };
+        assert_eq!(same(first.join().unwrap()), same(second.join().unwrap()));
     });
     assert!(files(&out) == files(&whole.dir.path().join("out")));
 }
@@ -371,12 +380,82 @@ fn bad_input_is_refused_with_file_and_reason() {
     refused("x.warc", &page(1, ""), &zero, &["corpus.line_limit"]);
 }
 
+/// Whatever an input or a recipe names, its content counts, also where it is a folder.
+#[test]
+fn a_run_whose_inputs_or_evaluations_changed_is_another() {
+    let place = Place::with("in/1.html", html(1, "").as_bytes());
+    place.write("evaluations/a.jsonl", b"{\"question\": \"Who wrote it?\", \"answer\": \"x\"}\n");
+    let recipe =
+        Recipe { evaluations: vec![place.dir.path().join("evaluations")], ..Recipe::default() };
+    let made = |expected: Made| {
+        let summary = place.run("in", &recipe).unwrap();
+        assert_eq!(summary.made, expected);
+        summary
+    };
+    made(Made::Whole);
+    made(Made::Before);
+    place.write("in/1.html", html(2, "").as_bytes());
+    made(Made::Whole);
+    made(Made::Before);
+    place.write("evaluations/b.jsonl", b"{\"question\": \"Who read it?\", \"answer\": \"y\"}\n");
+    made(Made::Whole);
+    assert_eq!(made(Made::Before).kept, 1);
+}
+
+/// Documents of others: two of one identity are two, a name for no address is none, texts without
+/// words are not one text, and short ones stay where nobody asked for their length.
+#[test]
+fn documents_of_others_are_not_taken_for_one() {
+    let others =
+        |text: &str, more: &str| format!("{{\"text\": \"{text}\", \"url\": \"n/a\"{more}}}\n");
+    let lines = [
+        others("The first of the texts here.", ", \"id\": \"0\""),
+        others("Another one says other things.", ", \"id\": \"0\""),
+        others("!!! ??? !!!", ""),
+        others("--> <== ==", ""),
+    ];
+    let place = Place::with("a.jsonl", lines.concat().as_bytes());
+    let recipe = Recipe { only: vec![Part::Dedup], pipe: Some("cat".into()), ..Recipe::default() };
+    let summary = place.run("a.jsonl", &recipe).unwrap();
+    assert_eq!(summary.kept, 4, "{}", summary.line());
+    let ids: HashSet<Id> = place.documents().iter().map(|document| document.id).collect();
+    assert_eq!(ids.len(), 4);
+    let scores = "{\"id\": \"0\", \"name\": \"q\", \"score\": 0.5}\n\
+                  {\"id\": \"nobody\", \"name\": \"q\", \"score\": 0.5}\n";
+    place.write("q.jsonl", scores.as_bytes());
+    let scores = vec![place.dir.path().join("q.jsonl")];
+    let summary = place.run("a.jsonl", &Recipe { scores, ..recipe }).unwrap();
+    assert_eq!((summary.score_files.read, summary.score_files.joined), (2, 2));
+    let scored = |d: &&Document| d.scores.contains(&("q".to_owned(), 0.5));
+    assert_eq!(place.documents().iter().filter(scored).count(), 2, "both that are called so");
+}
+
+/// What another process works on is not taken away from under it.
+#[test]
+fn a_run_on_which_others_work_is_not_replaced() {
+    let place = Place::with("crawl.warc.gz", &[page(1, ""), page(2, "")].concat());
+    let stop = Recipe { pipe: Some("false".into()), ..Recipe::default() };
+    assert!(place.run("crawl.warc.gz", &stop).is_err());
+    let work = place.dir.path().join("out/work");
+    let crew = Crew::new(&work, 1, &Cancel::new()).unwrap().while_stands(&work.join(NAME));
+    let other = Recipe { min_words: 30, ..Recipe::default() };
+    let task = |_: usize| -> Result<bool, Error> {
+        Ok(matches!(place.run("crawl.warc.gz", &other), Err(Error::Taken { .. })))
+    };
+    assert_eq!(crew.run("held", 1, task, |_, _| ()).unwrap(), [true]);
+    assert_eq!(place.run("crawl.warc.gz", &other).unwrap().kept, 2);
+    let late = crew.run("held", 1, task, |_, _| ());
+    assert!(late.is_err(), "and who comes late does nothing");
+}
+
 #[test]
 fn a_finished_run_is_not_repeated_and_another_recipe_is() {
     let place = Place::with("crawl.warc.gz", &[page(1, ""), page(2, "")].concat());
     let first = place.run("crawl.warc.gz", &Recipe::default()).unwrap();
     let file = place.dir.path().join("out/documents-00000.parquet");
     let time = std::fs::metadata(&file).unwrap().modified().unwrap();
+    assert_eq!(first.made, Made::Whole);
+    let first = Summary { made: Made::Before, ..first };
     assert_eq!(place.run("crawl.warc.gz", &Recipe::default()).unwrap(), first);
     assert_eq!(std::fs::metadata(&file).unwrap().modified().unwrap(), time);
     let more = Recipe { min_words: 1000, ..Recipe::default() };

@@ -46,6 +46,8 @@ pub(super) struct Output {
     pub sources: BTreeMap<String, Source>,
     /// Kept documents without a score that the recipe asks for, by its name.
     pub unscored: BTreeMap<String, u64>,
+    /// Scores of score files that found their document.
+    pub joined: u64,
     pub figures: Figures,
     /// What the manifest says of its two files.
     pub files: [File; 2],
@@ -56,7 +58,6 @@ pub(super) struct Output {
 struct Part {
     sources: BTreeMap<String, Source>,
     documents: Vec<Document>,
-    words: u64,
     fates: Vec<(Fate, String)>,
     /// Near copies that were removed, with the page number of the copy kept.
     copies: Vec<(u64, Excerpt)>,
@@ -78,23 +79,23 @@ pub(super) fn pass(
             job.cancel.check()?;
             part(job, unit, decisions, &mut whole)?;
         }
-        if let Some(scores) = &job.scores {
-            join(scores, &job.plan.recipe, &mut whole)?;
-        }
+        let joined = match &job.scores {
+            Some(scores) => join(scores, &job.plan.recipe, &mut whole)?,
+            None => 0,
+        };
         if let Some(command) = &job.plan.recipe.pipe {
             let piped = pipe::through(command, std::mem::take(&mut whole.documents), job.cancel)?;
             whole.documents = piped.kept;
             for document in piped.dropped {
-                let detail = excerpt(&document.text, EXCERPT);
-                whole.remove(document, "pipe", "pipe", 0.0, detail);
+                whole.remove(document, "pipe", "pipe", 0.0, "not in the answer, or no text".into());
             }
         }
         let read = units[files[number].clone()].iter().map(|unit| unit.text_bytes).sum();
         let unscored = unscored(&job.plan.recipe, &whole.documents);
-        Ok(Output { read, unscored, ..write(job, number, whole, &writer)? })
+        Ok(Output { read, unscored, joined, ..write(job, number, whole, &writer)? })
     };
     let done = |output: &Output, before: bool| match before {
-        true => job.progress.resume(output.read),
+        true => job.found_before(output.read),
         false => {
             job.progress.count(output.kept, "documents");
             job.progress.advance(output.read);
@@ -105,10 +106,20 @@ pub(super) fn pass(
     Ok(outputs)
 }
 
-/// Adds the scores of score files, and removes documents with one that is below the least.
-fn join(scores: &Scores, recipe: &Recipe, part: &mut Part) -> Result<(), Error> {
+/// Adds the scores of score files, and removes documents with one that is below the least. Files name
+/// a document by our identity or by that of others; the former stands where both are there. Returns
+/// how many scores found a document.
+fn join(scores: &Scores, recipe: &Recipe, part: &mut Part) -> Result<u64, Error> {
     let ids: Vec<Id> = part.documents.iter().map(|document| document.id).collect();
-    let found = scores.lookup()?.scores(&ids)?;
+    let mut lookup = scores.lookup()?;
+    let mut found = lookup.scores(&ids)?;
+    let known = part.documents.iter().map(Document::known_as).enumerate();
+    let (places, others): (Vec<usize>, Vec<Id>) = known.filter(|(n, id)| *id != ids[*n]).unzip();
+    for (place, others) in places.into_iter().zip(lookup.scores(&others)?) {
+        let ours: HashSet<usize> = found[place].iter().map(|(number, _)| *number).collect();
+        found[place].extend(others.into_iter().filter(|(number, _)| !ours.contains(number)));
+    }
+    let joined = found.iter().map(|found| found.len() as u64).sum();
     for (mut document, found) in std::mem::take(&mut part.documents).into_iter().zip(found) {
         let mut low = None;
         for (number, score) in found {
@@ -126,7 +137,7 @@ fn join(scores: &Scores, recipe: &Recipe, part: &mut Part) -> Result<(), Error> 
             None => part.documents.push(document),
         }
     }
-    Ok(())
+    Ok(joined)
 }
 
 /// How many documents lack each score that the recipe asks for.
@@ -209,7 +220,7 @@ const COPY: &str = "document-duplicate";
 impl Part {
     /// Counts what deduplication of documents saw of a source.
     fn count(&mut self, source: &str, decision: Decision) {
-        if matches!(decision, Decision::Domain(_) | Decision::OtherVisit(_) | Decision::Rule(_)) {
+        if matches!(decision, Decision::Domain(_) | Decision::Rule(_) | Decision::Far(_)) {
             return;
         }
         let source = self.sources.entry(source.to_owned()).or_default();
@@ -248,30 +259,32 @@ fn keep(
     }
     if removed > 0 {
         let words = View::of(&text, &document.language, 0).words.len();
-        if words < min_words as usize {
+        let short = words < min_words as usize && job.plan.recipe.asks(TOO_SHORT);
+        if short || text.trim().is_empty() {
             let detail = format!("{removed} lines removed before");
             part.remove(document, "short", TOO_SHORT, words as f64, detail);
             return;
         }
-        document.headings.retain(|heading| text.lines().any(|l| l.trim() == heading));
+        let lines: HashSet<&str> = text.lines().map(str::trim).collect();
+        document.headings.retain(|heading| lines.contains(heading.as_str()));
         document.text = text;
         document.scores.push(("removed-lines".into(), removed as f32));
         document.scores.iter_mut().filter(|s| s.0 == "words").for_each(|s| s.1 = words as f32);
     }
-    let words = document.scores.iter().find(|s| s.0 == "words").map_or(0.0, |s| s.1);
-    part.words += words as u64;
     part.documents.push(document);
 }
 
 fn write(job: &Job, number: usize, part: Part, writer: &Writer) -> Result<Output, Error> {
-    let Part { sources, documents, words, fates, copies } = part;
+    let Part { sources, documents, fates, copies } = part;
     let mut figures = figures_of(job, &documents, &fates, copies)?;
     let mut by_hash: Vec<&Document> = documents.iter().collect();
     by_hash.sort_by_key(|d| d.id);
     near_misses(job, &by_hash[..by_hash.len().min(NEAR_ASKED)], &mut figures);
-    let mut output = Output { kept_words: words, sources, figures, ..Output::default() };
+    let mut output = Output { sources, figures, ..Output::default() };
     for document in &documents {
         output.kept += 1;
+        let words = document.scores.iter().find(|s| s.0 == "words").map_or(0.0, |s| s.1);
+        output.kept_words += words as u64;
         output.kept_bytes += document.text.len() as u64;
         *output.languages.entry(document.language.clone()).or_default() += 1;
         *output.routes.entry(document.route.name().to_owned()).or_default() += 1;

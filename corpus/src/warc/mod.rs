@@ -101,7 +101,16 @@ pub struct Records<R: Read> {
     place: Place,
     /// The member whose damage is counted.
     counted: Option<u64>,
+    /// Bytes of blocks that were read, and how many of them were read again.
+    taken: u64,
+    again: u64,
 }
+
+/// Bytes of blocks that may be read again for the records within them, besides [`SHARE`] times what is
+/// read for the first time: lines that each claim to be a record of megabytes would have all of the
+/// file read for each.
+const FREE: u64 = 8 * MAX_BLOCK as u64;
+const SHARE: u64 = 4;
 
 impl<R: Read> Records<R> {
     /// Reads from a file that may be compressed.
@@ -115,7 +124,8 @@ impl<R: Read> Records<R> {
     pub fn range(reader: R, from: u64, until: u64, form: Form) -> Records<R> {
         let (arc, place) = (form.arc, Place::default());
         let lines = Lines::new(Inflated::range(reader, from, until, form), arc);
-        Records { lines, arc, lost: false, done: false, until, place, counted: None }
+        let (lost, done, counted, taken, again) = (false, false, None, 0, 0);
+        Records { lines, arc, lost, done, until, place, counted, taken, again }
     }
 
     /// The next record; `Ok(None)` at the end. Blank lines before it are skipped.
@@ -190,6 +200,7 @@ impl<R: Read> Records<R> {
         let mark = self.lines.mark();
         record.block = self.lines.bytes(kept as usize)?;
         let found = record.block.len() as u64;
+        self.taken += found;
         if found < kept {
             self.look_inside(&record.block, mark);
             let expected = record.length;
@@ -217,8 +228,12 @@ impl<R: Read> Records<R> {
         blank || next.starts_with(b"WARC/")
     }
 
-    /// Behind a length that is too large, goes back to the first record within the block.
+    /// Behind a length that is too large, goes back to the first record within the block, unless too
+    /// much was read again before.
     fn look_inside(&mut self, block: &[u8], mark: lines::Mark) {
+        if self.again + block.len() as u64 > FREE + SHARE * (self.taken - self.again) {
+            return;
+        }
         // The record may begin within the block and go on behind it.
         let mut seen = block.to_vec();
         seen.extend_from_slice(self.lines.peek(start::FIRST));
@@ -229,6 +244,7 @@ impl<R: Read> Records<R> {
         let record = lines.filter(|at| !matches!(block.get(*at), Some(b'\r' | b'\n'))).find(begins);
         if let Some(at) = record {
             self.lines.go_back(&block[at..], at, mark);
+            self.again += (block.len() - at) as u64;
         }
     }
 }

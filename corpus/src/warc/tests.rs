@@ -256,3 +256,16 @@ fn mutated_files_never_panic() {
         }
     }
 }
+
+/// Lines that each claim to be a record of 16 MB: read again so often, and no more.
+#[test]
+fn records_that_all_claim_too_much_cost_a_bounded_part_of_their_file_again() {
+    let one = b"WARC/1.0\r\nContent-Length: 16000001\r\n\r\nxxxxxxx\n";
+    let bytes = one.repeat(40_000);
+    let mut records = Records::new(&bytes[..]);
+    let damaged = records.by_ref().filter(|item| matches!(item, Ok(Item::Damage(_)))).count();
+    assert!(damaged > 10, "{damaged}");
+    let (again, taken) = (records.again, records.taken);
+    assert!(again <= FREE + SHARE * (taken - again), "{again} of {taken}");
+    assert!(taken - again <= bytes.len() as u64);
+}

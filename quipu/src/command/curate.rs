@@ -10,7 +10,7 @@ use crate::report;
 use crate::stage::report::{program, quoted};
 use crate::terminal::{Terminal, thousands, visible};
 use quipu_corpus::remote::is_remote;
-use quipu_corpus::{Engine, Estimate, Options, Part, Recipe, Summary};
+use quipu_corpus::{Engine, Estimate, Made, Options, Part, Recipe, Summary};
 use quipu_store::manifest::Manifest;
 use quipu_store::progress::{bytes, duration};
 use serde::{Deserialize, Serialize};
@@ -60,6 +60,7 @@ pub fn run(global: &Global, told: Curate, setting: &Setting) -> Result<(), Error
     }
     no_other(global, &told, "--out or a recipe of curation", false)?;
     let (inputs, out, recipe) = resolve(global, told)?;
+    outside(&inputs, &out)?;
     if global.dry_run {
         return dry_run(&inputs, &recipe, &out, &options, setting);
     }
@@ -112,7 +113,10 @@ fn resolve(global: &Global, told: Curate) -> Result<(Vec<PathBuf>, PathBuf, Reci
         Some(path) => {
             let text = std::fs::read_to_string(path).map_err(|e| {
                 let path = path.display();
-                Error::data(format!("cannot read the recipe of curation {path}: {e}"))
+                Error::data(format!(
+                    "cannot read the recipe of curation {path}: {e}; what is to be curated goes with \
+                     --input"
+                ))
             })?;
             (path.to_string_lossy().into_owned(), text)
         }
@@ -183,6 +187,26 @@ fn choose(_: &Curate, _: &str, _: &Terminal) -> Result<(), Error> {
     Err(quipu_corpus::Error::NoCluster.into())
 }
 
+/// Results are not written into an input, whose part they would be from then on.
+pub fn outside(inputs: &[PathBuf], out: &Path) -> Result<(), Error> {
+    let absolute = std::path::absolute(out).unwrap_or_else(|_| out.to_owned());
+    let there = absolute.ancestors().find_map(|path| path.canonicalize().ok());
+    let within = |input: &&PathBuf| {
+        let folder = input.canonicalize().ok().filter(|path| path.is_dir());
+        folder.zip(there.as_ref()).is_some_and(|(folder, there)| there.starts_with(folder))
+    };
+    match inputs.iter().find(within) {
+        Some(input) => {
+            let (input, out) = (input.display(), out.display());
+            Err(Error::usage(format!(
+                "{out} lies within the input {input}, which would then hold its own results; name a \
+                 folder outside of it"
+            )))
+        }
+        None => Ok(()),
+    }
+}
+
 /// A folder with other things in it is not written into, nor are finished documents replaced. Of a
 /// place elsewhere the run itself finds out.
 fn check_out(inputs: &[PathBuf], recipe: &Recipe, out: &Path) -> Result<(), Error> {
@@ -201,16 +225,20 @@ fn check_out(inputs: &[PathBuf], recipe: &Recipe, out: &Path) -> Result<(), Erro
         let summary = summary.map_err(|e| {
             other(format!("what curation, as this program has it, did not write ({e})"))
         })?;
-        if let Some((key, now, then)) = difference(recipe, &summary.recipe) {
-            return Err(other(format!(
-                "other documents: corpus.{key} was {then} and is {now} now"
-            )));
-        }
-        let names: Vec<String> = inputs.iter().map(|p| p.display().to_string()).collect();
-        if summary.named != names.join(", ") {
-            return Err(other(format!("documents of other inputs, {}", summary.named)));
-        }
-        return Ok(());
+        return match differs(inputs, recipe, &summary.named, &summary.recipe) {
+            Some(what) => Err(other(format!("other documents: {what}"))),
+            None => Ok(()),
+        };
+    }
+    // Another command of the user's goes on with all that comes before it.
+    if let Some((then, named)) = quipu_corpus::begun(out)
+        && let Some(what) =
+            differs(inputs, recipe, &named, &Recipe { pipe: recipe.pipe.clone(), ..then })
+    {
+        return Err(Error::usage(format!(
+            "--out {shown} holds a run that was begun and not finished, and another one: {what}; go \
+             on with that, name another folder, or delete it"
+        )));
     }
     let names = std::fs::read_dir(out).into_iter().flatten().flatten();
     let mut names = names.map(|entry| entry.file_name().to_string_lossy().into_owned());
@@ -221,6 +249,15 @@ fn check_out(inputs: &[PathBuf], recipe: &Recipe, out: &Path) -> Result<(), Erro
         ))),
         _ => Ok(()),
     }
+}
+
+/// In what a run differs from one that was begun or finished before.
+fn differs(inputs: &[PathBuf], recipe: &Recipe, named: &str, then: &Recipe) -> Option<String> {
+    if let Some((key, now, then)) = difference(recipe, then) {
+        return Some(format!("corpus.{key} was {then} and is {now} now"));
+    }
+    let names: Vec<String> = inputs.iter().map(|p| p.display().to_string()).collect();
+    (named != names.join(", ")).then(|| format!("its inputs were {named}"))
 }
 
 /// The first key in which two recipes differ, with both values.
@@ -267,27 +304,29 @@ fn whole(
         }
         other => other.into(),
     })?;
-    // Whether one in a bucket was finished before is not known here.
-    let fresh = !before && !is_remote(out);
-    let seconds = fresh.then(|| start.elapsed().as_secs_f64());
-    close(out, &summary, seconds, options, setting)
+    if before && summary.made != Made::Before {
+        terminal.comment(
+            "(what was here before was made of other inputs, or was not whole: curated anew)",
+        );
+    }
+    close(out, &summary, start, options, setting)
 }
 
 /// Works along on what another process began.
 fn join(folder: &Path, options: &Options, setting: &Setting) -> Result<(), Error> {
     let terminal = &setting.terminal;
     terminal.comment(&format!("works along on {} with {}", folder.display(), spoken(options)));
+    let start = Instant::now();
     let summary = quipu_corpus::join(folder, options, &*setting.progress, &setting.cancel);
     setting.progress.finish("");
-    let summary = summary?;
-    close(folder, &summary, None, options, setting)
+    close(folder, &summary?, start, options, setting)
 }
 
 /// Writes the report and says the result, where it lies, and what to do next.
 fn close(
     out: &Path,
     summary: &Summary,
-    seconds: Option<f64>,
+    start: Instant,
     options: &Options,
     setting: &Setting,
 ) -> Result<(), Error> {
@@ -304,9 +343,16 @@ fn close(
     quipu_corpus::put(out, "report.json", text.as_bytes(), options)?;
     quipu_corpus::put(out, "report.html", page.as_bytes(), options)?;
     terminal.say(&summary.line());
-    match seconds {
-        Some(seconds) => terminal.comment(&rates(summary, seconds)),
-        None => terminal.comment("(done before, or with others)"),
+    let seconds = start.elapsed().as_secs_f64();
+    terminal.comment(&match summary.made {
+        Made::Whole => rates(summary, seconds),
+        Made::Partly => {
+            format!("in {}, with what others did or was done before", duration(seconds))
+        }
+        Made::Before => "(done before)".to_owned(),
+    });
+    if let Some(first) = summary.passed_over.first() {
+        terminal.comment(&format!("passed over, among others: {first}"));
     }
     terminal.say(&format!("report  {}", out.join("report.html").display()));
     for (n, line) in report["next"].as_array().into_iter().flatten().enumerate() {

@@ -1,7 +1,7 @@
 //! Leases and results as files of a folder that all workers see: on one machine, or by a shared
 //! file system. A lease is created where there is none; its time of change is the heartbeat.
 
-use super::{DEAD, Desk, Holder, lease_name, locked, result_name};
+use super::{DEAD, Desk, Holder, Standing, lease_name, locked, result_name};
 use crate::{Error, atomic};
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -15,28 +15,34 @@ const WAIT: Duration = Duration::from_millis(100);
 pub(super) struct Folder<'a> {
     me: &'a Holder,
     dir: PathBuf,
+    standing: Option<&'a Standing>,
     held: Mutex<Vec<usize>>,
 }
 
 impl<'a> Folder<'a> {
-    pub(super) fn new(me: &'a Holder, dir: PathBuf) -> Folder<'a> {
-        Folder { me, dir, held: Mutex::default() }
+    pub(super) fn new(me: &'a Holder, dir: PathBuf, standing: Option<&'a Standing>) -> Folder<'a> {
+        Folder { me, dir, standing, held: Mutex::default() }
+    }
+
+    /// Whoever comes late to a run that is over must neither go on with what is there nor write.
+    fn check(&self) -> Result<(), Error> {
+        self.standing.map_or(Ok(()), Standing::check)
     }
 
     fn lease(&self, number: usize) -> PathBuf {
         self.dir.join(lease_name(number))
     }
+}
 
-    /// Whether the holder of a lease lives. One that cannot be read yet is young.
-    fn is_alive(&self, lease: &Path) -> bool {
-        let age = || {
-            let changed = fs::metadata(lease).and_then(|data| data.modified()).ok()?;
-            SystemTime::now().duration_since(changed).ok()
-        };
-        let holder = fs::read(lease).ok().and_then(|b| serde_json::from_slice::<Holder>(&b).ok());
-        let known = holder.and_then(|holder| holder.runs_on(&self.me.host));
-        known.unwrap_or_else(|| age().is_none_or(|age| age < DEAD))
-    }
+/// Whether the holder of a lease lives, seen from this machine. One that cannot be read yet is young.
+pub(super) fn is_alive(lease: &Path, host: &str) -> bool {
+    let age = || {
+        let changed = fs::metadata(lease).and_then(|data| data.modified()).ok()?;
+        SystemTime::now().duration_since(changed).ok()
+    };
+    let holder = fs::read(lease).ok().and_then(|b| serde_json::from_slice::<Holder>(&b).ok());
+    let known = holder.and_then(|holder| holder.runs_on(host));
+    known.unwrap_or_else(|| age().is_none_or(|age| age < DEAD))
 }
 
 /// Removes a file that may be gone already.
@@ -58,7 +64,11 @@ pub(super) fn contents(path: &Path) -> Result<Option<Vec<u8>>, Error> {
 
 impl Desk for Folder<'_> {
     fn result(&self, number: usize) -> Result<Option<Vec<u8>>, Error> {
-        contents(&self.place(number))
+        let found = contents(&self.place(number))?;
+        if found.is_some() {
+            self.check()?;
+        }
+        Ok(found)
     }
 
     fn place(&self, number: usize) -> PathBuf {
@@ -76,12 +86,17 @@ impl Desk for Folder<'_> {
                         return Err(Error::io("write", &path, e));
                     }
                     locked(&self.held).push(number);
+                    // Behind the lease: who replaces the run looks for leases after its plan is gone.
+                    if let Err(ended) = self.check() {
+                        self.release(number)?;
+                        return Err(ended);
+                    }
                     return Ok(true);
                 }
                 Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
                 Err(e) => return Err(Error::io("create", &path, e)),
             }
-            if locked(&self.held).contains(&number) || self.is_alive(&path) {
+            if locked(&self.held).contains(&number) || is_alive(&path, &self.me.host) {
                 return Ok(false);
             }
             remove(&path)?;
