@@ -82,6 +82,12 @@ impl Reader {
         Ok(Reader::of(file, Box::new(batches), row))
     }
 
+    /// Opens one file from the row group on in which row `row` stands; [`Reader::row`] says with
+    /// which it begins.
+    pub fn open_at(file: &Path, row: u64) -> Result<Reader, Error> {
+        Reader::open_groups(file, schema::group_of(file, row)?, u64::MAX)
+    }
+
     /// Opens row groups `from` to `to` (excluded) of bytes that lie elsewhere; `name` stands in
     /// errors.
     pub fn open_groups_of(
@@ -230,6 +236,22 @@ mod tests {
         check(&[]);
         check(&[sample(1)]);
         check(&(0..3000).map(sample).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn reading_begins_near_a_row() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.parquet");
+        let rows: Vec<Document> = (0..9000).map(sample).collect();
+        write_file(&path, &rows).unwrap();
+        assert!(row_groups(&path).unwrap().len() > 1);
+        for from in [0, 1, 8191, 8192, 8999] {
+            let mut reader = Reader::open_at(&path, from).unwrap();
+            let first = reader.row();
+            assert!(first <= from && (from < 8999 || first > 0), "{first}");
+            assert_eq!(reader.next().unwrap().unwrap().id, Id(first.into()));
+        }
+        assert!(Reader::open_at(&path, 9000).unwrap().next().is_none());
     }
 
     fn foreign(columns: Vec<(&str, ArrayRef)>) -> Result<Vec<Document>, Error> {

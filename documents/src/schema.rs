@@ -24,6 +24,7 @@ use parquet::arrow::arrow_reader::{
 };
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
+use parquet::file::metadata::RowGroupMetaData;
 use parquet::file::properties::WriterProperties;
 use parquet::file::reader::ChunkReader;
 use serde_json::{Map, Value};
@@ -426,6 +427,18 @@ pub(crate) fn rows_where<const N: usize>(
         first += batch.num_rows();
     }
     Ok(found)
+}
+
+/// The number of the row group in which a row stands, or of groups where there is no such row.
+pub(crate) fn group_of(path: &Path, row: u64) -> Result<u64, Error> {
+    let file = open(path)?;
+    let mut before = 0u64;
+    let behind = |group: &RowGroupMetaData| {
+        before = before.saturating_add(group.num_rows().max(0) as u64);
+        before > row
+    };
+    let groups = file.metadata().row_groups();
+    Ok(groups.iter().position(behind).unwrap_or(groups.len()) as u64)
 }
 
 /// Rows of a file.

@@ -19,6 +19,15 @@ use std::process::ExitCode;
 
 /// The one exit point: 0 done, 1 a check failed, 2 usage, 3 data, 4 resources, 130 interrupted.
 fn main() -> ExitCode {
+    // Plans, manifests and reports name files as text.
+    if let Some(argument) = std::env::args_os().find(|argument| argument.to_str().is_none()) {
+        let shown = argument.to_string_lossy();
+        let _ = writeln!(
+            std::io::stderr(),
+            "error: {shown:?} is not UTF-8, and names of files must be: rename it"
+        );
+        return ExitCode::from(Kind::Usage.code());
+    }
     // clap ends the process itself with 2 for a wrong flag and 0 for help.
     let cli = Cli::parse();
     quipu_documents::hush_guarded_panics();

@@ -53,6 +53,17 @@ fn wrong_flags_and_recipes_are_usage() {
 }
 
 #[test]
+fn names_that_are_not_utf8_are_usage() {
+    use std::os::unix::ffi::OsStrExt;
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = program::quipu(dir.path(), &["look"]);
+    let out = command.arg(std::ffi::OsStr::from_bytes(b"a\xff.txt")).output().unwrap();
+    let (code, _, errors) = program::said(&out);
+    assert_eq!(code, Some(2), "{errors}");
+    assert!(errors.contains("is not UTF-8") && !errors.contains("panicked"), "{errors}");
+}
+
+#[test]
 fn missing_and_empty_input_is_data() {
     check(&["look", "nothing.warc.gz"], 3, "nothing.warc.gz");
     check(&["extract", "nothing.html"], 3, "nothing.html");

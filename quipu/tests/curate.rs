@@ -279,3 +279,35 @@ fn an_unfinished_run_is_told_in_words() {
             .contains("not finished")
     );
 }
+
+/// What would be lost or read twice without a word is said before anything is done.
+#[test]
+fn a_place_that_would_lose_or_repeat_something_is_refused() {
+    let room = tempfile::tempdir().unwrap();
+    let dir = room.path();
+    fs::create_dir_all(dir.join("in/sub")).unwrap();
+    let prose = "The harbour of the old town was built by people who had come from the north. In \
+                 the winter of that year it stood empty, and nobody could say to whom it belonged.";
+    fs::write(dir.join("in/a.txt"), prose).unwrap();
+    fs::write(dir.join("in/sub/b.csv"), "a,b\n1,2\n").unwrap();
+    let curate = |more: &[&str]| {
+        let arguments = [&["curate", "--input", "in"], more].concat();
+        run(dir, &arguments)
+    };
+    let (code, _, errors) = curate(&["--out", "in/out"]);
+    assert_eq!(code, Some(2), "{errors}");
+    assert!(errors.contains("lies within the input"), "{errors}");
+    let (code, _, errors) = curate(&["--out", "out", "--pipe", "exit 3"]);
+    assert_eq!(code, Some(3), "{errors}");
+    let (code, _, errors) = curate(&["--out", "out", "--set", "corpus.line_limit=9"]);
+    assert_eq!(code, Some(2), "{errors}");
+    assert!(errors.contains("corpus.line_limit was 6 and is 9 now"), "{errors}");
+    let (code, said, errors) = curate(&["--out", "out"]);
+    assert_eq!(code, Some(0), "{errors}");
+    assert!(said.contains("1 files that are no input"), "{said}");
+    assert!(said.contains("in/sub/b.csv: .csv file"), "{said}");
+    fs::write(dir.join("in/a.txt"), prose.replace("harbour", "library")).unwrap();
+    let (code, said, errors) = curate(&["--out", "out"]);
+    assert_eq!(code, Some(0), "{errors}");
+    assert!(said.contains("curated anew"), "{said}");
+}

@@ -3,6 +3,7 @@
 //! A worker reads its unit's range of the input and processes page after page; what it writes is
 //! durable before the unit counts as done.
 
+use super::write::FILE_BYTES;
 use super::{Job, rows};
 use crate::Error;
 use crate::domains::Counts;
@@ -10,7 +11,7 @@ use crate::input::{Found, Page};
 use crate::page::{self, Candidate, Outcome};
 use crate::shuffle::{Runs, Sorter};
 use crate::summary::DAMAGED;
-use quipu_documents::{Fate, Id, write_fates, write_file};
+use quipu_documents::{DocumentsFile, Fate, FatesFile, Id};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -42,6 +43,8 @@ pub(super) struct Facts {
     pub candidates: u64,
     /// Bytes of their text.
     pub text_bytes: u64,
+    /// The candidates in pieces that fill an output file each, the last maybe not.
+    pub pieces: Vec<Piece>,
     /// Candidates by language.
     pub languages: BTreeMap<String, u64>,
     /// Words of the candidates that no rule removes, by language.
@@ -49,6 +52,15 @@ pub(super) struct Facts {
     /// Runs of visits and of counts by domain that were written.
     pub visits: usize,
     pub domains: usize,
+}
+
+/// Candidates of a unit that stand one behind the other.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Piece {
+    /// How many.
+    pub candidates: u64,
+    /// Bytes of their text.
+    pub bytes: u64,
 }
 
 /// The number of page `place` of a unit, by which rows name it.
@@ -102,12 +114,15 @@ pub(super) fn pass(job: &Job) -> Result<Vec<Facts>, Error> {
     Ok(facts)
 }
 
-/// A unit in the making.
-#[derive(Default)]
+/// A unit in the making: all of it but counts and visits is written as it is made, since a unit may
+/// be a file of any size that cannot be entered but at its beginning.
 struct Made {
     facts: Facts,
-    fates: Vec<Fate>,
-    candidates: Vec<Candidate>,
+    unit: usize,
+    fates: FatesFile,
+    documents: DocumentsFile,
+    rows: rows::Files,
+    visits: Sorter<4>,
     domains: BTreeMap<u64, Counts>,
 }
 
@@ -115,8 +130,7 @@ fn extract(job: &Job, unit: usize) -> Result<Facts, Error> {
     let plan = &job.plan;
     let of = plan.units[unit];
     let limit = plan.admission.limit;
-    let facts = Facts { input: of.input, read: of.bytes, ..Facts::default() };
-    let mut made = Made { facts, ..Made::default() };
+    let mut made = Made::begin(job, unit)?;
     for input in &plan.inputs[of.input..of.input + of.inputs] {
         let stream = input.open_range(of.range, plan.recipe.piece_bytes, limit, &job.access);
         // Before an error, which may be that of a reader that was asked to stop.
@@ -125,35 +139,67 @@ fn extract(job: &Job, unit: usize) -> Result<Facts, Error> {
             job.cancel.check()?;
             match found? {
                 Found::Page(page) if page.key() > limit => {}
-                Found::Page(page) => made.page(page, &input.name, job),
+                Found::Page(page) => made.page(page, &input.name, job)?,
                 Found::Skipped(kind) => *made.facts.skipped.entry(kind).or_default() += 1,
-                Found::Damaged(place, reason) => made.damaged(place, reason),
+                Found::Damaged(place, reason) => made.damaged(place, reason)?,
             }
         }
     }
-    made.write(job, unit)
+    made.finish(job)
 }
 
 impl Made {
-    fn page(&mut self, page: Page, source: &str, job: &Job) {
+    fn begin(job: &Job, unit: usize) -> Result<Made, Error> {
+        let of = job.plan.units[unit];
+        let file = |end: &str| job.work_file(unit, end);
+        Ok(Made {
+            facts: Facts { input: of.input, read: of.bytes, ..Facts::default() },
+            unit,
+            fates: FatesFile::create(&file("fates.parquet"))?,
+            documents: DocumentsFile::create(&file("parquet"))?,
+            rows: rows::Files::create(file, job.plan.recipe.near.bands)?,
+            visits: Sorter::new(&file("visits"), u64::MAX),
+            domains: BTreeMap::new(),
+        })
+    }
+
+    fn page(&mut self, page: Page, source: &str, job: &Job) -> Result<(), Error> {
         self.facts.pages += 1;
         self.facts.bytes += page.bytes();
         match page::process(page, source, &job.plan.recipe, &job.judges) {
-            Outcome::Candidate(candidate) => {
-                let document = &candidate.document;
-                self.facts.candidates += 1;
-                self.facts.text_bytes += document.text.len() as u64;
-                *self.facts.languages.entry(document.language.clone()).or_default() += 1;
-                if candidate.verdict.is_none() {
-                    let words = self.facts.words.entry(document.language.clone()).or_default();
-                    *words += candidate.words;
-                }
-                self.domain(&candidate);
-                self.fates.extend(candidate.fates.iter().cloned());
-                self.candidates.push(*candidate);
-            }
-            Outcome::Removed(fate) => self.fates.push(*fate),
+            Outcome::Candidate(candidate) => self.candidate(*candidate),
+            Outcome::Removed(fate) => Ok(self.fates.push(*fate)?),
         }
+    }
+
+    fn candidate(&mut self, candidate: Candidate) -> Result<(), Error> {
+        let (document, bytes) = (&candidate.document, candidate.document.text.len() as u64);
+        *self.facts.languages.entry(document.language.clone()).or_default() += 1;
+        if candidate.verdict.is_none() {
+            let words = self.facts.words.entry(document.language.clone()).or_default();
+            *words += candidate.words;
+        }
+        self.domain(&candidate);
+        // What has no address is no visit to one.
+        if candidate.row.url != 0 {
+            let [a, b] = candidate.row.visit_rank();
+            let place = self.facts.candidates as usize;
+            self.visits.push([candidate.row.url, a, b, number(self.unit, place)])?;
+        }
+        self.rows.push(&candidate)?;
+        self.facts.candidates += 1;
+        self.facts.text_bytes += bytes;
+        if self.facts.pieces.last().is_none_or(|piece| piece.bytes >= FILE_BYTES) {
+            self.facts.pieces.push(Piece::default());
+        }
+        if let Some(piece) = self.facts.pieces.last_mut() {
+            piece.candidates += 1;
+            piece.bytes += bytes;
+        }
+        for fate in candidate.fates {
+            self.fates.push(fate)?;
+        }
+        Ok(self.documents.push(candidate.document)?)
     }
 
     /// Counts what a domain as a whole is judged by.
@@ -165,36 +211,28 @@ impl Made {
         }
     }
 
-    fn damaged(&mut self, place: String, reason: String) {
+    fn damaged(&mut self, place: String, reason: String) -> Result<(), Error> {
         self.facts.damaged += 1;
         if self.facts.damage.len() < 4 {
             self.facts.damage.push(format!("{place}: {reason}"));
         }
         let (stage, rule) = ("read".to_owned(), DAMAGED.to_owned());
         let id = Id::of(&place, None, "");
-        self.fates.push(Fate { id, url: place, stage, rule, detail: reason, ..Fate::default() });
+        let fate = Fate { id, url: place, stage, rule, detail: reason, ..Fate::default() };
+        Ok(self.fates.push(fate)?)
     }
 
-    fn write(mut self, job: &Job, unit: usize) -> Result<Facts, Error> {
-        let file = |end: &str| job.work_file(unit, end);
-        rows::write(file, job.plan.recipe.near.bands, &self.candidates)?;
-        write_fates(&file("fates.parquet"), &self.fates)?;
-        let mut visits = Sorter::<4>::new(&file("visits"), u64::MAX);
-        // What has no address is no visit to one.
-        let visited = |candidate: &&Candidate| candidate.row.url != 0;
-        for (place, candidate) in self.candidates.iter().enumerate().filter(|(_, c)| visited(c)) {
-            let [a, b] = candidate.row.visit_rank();
-            visits.push([candidate.row.url, a, b, number(unit, place)])?;
-        }
-        self.facts.visits = visits.finish()?.paths.len();
-        let mut domains = Sorter::<4>::new(&file("domains"), u64::MAX);
+    fn finish(mut self, job: &Job) -> Result<Facts, Error> {
+        self.facts.visits = self.visits.finish()?.paths.len();
+        let mut domains = Sorter::<4>::new(&job.work_file(self.unit, "domains"), u64::MAX);
         for (domain, counts) in &self.domains {
             let [pages, traits] = packed(counts);
-            domains.push([*domain, unit as u64, pages, traits])?;
+            domains.push([*domain, self.unit as u64, pages, traits])?;
         }
         self.facts.domains = domains.finish()?.paths.len();
-        let documents: Vec<_> = self.candidates.into_iter().map(|c| c.document).collect();
-        write_file(&file("parquet"), &documents)?;
+        self.rows.finish()?;
+        self.fates.finish()?;
+        self.documents.finish()?;
         Ok(self.facts)
     }
 }

@@ -9,10 +9,12 @@
 use crate::Error;
 use crate::dedup::Row;
 use crate::page::{Candidate, STAYS, Verdict};
+use quipu_store::atomic;
 use std::fs::File;
+use std::io::Write;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
-use xxhash_rust::xxh3::xxh3_64;
+use std::path::{Path, PathBuf};
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 const MAGIC: &[u8; 8] = b"quipuR02";
 /// Bytes of a page before its line hashes.
@@ -51,48 +53,95 @@ fn broken(path: &Path) -> Error {
     Error::Line { path: path.to_owned(), line: 1, reason }
 }
 
-/// Writes the files of one unit, of signatures with so many `bands`; `file` gives the path for an
-/// end.
-pub(super) fn write(
-    file: impl Fn(&str) -> std::path::PathBuf,
+/// The files of one unit in the making. Dropped before `finish`, they leave nothing.
+pub(super) struct Files {
+    rows: Out,
+    sketches: Out,
+    shingles: Out,
+    /// Of the rows so far.
+    seal: Xxh3,
+    /// Shingles so far.
+    written: u64,
     bands: usize,
-    candidates: &[Candidate],
-) -> Result<(), Error> {
-    let mut rows = MAGIC.to_vec();
-    let (mut sketches, mut shingles) = (Vec::new(), Vec::new());
-    for Candidate { row, verdict, lines, bands: own, shingles: set, .. } in candidates {
-        rows.extend_from_slice(&row.id.to_le_bytes());
+}
+
+/// A file that is not yet under its name.
+struct Out(PathBuf, atomic::File);
+
+impl Out {
+    fn create(path: PathBuf) -> Result<Out, Error> {
+        let file = atomic::File::create(&path)?;
+        Ok(Out(path, file))
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.1.write_all(bytes).map_err(Error::io(&self.0))
+    }
+}
+
+impl Files {
+    /// Begins the files of one unit, of signatures with so many `bands`; `file` gives the path for an
+    /// end.
+    pub fn create(file: impl Fn(&str) -> PathBuf, bands: usize) -> Result<Files, Error> {
+        let [rows, sketches, shingles] =
+            [ROWS, SKETCHES, SHINGLES].map(|end| Out::create(file(end)));
+        let mut files = Files {
+            rows: rows?,
+            sketches: sketches?,
+            shingles: shingles?,
+            seal: Xxh3::new(),
+            written: 0,
+            bands,
+        };
+        files.row(MAGIC)?;
+        Ok(files)
+    }
+
+    fn row(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.seal.update(bytes);
+        self.rows.write(bytes)
+    }
+
+    /// Adds a page.
+    pub fn push(&mut self, candidate: &Candidate) -> Result<(), Error> {
+        let Candidate { row, verdict, lines, bands: own, shingles: set, .. } = candidate;
+        let mut bytes = Vec::with_capacity(FIXED + 8 * lines.len());
+        bytes.extend_from_slice(&row.id.to_le_bytes());
         for word in [row.url, row.text, row.date as u64] {
-            rows.extend_from_slice(&word.to_le_bytes());
+            bytes.extend_from_slice(&word.to_le_bytes());
         }
-        rows.extend_from_slice(&row.bytes.to_le_bytes());
-        rows.extend_from_slice(&row.url_length.to_le_bytes());
-        rows.extend_from_slice(&row.language.to_le_bytes());
-        rows.push(verdict.map_or(STAYS, |v| v.rule));
-        rows.extend_from_slice(&verdict.map_or(0.0, |v| v.value).to_le_bytes());
-        rows.extend_from_slice(&(lines.len() as u32).to_le_bytes());
-        rows.extend_from_slice(&row.domain.to_le_bytes());
-        lines.iter().for_each(|hash| rows.extend_from_slice(&hash.to_le_bytes()));
-        let first = shingles.len() as u64 / 4;
-        let bytes: Vec<u8> = set.iter().flat_map(|s| s.to_le_bytes()).collect();
+        bytes.extend_from_slice(&row.bytes.to_le_bytes());
+        bytes.extend_from_slice(&row.url_length.to_le_bytes());
+        bytes.extend_from_slice(&row.language.to_le_bytes());
+        bytes.push(verdict.map_or(STAYS, |v| v.rule));
+        bytes.extend_from_slice(&verdict.map_or(0.0, |v| v.value).to_le_bytes());
+        bytes.extend_from_slice(&(lines.len() as u32).to_le_bytes());
+        bytes.extend_from_slice(&row.domain.to_le_bytes());
+        lines.iter().for_each(|hash| bytes.extend_from_slice(&hash.to_le_bytes()));
+        self.row(&bytes)?;
+        let shingles: Vec<u8> = set.iter().flat_map(|s| s.to_le_bytes()).collect();
         let [a, b] = row.rank();
-        let start = sketches.len();
-        let none = vec![0; bands];
+        let none = vec![0; self.bands];
         let own = if own.is_empty() { &none } else { own };
         let (low, high) = (row.id as u64, (row.id >> 64) as u64);
-        let fixed = [low, high, a, b, first, set.len() as u64, xxh3_64(&bytes)];
-        for word in fixed.iter().chain(own) {
-            sketches.extend_from_slice(&word.to_le_bytes());
-        }
-        let seal = xxh3_64(&sketches[start..]);
-        sketches.extend_from_slice(&seal.to_le_bytes());
-        shingles.extend_from_slice(&bytes);
+        let fixed = [low, high, a, b, self.written, set.len() as u64, xxh3_64(&shingles)];
+        let mut sketch: Vec<u8> =
+            fixed.iter().chain(own).flat_map(|word| word.to_le_bytes()).collect();
+        let seal = xxh3_64(&sketch);
+        sketch.extend_from_slice(&seal.to_le_bytes());
+        self.sketches.write(&sketch)?;
+        self.written += set.len() as u64;
+        self.shingles.write(&shingles)
     }
-    let seal = xxh3_64(&rows);
-    rows.extend_from_slice(&seal.to_le_bytes());
-    quipu_store::atomic::write_bytes(&file(ROWS), &rows)?;
-    quipu_store::atomic::write_bytes(&file(SKETCHES), &sketches)?;
-    Ok(quipu_store::atomic::write_bytes(&file(SHINGLES), &shingles)?)
+
+    /// Puts them under their names.
+    pub fn finish(mut self) -> Result<(), Error> {
+        self.rows.write(&self.seal.digest().to_le_bytes())?;
+        for Out(_, file) in [self.rows, self.sketches, self.shingles] {
+            file.commit()?;
+        }
+        Ok(())
+    }
 }
 
 /// The rows of one unit.
@@ -220,7 +269,9 @@ mod tests {
         let file = |end: &str| dir.path().join(end);
         let verdict = Some(Verdict { rule: 7, value: 0.5 });
         let all = [candidate(None, vec![8, 9], vec![1, 2]), candidate(verdict, vec![], vec![5])];
-        write(file, 2, &all).unwrap();
+        let mut files = Files::create(file, 2).unwrap();
+        all.iter().for_each(|candidate| files.push(candidate).unwrap());
+        files.finish().unwrap();
         let kept = read(&file(ROWS)).unwrap();
         assert_eq!((kept[0].row, &kept[0].lines), (all[0].row, &vec![8, 9]));
         assert_eq!((kept[1].verdict, kept.len()), (verdict, 2));

@@ -4,8 +4,8 @@
 //! frequent lines are gone is removed by the rule `too-short` in the stage `short`.
 
 use super::Job;
-use super::decide::{Decision, Decisions};
-use super::extract::Facts;
+use super::decide::{Decided, Decision, Decisions};
+use super::extract::{Facts, Piece};
 use crate::classify::Runs as Scores;
 use crate::dedup::lines;
 use crate::domains;
@@ -18,11 +18,13 @@ use quipu_documents::{Document, Fate, Id, Reader, Writer, document_at, read_fate
 use quipu_store::manifest::File;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashSet};
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The stage.
 pub(super) const STAGE: &str = "write";
 /// Bytes of text after which a file is full.
-const FILE_BYTES: u64 = 32 << 20;
+pub(super) const FILE_BYTES: u64 = 32 << 20;
 /// Documents of a file, the first by hash, that the rules are asked about once more: enough for
 /// near misses, and of a full file some twentieth.
 const NEAR_ASKED: usize = 512;
@@ -70,14 +72,20 @@ pub(super) fn pass(
     decisions: &Decisions,
 ) -> Result<Vec<Output>, Error> {
     let files = files(units);
+    // Of a unit that fills several files, so that it is not read anew for each.
+    let last: Mutex<Option<(usize, Arc<Decided>)>> = Mutex::default();
     let bytes = units.iter().map(|unit| unit.text_bytes).sum();
     job.progress.begin_bytes(STAGE, bytes);
     let writer = Writer::resumed(job.out);
     let task = |number: usize| -> Result<Output, Error> {
         let mut whole = Part::default();
-        for unit in files[number].clone() {
+        for span in &files[number] {
             job.cancel.check()?;
-            part(job, unit, decisions, &mut whole)?;
+            let decided = match units[span.unit].pieces.len() {
+                0 | 1 => Arc::new(decisions.of(job, span.unit)?),
+                _ => kept_decided(job, span.unit, decisions, &last)?,
+            };
+            part(job, span, decisions, &decided, &mut whole)?;
         }
         let joined = match &job.scores {
             Some(scores) => join(scores, &job.plan.recipe, &mut whole)?,
@@ -90,7 +98,7 @@ pub(super) fn pass(
                 whole.remove(document, "pipe", "pipe", 0.0, "not in the answer, or no text".into());
             }
         }
-        let read = units[files[number].clone()].iter().map(|unit| unit.text_bytes).sum();
+        let read = files[number].iter().map(|span| span.bytes).sum();
         let unscored = unscored(&job.plan.recipe, &whole.documents);
         Ok(Output { read, unscored, joined, ..write(job, number, whole, &writer)? })
     };
@@ -148,34 +156,88 @@ fn unscored(recipe: &Recipe, documents: &[Document]) -> BTreeMap<String, u64> {
     counted.filter(|(_, count)| *count > 0).collect()
 }
 
-/// Ranges of units that share a file.
-fn files(units: &[Facts]) -> Vec<std::ops::Range<usize>> {
-    let (mut out, mut start, mut bytes) = (Vec::new(), 0, 0);
-    for (n, unit) in units.iter().enumerate() {
-        bytes += unit.text_bytes;
-        if bytes >= FILE_BYTES || n + 1 == units.len() {
-            out.push(start..n + 1);
-            (start, bytes) = (n + 1, 0);
-        }
-    }
-    out
+/// Candidates of a unit that go into one file, by place.
+struct Span {
+    unit: usize,
+    places: Range<u64>,
+    /// of text
+    bytes: u64,
 }
 
-/// Adds what became of a unit.
-fn part(job: &Job, unit: usize, all: &Decisions, part: &mut Part) -> Result<(), Error> {
-    for fate in read_fates(&job.extracted(unit, "fates.parquet")?)? {
+/// What shares a file.
+fn files(units: &[Facts]) -> Vec<Vec<Span>> {
+    let (mut files, mut spans, mut bytes) = (Vec::new(), Vec::new(), 0);
+    for (unit, facts) in units.iter().enumerate() {
+        // One without candidates has fates.
+        let nothing = [Piece::default()];
+        let pieces = if facts.pieces.is_empty() { &nothing } else { facts.pieces.as_slice() };
+        let mut from = 0;
+        for piece in pieces {
+            let places = from..from + piece.candidates;
+            from = places.end;
+            bytes += piece.bytes;
+            spans.push(Span { unit, places, bytes: piece.bytes });
+            if bytes >= FILE_BYTES {
+                files.push(std::mem::take(&mut spans));
+                bytes = 0;
+            }
+        }
+    }
+    if !spans.is_empty() {
+        files.push(spans);
+    }
+    files
+}
+
+/// What was decided of a unit, from where the file before left it, if it was of the same.
+fn kept_decided(
+    job: &Job,
+    unit: usize,
+    all: &Decisions,
+    last: &Mutex<Option<(usize, Arc<Decided>)>>,
+) -> Result<Arc<Decided>, Error> {
+    let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, decided)) = last.as_ref().filter(|(known, _)| *known == unit) {
+        return Ok(decided.clone());
+    }
+    // Before it is read: two are not held.
+    *last = None;
+    let decided = Arc::new(all.of(job, unit)?);
+    *last = Some((unit, decided.clone()));
+    Ok(decided)
+}
+
+/// Adds what became of some candidates, and with the first of a unit of what else was read in it.
+fn part(
+    job: &Job,
+    span: &Span,
+    all: &Decisions,
+    decided: &Decided,
+    part: &mut Part,
+) -> Result<(), Error> {
+    let (unit, places) = (span.unit, &span.places);
+    let fates = match places.start {
+        0 => read_fates(&job.extracted(unit, "fates.parquet")?)?,
+        _ => Vec::new(),
+    };
+    for fate in fates {
         // A line that a rule removed is shown as it stood.
         let shown = fate.line.map_or(String::new(), |_| fate.detail.clone());
         part.fates.push((fate, shown));
     }
-    let decided = all.of(job, unit)?;
-    let documents = Reader::open(&job.extracted(unit, "parquet")?)?;
-    for (place, document) in documents.enumerate() {
+    let mut documents = Reader::open_at(&job.extracted(unit, "parquet")?, places.start)?;
+    while documents.row() < places.end {
+        let row = documents.row();
+        let Some(document) = documents.next() else { break };
         let document = document?;
+        if row < places.start {
+            continue;
+        }
+        let place = row as usize;
         part.count(&document.source, decided.decisions[place]);
         match decided.decisions[place] {
             Decision::Stays => {
-                let lines = decided.lines.get(&(place as u64));
+                let lines = decided.lines.get(&row);
                 keep(job, document, lines, all.bucket(&decided.rows[place]), part);
             }
             Decision::OtherVisit(other) => {
