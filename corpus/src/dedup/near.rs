@@ -36,19 +36,22 @@ pub struct Removal {
     pub similarity: f64,
 }
 
-/// Decides a cluster. `bands` of its members stand in the order of their rank, best first;
-/// `shingles` reads the set of a member, sorted.
+/// Decides a cluster of `members`, in the order of their rank, best first. `bands` reads those of a
+/// member, `shingles` its set, sorted: a cluster may have millions of members, of which only those
+/// that are kept are remembered.
 ///
 /// # Errors
-/// What `shingles` brings.
+/// What `bands` and `shingles` bring.
 pub fn resolve<E>(
-    bands: &[&[u64]],
+    members: usize,
     threshold: f64,
+    mut bands: impl FnMut(usize) -> Result<Vec<u64>, E>,
     mut shingles: impl FnMut(usize) -> Result<std::rc::Rc<Vec<u32>>, E>,
 ) -> Result<Vec<Removal>, E> {
     let mut kept_by_band: HashMap<u64, Vec<usize>> = HashMap::new();
     let mut removals = Vec::new();
-    for (member, own) in bands.iter().enumerate() {
+    for member in 0..members {
+        let own = bands(member)?;
         // Bands in common: those that few know, and all.
         let mut shared: HashMap<usize, (usize, usize)> = HashMap::new();
         for known in own.iter().filter_map(|band| kept_by_band.get(band)) {
@@ -74,8 +77,8 @@ pub fn resolve<E>(
         match best {
             Some(removal) => removals.push(removal),
             None => {
-                for band in *own {
-                    let known = kept_by_band.entry(*band).or_default();
+                for band in own {
+                    let known = kept_by_band.entry(band).or_default();
                     if known.len() < KNOWN {
                         known.push(member);
                     }
@@ -98,8 +101,13 @@ mod tests {
         let sets: Vec<Rc<Vec<u32>>> =
             texts.iter().map(|t| Rc::new(shingles(&View::of(t, "en", 0), 1))).collect();
         let bands: Vec<Vec<u64>> = sets.iter().map(|s| Bands::default().of(s, 1)).collect();
-        let bands: Vec<&[u64]> = bands.iter().map(Vec::as_slice).collect();
-        resolve(&bands, threshold, |n| Ok::<_, Infallible>(sets[n].clone())).unwrap()
+        resolve(
+            sets.len(),
+            threshold,
+            |n| Ok(bands[n].clone()),
+            |n| Ok::<_, Infallible>(sets[n].clone()),
+        )
+        .unwrap()
     }
 
     /// A text of 400 words of which those from `from` on are changed.
@@ -131,12 +139,16 @@ mod tests {
         let bands: Vec<Vec<u64>> = (0..10_100u64)
             .map(|n| (0..10).chain((0..10).map(|b| 100 + n.min(9_999) * 10 + b)).collect())
             .collect();
-        let bands: Vec<&[u64]> = bands.iter().map(Vec::as_slice).collect();
         let mut read = 0;
-        let found = resolve(&bands, 0.8, |n| {
-            read += 1;
-            Ok::<_, Infallible>(sets[n].clone())
-        })
+        let found = resolve(
+            sets.len(),
+            0.8,
+            |n| Ok(bands[n].clone()),
+            |n| {
+                read += 1;
+                Ok::<_, Infallible>(sets[n].clone())
+            },
+        )
         .unwrap();
         assert_eq!(found.len(), 100);
         assert!(found.iter().all(|r| r.kept == 9_999 && r.similarity == 1.0));

@@ -256,19 +256,24 @@ const HELD: usize = 16 << 20;
 
 /// The removals of a cluster, as rows.
 fn cluster(job: &Job, members: Vec<u64>) -> Result<Vec<[u64; 3]>, Error> {
-    let mut ranked: Vec<(Sketch, u64)> = Vec::with_capacity(members.len());
-    for member in members {
+    let sketch = |member: u64| -> Result<Sketch, Error> {
         let (unit, place) = place(member);
-        ranked.push((job.sketches().one(&job.extracted(unit, SKETCHES)?, place)?, member));
+        job.sketches().one(&job.extracted(unit, SKETCHES)?, place)
+    };
+    // Ranks are held, and nothing else of each member.
+    let mut ranked: Vec<([u64; 2], u64)> = Vec::with_capacity(members.len());
+    for member in members {
+        ranked.push((sketch(member)?.rank, member));
     }
-    ranked.sort_unstable_by_key(|(sketch, member)| (sketch.rank, *member));
+    ranked.sort_unstable();
     let (mut held, mut words) = (HashMap::<usize, Rc<Vec<u32>>>::new(), 0);
     let shingles = |n: usize| -> Result<Rc<Vec<u32>>, Error> {
         if let Some(set) = held.get(&n) {
             return Ok(set.clone());
         }
-        let (sketch, member) = &ranked[n];
-        let set = Rc::new(sketch.shingles(&job.extracted(place(*member).0, SHINGLES)?)?);
+        let member = ranked[n].1;
+        let path = job.extracted(place(member).0, SHINGLES)?;
+        let set = Rc::new(sketch(member)?.shingles(&path)?);
         words += set.len();
         if words > HELD {
             held.clear();
@@ -277,8 +282,12 @@ fn cluster(job: &Job, members: Vec<u64>) -> Result<Vec<[u64; 3]>, Error> {
         held.insert(n, set.clone());
         Ok(set)
     };
-    let bands: Vec<&[u64]> = ranked.iter().map(|(sketch, _)| sketch.bands.as_slice()).collect();
-    let removals = near::resolve(&bands, job.plan.recipe.near.threshold, shingles)?;
+    let bands = |n: usize| {
+        job.cancel.check()?;
+        Ok(sketch(ranked[n].1)?.bands)
+    };
+    let threshold = job.plan.recipe.near.threshold;
+    let removals = near::resolve(ranked.len(), threshold, bands, shingles)?;
     let row = |r: near::Removal| [ranked[r.member].1, ranked[r.kept].1, r.similarity.to_bits()];
     Ok(removals.into_iter().map(row).collect())
 }
