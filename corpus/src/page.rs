@@ -163,6 +163,12 @@ fn with_url(extra: &str, url: String) -> String {
     to_extra(&object)
 }
 
+/// Keeps of the headings of a document, of which lines went, those that still are lines of it.
+pub(crate) fn settle_headings(document: &mut Document) {
+    let lines: HashSet<&str> = document.text.lines().map(str::trim).collect();
+    document.headings.retain(|heading| lines.contains(heading.as_str()));
+}
+
 /// Refuses an address that is on a list.
 fn admit(address: &str, recipe: &Recipe, judges: &Judges) -> Result<(), Refused> {
     if recipe.does(Part::Addresses)

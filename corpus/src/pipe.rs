@@ -12,11 +12,12 @@
 //! without end is stopped at its first wrong line. Not here: when it acts.
 
 use crate::Error;
+use crate::page::settle_headings;
 use crate::rules::View;
 use quipu_documents::{Document, Id};
 use quipu_store::Cancel;
 use serde_json::{Value, json};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::io::{BufRead, BufReader, BufWriter, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -267,8 +268,7 @@ fn sort_out(documents: Vec<Document>, answers: Vec<Option<Value>>) -> Piped {
                 document.scores.push((name.clone(), score as f32));
             }
         }
-        let lines: HashSet<&str> = document.text.lines().map(str::trim).collect();
-        document.headings.retain(|heading| lines.contains(heading.as_str()));
+        settle_headings(&mut document);
         piped.kept.push(document);
     }
     piped

@@ -14,7 +14,7 @@ use quipu_documents::{
     Document, DocumentsFile, Fate, FatesFile, FileKind, Id, Reader, Writer, columns, read_fates,
     schema_of,
 };
-use quipu_store::manifest;
+use quipu_store::manifest::{self, Manifest};
 use std::path::{Path, PathBuf};
 
 /// What a selection left.
@@ -33,7 +33,10 @@ pub struct Selected {
 /// # Errors
 /// A predicate that is none; folders that cannot be read or written; `out` being `documents`.
 pub fn select(documents: &Path, predicate: &str, out: &Path) -> Result<Selected, crate::Error> {
-    quipu_documents::verify(documents)?;
+    // Held against its checksums, as every folder of ours that is read as a whole.
+    let ours = documents.is_dir() && Manifest::exists(documents);
+    let manifest = ours.then(|| quipu_documents::read_manifest(documents)).transpose()?;
+    let facts = manifest.map_or(serde_json::Value::Null, |manifest| manifest.facts);
     let files = quipu_documents::files(documents)?;
     let mut judge = Judge { text: predicate, ready: None };
     if let Some(first) = files.first() {
@@ -41,7 +44,7 @@ pub fn select(documents: &Path, predicate: &str, out: &Path) -> Result<Selected,
         judge.prepare(&schema_of(first)?)?;
     }
     refuse_itself(documents, out)?;
-    let written = write(documents, &files, &mut judge, out);
+    let written = write(&facts, &files, &mut judge, out);
     if written.is_err() {
         // What is half there has no manifest, and would be in the way of the next try.
         for name in (0..files.len()).flat_map(names) {
@@ -58,7 +61,7 @@ fn names(unit: usize) -> [String; 2] {
 }
 
 fn write(
-    from: &Path,
+    facts: &serde_json::Value,
     files: &[PathBuf],
     judge: &mut Judge,
     out: &Path,
@@ -88,18 +91,13 @@ fn write(
         written.push([documents?, fates?]);
     }
     let Selected { documents: looked_at, kept } = selected;
+    // Of the run that wrote them, if a run did, so that fates can be explained.
+    let from = facts.get(SUMMARY).or(facts.get(CHOSEN_FROM));
     let facts = serde_json::json!({
-        WHERE: predicate, "documents": looked_at, "kept": kept, CHOSEN_FROM: summary(from),
+        WHERE: predicate, "documents": looked_at, "kept": kept, CHOSEN_FROM: from,
     });
     writer.finish(written, facts)?;
     Ok(selected)
-}
-
-/// The summary of the run that wrote `documents`, if a run did, so that fates can be explained.
-fn summary(documents: &Path) -> serde_json::Value {
-    let facts = quipu_documents::read_manifest(documents).map(|manifest| manifest.facts);
-    let facts = facts.unwrap_or_default();
-    facts.get(SUMMARY).or(facts.get(CHOSEN_FROM)).cloned().unwrap_or_default()
 }
 
 /// The ids of the documents for which `predicate` holds, in their order, file by file.

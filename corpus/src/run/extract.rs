@@ -41,8 +41,6 @@ pub(super) struct Facts {
     pub damage: Vec<String>,
     /// Pages that became candidates.
     pub candidates: u64,
-    /// Bytes of their text.
-    pub text_bytes: u64,
     /// The candidates in pieces that fill an output file each, the last maybe not.
     pub pieces: Vec<Piece>,
     /// Candidates by language.
@@ -188,7 +186,6 @@ impl Made {
         }
         self.rows.push(&candidate)?;
         self.facts.candidates += 1;
-        self.facts.text_bytes += bytes;
         if self.facts.pieces.last().is_none_or(|piece| piece.bytes >= FILE_BYTES) {
             self.facts.pieces.push(Piece::default());
         }

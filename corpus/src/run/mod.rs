@@ -383,17 +383,17 @@ fn clear(work: &Path) -> Result<(), Error> {
     }
 }
 
+/// Removes a file, or a folder with all that it holds.
+fn remove(path: &Path) -> std::io::Result<()> {
+    if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) }
+}
+
 /// Removes the work files; another process that worked along may still leave one there. The plan goes
 /// last: without it nobody knows after a kill whose files these are.
 fn remove_work(work: &Path) -> Result<(), Error> {
-    for entry in std::fs::read_dir(work).into_iter().flatten().flatten() {
-        let path = entry.path();
-        let removed = match path.is_dir() {
-            true => std::fs::remove_dir_all(&path),
-            false if path.ends_with(NAME) => Ok(()),
-            false => std::fs::remove_file(&path),
-        };
-        match removed {
+    let entries = std::fs::read_dir(work).into_iter().flatten().flatten();
+    for path in entries.map(|entry| entry.path()).filter(|path| !path.ends_with(NAME)) {
+        match remove(&path) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
             Err(e) if e.kind() == std::io::ErrorKind::DirectoryNotEmpty => {}
             other => other.map_err(Error::io(&path))?,

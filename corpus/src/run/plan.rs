@@ -101,17 +101,17 @@ impl Plan {
                 _ => units.extend(ranges.into_iter().map(unit)),
             }
         }
-        let depended = depended(&inputs, bytes);
+        let skipped: Vec<_> = skipped.into_iter().filter(|file| !file.is_hidden()).collect();
+        let depended = depended(recipe, &inputs, bytes)?;
         Ok(Plan {
-            stage: stage_hash(recipe, &depended)?,
-            before_pipe: stage_hash(&Recipe { pipe: None, ..recipe.clone() }, &depended)?,
+            stage: stage_hash(recipe, &depended),
+            before_pipe: stage_hash(&Recipe { pipe: None, ..recipe.clone() }, &depended),
             recipe: recipe.clone(),
             inputs,
             names: joined(paths),
-            unrecognised: skipped.iter().filter(|file| !file.is_hidden()).count() as u64,
+            unrecognised: skipped.len() as u64,
             passed_over: skipped
                 .iter()
-                .filter(|file| !file.is_hidden())
                 .take(PASSED_OVER)
                 .map(|file| format!("{}: {}", file.path.display(), file.reason))
                 .collect(),
@@ -137,7 +137,8 @@ impl Plan {
     fn stage_here(&self, access: &Access) -> Result<String, Error> {
         let sizes: Result<Vec<u64>, Error> =
             self.inputs.iter().map(|input| input.bytes(access)).collect();
-        stage_hash(&self.recipe, &depended(&self.inputs, unit_bytes(sizes?.iter().sum())))
+        let bytes = unit_bytes(sizes?.iter().sum());
+        Ok(stage_hash(&self.recipe, &depended(&self.recipe, &self.inputs, bytes)?))
     }
 
     /// Refuses a plan of inputs, of files that the recipe names, or of a program that are others on
@@ -204,11 +205,7 @@ impl Plan {
             if path.file_name().and_then(|n| n.to_str()).is_some_and(stays) {
                 continue;
             }
-            let removed = match path.is_dir() {
-                true => std::fs::remove_dir_all(&path),
-                false => std::fs::remove_file(&path),
-            };
-            removed.map_err(Error::io(&path))?;
+            super::remove(&path).map_err(Error::io(&path))?;
         }
         Ok(quipu_store::atomic::write_bytes(&work.join(NAME), &self.bytes()?)?)
     }
@@ -265,22 +262,22 @@ fn unreadable(path: &Path, error: &serde_json::Error) -> Error {
     }
 }
 
-/// What the results depend on: version, recipe with the files it names, and of the inputs what
-/// [`depended`] says.
-fn stage_hash(recipe: &Recipe, depended: &str) -> Result<String, Error> {
+/// What the results depend on: version, recipe, and what [`depended`] says.
+fn stage_hash(recipe: &Recipe, depended: &str) -> String {
     let mut key = format!("{} {VERSION} ", env!("CARGO_PKG_VERSION"));
     key += &serde_json::to_string(recipe).unwrap_or_default();
+    quipu_store::checksum::xxh3_bytes((key + depended).as_bytes())
+}
+
+/// The files that the recipe names, the units' size, and the inputs with their sizes and both
+/// their ends. Not times of change: an input that is written anew with the same bytes gives the
+/// same run. Of inputs that lie elsewhere, what the server calls their version.
+fn depended(recipe: &Recipe, inputs: &[Input], unit: u64) -> Result<String, Error> {
+    let mut key = String::new();
     for path in recipe.files()?.iter().filter(|path| path.is_file()) {
         key += &format!("\n{} {}", path.display(), quipu_store::checksum::xxh3_file(path)?);
     }
-    Ok(quipu_store::checksum::xxh3_bytes((key + depended).as_bytes()))
-}
-
-/// The units' size, and the inputs with their sizes and both their ends. Not times of change: an
-/// input that is written anew with the same bytes gives the same run. Of inputs that lie elsewhere,
-/// what the server calls their version.
-fn depended(inputs: &[Input], unit: u64) -> String {
-    let mut key = format!("\n{unit}");
+    key += &format!("\n{unit}");
     for input in inputs {
         if !input.stamps.is_empty() {
             let stamps = serde_json::to_string(&input.stamps).unwrap_or_default();
@@ -293,7 +290,7 @@ fn depended(inputs: &[Input], unit: u64) -> String {
             key += &format!("\n{path} {} {state}", input.kind);
         }
     }
-    key
+    Ok(key)
 }
 
 /// Bytes and both ends of a file; of a folder of documents, of its manifest, which has the checksums

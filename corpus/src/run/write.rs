@@ -10,7 +10,7 @@ use crate::classify::Runs as Scores;
 use crate::dedup::lines;
 use crate::domains;
 use crate::figures::{self, Cluster, Figures};
-use crate::page::{EXCERPT, LOW_SCORE_NAME, excerpt, rule_name, without_frequent};
+use crate::page::{EXCERPT, LOW_SCORE_NAME, excerpt, rule_name, settle_headings, without_frequent};
 use crate::rules::{NearMiss, RULES, TOO_SHORT, View, divergence};
 use crate::summary::{EXCERPT_BYTES, EXCERPTS, Excerpt, Source, Step};
 use crate::{Error, Recipe, pipe};
@@ -74,7 +74,7 @@ pub(super) fn pass(
     let files = files(units);
     // Of a unit that fills several files, so that it is not read anew for each.
     let last: Mutex<Option<(usize, Arc<Decided>)>> = Mutex::default();
-    let bytes = units.iter().map(|unit| unit.text_bytes).sum();
+    let bytes = files.iter().flatten().map(|span| span.bytes).sum();
     job.progress.begin_bytes(STAGE, bytes);
     let writer = Writer::resumed(job.out);
     let task = |number: usize| -> Result<Output, Error> {
@@ -327,9 +327,8 @@ fn keep(
             part.remove(document, "short", TOO_SHORT, words as f64, detail);
             return;
         }
-        let lines: HashSet<&str> = text.lines().map(str::trim).collect();
-        document.headings.retain(|heading| lines.contains(heading.as_str()));
         document.text = text;
+        settle_headings(&mut document);
         document.scores.push(("removed-lines".into(), removed as f32));
         document.scores.iter_mut().filter(|s| s.0 == "words").for_each(|s| s.1 = words as f32);
     }
