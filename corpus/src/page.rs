@@ -43,7 +43,7 @@ const THINNED: u8 = 251;
 pub(crate) const STAYS: u8 = 255;
 
 /// The rule of documents with a score below the least.
-pub(crate) const LOW_SCORE_NAME: &str = "low-score";
+const LOW_SCORE_NAME: &str = "low-score";
 
 /// Name of the rule of a verdict.
 pub(crate) fn rule_name(rule: u8) -> &'static str {
@@ -220,9 +220,7 @@ fn judge(
         candidate.verdict = classify(&mut document, recipe, judges);
     }
     let adult = candidate.verdict.is_some_and(|v| rule_name(v.rule) == "adult-words");
-    let limit = recipe.addresses.limits.harm_score;
-    let harm = document.scores.iter().any(|(name, score)| name == domains::HARM && *score >= limit);
-    candidate.traits = Traits { personal: !spans.is_empty(), adult, harm };
+    candidate.traits = Traits { personal: !spans.is_empty(), adult, harm: false };
     document.route = route;
     // What others say of a language stands where nobody asked for ours.
     if recipe.does(Part::Languages) || document.language.is_empty() {
@@ -239,9 +237,30 @@ fn judge(
     document.scores.retain(|(name, _)| scores.iter().all(|(ours, _)| name != ours));
     let told = scores.into_iter().filter(|(name, score)| *score > 0.0 || *name == "words");
     document.scores.extend(told.map(|(name, score)| (name.to_owned(), score)));
-    candidate.verdict = candidate.verdict.or_else(|| low(&document.scores, recipe));
     candidate.document = document;
+    candidate.heed_scores(recipe);
     Ok(candidate)
+}
+
+impl Candidate {
+    /// Adds scores that others gave it, and what follows from them. One of a name that it has takes
+    /// the place of that.
+    pub fn score<'a>(&mut self, given: impl Iterator<Item = (&'a str, f32)>, recipe: &Recipe) {
+        for (name, score) in given {
+            self.document.scores.retain(|(known, _)| known != name);
+            self.document.scores.push((name.to_owned(), score));
+        }
+        self.heed_scores(recipe);
+    }
+
+    /// What its scores say against it and its domain.
+    fn heed_scores(&mut self, recipe: &Recipe) {
+        let (scores, limit) = (&self.document.scores, recipe.addresses.limits.harm_score);
+        self.traits.harm =
+            scores.iter().any(|(name, score)| name == domains::HARM && *score >= limit);
+        let others = self.verdict.filter(|verdict| verdict.rule != LOW_SCORE);
+        self.verdict = others.or_else(|| low(scores, recipe).map(|(_, verdict)| verdict));
+    }
 }
 
 thread_local! {
@@ -271,11 +290,11 @@ fn classify(document: &mut Document, recipe: &Recipe, judges: &Judges) -> Option
     }
 }
 
-/// The first score, of classifiers, of ours or of those that the input brought along, that is below
-/// what the recipe asks for.
-fn low(scores: &[(String, f32)], recipe: &Recipe) -> Option<Verdict> {
-    let low = scores.iter().find(|(name, score)| recipe.is_low(name, *score));
-    low.map(|(_, score)| Verdict { rule: LOW_SCORE, value: *score })
+/// The first score, of classifiers, of ours or of others, that is below what the recipe asks for: its
+/// name, and what follows.
+pub(crate) fn low<'a>(scores: &'a [(String, f32)], recipe: &Recipe) -> Option<(&'a str, Verdict)> {
+    let (name, score) = scores.iter().find(|(name, score)| recipe.is_low(name, *score))?;
+    Some((name, Verdict { rule: LOW_SCORE, value: *score }))
 }
 
 /// Refuses a text that contains an evaluation item.

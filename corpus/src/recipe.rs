@@ -187,6 +187,10 @@ impl Recipe {
         {
             return refuse("sample", "0".into(), "1 or more pages or bytes");
         }
+        if self.only.contains(&Part::Decontaminate) && self.evaluations.is_empty() {
+            let expected = "evaluation files to hold documents against, as `evaluations`";
+            return refuse("only", "\"decontaminate\" without any".into(), expected);
+        }
         self.near.validate()?;
         self.categories.validate()?;
         if let Some(unknown) = self.without.iter().find(|name| rules::told(name).is_none()) {

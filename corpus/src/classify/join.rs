@@ -2,7 +2,7 @@
 //!
 //! Documents come in the order of their units, scores in any. The scores are sorted once by id:
 //! runs that fit the memory given, then one merge into a file of fixed rows with the first id of
-//! each block in memory (16 bytes for 256 rows); a batch of ids is then looked up block by block.
+//! each block in memory (16 bytes for 256 rows); an id is then looked up in the blocks that may have it.
 //! Of two scores of one name for one document the first read stays. Files are work files, and go
 //! with [`Runs`]. Not here: the form of score files (crate `documents`).
 
@@ -136,18 +136,9 @@ impl Drop for Runs {
 }
 
 impl Lookup<'_> {
-    /// The scores of each of `ids`, by number of the name, in the order of `ids`.
-    pub fn scores(&mut self, ids: &[Id]) -> Result<Vec<Vec<(usize, f32)>>, Error> {
-        let mut order: Vec<usize> = (0..ids.len()).collect();
-        order.sort_unstable_by_key(|n| ids[*n]);
-        let mut scores = vec![Vec::new(); ids.len()];
-        for n in order {
-            self.of(ids[n], &mut scores[n])?;
-        }
-        Ok(scores)
-    }
-
-    fn of(&mut self, id: Id, scores: &mut Vec<(usize, f32)>) -> Result<(), Error> {
+    /// The scores of a document, by number of the name.
+    pub fn scores(&mut self, id: Id) -> Result<Vec<(usize, f32)>, Error> {
+        let mut scores = Vec::new();
         // The last block that begins below the id may end with it; later ones begin with it.
         let first = self.runs.fences.partition_point(|fence| *fence < id).saturating_sub(1);
         for number in first..self.runs.fences.len() {
@@ -159,7 +150,7 @@ impl Lookup<'_> {
             let own = rows.skip_while(|row| row.id < id).take_while(|row| row.id == id);
             scores.extend(own.map(|row| (usize::from(row.name), row.score)));
         }
-        Ok(())
+        Ok(scores)
     }
 
     fn read(&mut self, number: usize) -> Result<(), Error> {
@@ -317,14 +308,14 @@ mod tests {
         assert_eq!(runs.names(), ["q", "t"]);
         let mut lookup = runs.lookup().unwrap();
         for n in (0..2500u128).step_by(100) {
-            let ids: Vec<Id> = (n..n + 100).map(|n| Id(scattered(n))).collect();
-            for (n, found) in (n..).zip(lookup.scores(&ids).unwrap()) {
+            for n in n..n + 100 {
+                let found = lookup.scores(Id(scattered(n))).unwrap();
                 let q = (0, if n < 2000 { n as f32 } else { -1.0 });
                 let expected = if n < 1000 { vec![q] } else { vec![q, (1, 0.5)] };
                 assert_eq!(found, expected, "{n}");
             }
         }
-        assert_eq!(lookup.scores(&[Id(5), Id(u128::MAX)]).unwrap(), [vec![], vec![]]);
+        assert!([5, u128::MAX].iter().all(|id| lookup.scores(Id(*id)).unwrap().is_empty()));
         assert_eq!((runs.read(), runs.duplicates()), (6000, 1000));
         drop(lookup);
         drop(runs);
@@ -348,9 +339,9 @@ mod tests {
             .collect();
         write_scores(&file, &rows).unwrap();
         let runs = Runs::sort(&[file], dir.path(), 0).unwrap();
-        let found = runs.lookup().unwrap().scores(&[Id(7)]).unwrap();
-        assert_eq!(found[0].len(), 1000);
-        assert!(found[0].iter().all(|(name, score)| *score == (*name as f32) * 40.0 + 7.0));
+        let found = runs.lookup().unwrap().scores(Id(7)).unwrap();
+        assert_eq!(found.len(), 1000);
+        assert!(found.iter().all(|(name, score)| *score == (*name as f32) * 40.0 + 7.0));
         assert_eq!(runs.duplicates(), 0);
     }
 
@@ -358,7 +349,7 @@ mod tests {
     fn no_scores_are_no_error_and_broken_ones_are() {
         let dir = tempfile::tempdir().unwrap();
         let runs = Runs::sort(&[], dir.path(), 1 << 20).unwrap();
-        assert_eq!(runs.lookup().unwrap().scores(&[Id(1)]).unwrap(), [vec![]]);
+        assert!(runs.lookup().unwrap().scores(Id(1)).unwrap().is_empty());
         let file = dir.path().join("s.jsonl");
         std::fs::write(&file, "{\"id\":\"a\",\"q\":1}\nbroken\n").unwrap();
         let message = Runs::sort(&[file], dir.path(), 1 << 20).err().unwrap().to_string();

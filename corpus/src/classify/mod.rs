@@ -21,7 +21,7 @@ mod sealed;
 pub use calibrate::Calibration;
 pub use category::{Shares, Thinning};
 pub use examples::{Example, read_examples};
-pub use join::Runs;
+pub use join::{Lookup, Runs};
 pub use linear::{Classifier, Options};
 pub use measure::{Figure, Measured, cross_validate};
 pub use scorer::{Scorer, Scoring};

@@ -132,7 +132,7 @@ fn ask(address: &str) -> Result<(bool, String), Error> {
 }
 
 impl Seat for There {
-    fn session(&self, parts: usize) -> Result<SessionContext, Error> {
+    fn session(&self, parts: usize, _: usize) -> Result<SessionContext, Error> {
         let config = self.state.config().clone().with_target_partitions(parts.max(PARTS));
         let state =
             SessionStateBuilder::new_from_existing(self.state.clone()).with_config(config).build();

@@ -7,7 +7,7 @@
 
 use super::Error;
 use super::plans;
-use super::staging::{self, Staged};
+use super::staging;
 use crate::shuffle::{Plan, Runs, Shuffle, Sorter};
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, UInt64Type};
@@ -32,8 +32,9 @@ const TABLE: &str = "staged";
 
 /// Where plans run.
 pub(super) trait Seat: Sync {
-    /// A session of its own for one plan, in `parts` partitions at least.
-    fn session(&self, parts: usize) -> Result<SessionContext, Error>;
+    /// A session of its own for one plan, in `parts` partitions at least, for its attempt of this
+    /// number, from 1.
+    fn session(&self, parts: usize, attempt: usize) -> Result<SessionContext, Error>;
 
     /// How often a plan is tried.
     fn attempts(&self) -> usize;
@@ -127,10 +128,19 @@ impl<'a> Plans<'a> {
         loop {
             self.seat.ready(&self.cancel)?;
             let (width, memory) = (input.width, self.memory);
+            let parts = (staged.rows * 8 * width as u64).div_ceil(PART).min(MOST_PARTS) as usize;
+            let session = self.seat.session(parts, attempt)?;
+            let (session, dir) = (&session, staged.dir());
             let made = match plan.width(width) {
-                2 => self.attempt(&staged, width, &sql, Rows::<2>::new(memory, &stem, mirrored)),
-                3 => self.attempt(&staged, width, &sql, Rows::<3>::new(memory, &stem, mirrored)),
-                _ => self.attempt(&staged, width, &sql, Rows::<4>::new(memory, &stem, mirrored)),
+                2 => {
+                    self.attempt(session, dir, width, &sql, Rows::<2>::new(memory, &stem, mirrored))
+                }
+                3 => {
+                    self.attempt(session, dir, width, &sql, Rows::<3>::new(memory, &stem, mirrored))
+                }
+                _ => {
+                    self.attempt(session, dir, width, &sql, Rows::<4>::new(memory, &stem, mirrored))
+                }
             };
             match made {
                 Ok(runs) => return Ok(Written { runs: names(&runs) }),
@@ -150,20 +160,19 @@ impl<'a> Plans<'a> {
 
     fn attempt<const W: usize>(
         &self,
-        staged: &Staged,
+        session: &SessionContext,
+        dir: &Path,
         width: usize,
         sql: &str,
         rows: Rows<W>,
     ) -> Result<Runs, Failure> {
-        let parts = (staged.rows * 8 * width as u64).div_ceil(PART).min(MOST_PARTS) as usize;
-        let context = self.seat.session(parts)?;
         self.runtime.block_on(async {
             tokio::select! {
                 // In this order: a request that came before the plan is heard even if the plan
                 // would be done at its first poll.
                 biased;
                 () = stopped(&self.cancel) => Err(Failure::Own(Cancelled.into())),
-                made = collect(&context, staged.dir(), width, sql, rows) => made,
+                made = collect(session, dir, width, sql, rows) => made,
             }
         })
     }
@@ -297,7 +306,7 @@ mod tests {
     struct Flaky(AtomicUsize);
 
     impl Seat for Flaky {
-        fn session(&self, parts: usize) -> Result<SessionContext, Error> {
+        fn session(&self, parts: usize, _: usize) -> Result<SessionContext, Error> {
             let fails =
                 self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
             let builder = RuntimeEnvBuilder::new();

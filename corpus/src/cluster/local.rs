@@ -20,7 +20,7 @@ const LEAST: u64 = 4 << 20;
 struct Here {
     runtime: Arc<RuntimeEnv>,
     workers: usize,
-    /// Bytes of each worker.
+    /// Bytes of all of them.
     memory: u64,
 }
 
@@ -43,20 +43,23 @@ impl<'a> Plans<'a> {
                 .with_max_temp_directory_size(u64::MAX)
                 .build_arc()
                 .map_err(Error::session)?;
-            Ok(Box::new(Here { runtime, workers, memory: plan / workers as u64 }) as Box<dyn Seat>)
+            Ok(Box::new(Here { runtime, workers, memory: plan }) as Box<dyn Seat>)
         })
     }
 }
 
 impl Seat for Here {
-    fn session(&self, _: usize) -> Result<SessionContext, Error> {
-        // More partitions than workers would only share the memory among more sorts.
-        let config = engine::settings(SessionConfig::new(), self.workers, self.memory);
+    fn session(&self, _: usize, attempt: usize) -> Result<SessionContext, Error> {
+        // More partitions than workers would only share the memory among more sorts. What several
+        // hold at a time hangs on the moment: when one begins its merge, the others may hold what
+        // that needs. Alone it has all.
+        let parts = if attempt == 1 { self.workers } else { 1 };
+        let config = engine::settings(SessionConfig::new(), parts, self.memory / parts as u64);
         Ok(SessionContext::new_with_config_rt(config, self.runtime.clone()))
     }
 
     fn attempts(&self) -> usize {
-        1
+        2
     }
 
     fn ready(&self, _: &Cancel) -> Result<(), crate::Error> {

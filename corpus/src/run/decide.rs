@@ -82,7 +82,7 @@ pub(super) struct Decided {
 
 /// Runs the pass.
 pub(super) fn pass(job: &Job, shuffle: &dyn Shuffle, units: &[Facts]) -> Result<Decisions, Error> {
-    job.progress.begin("deduplicate", (passes(&job.plan.recipe) * units.len()) as u64);
+    job.progress.begin("deduplicate", shares(&job.plan.recipe) * units.len() as u64);
     let buckets = buckets(units, job.plan.recipe.bucket);
     let mut all = Decisions { buckets, ..Decisions::default() };
     let recipe = &job.plan.recipe;
@@ -98,32 +98,46 @@ pub(super) fn pass(job: &Job, shuffle: &dyn Shuffle, units: &[Facts]) -> Result<
         all.far = words::pass(job, units, &all)?;
     }
     if recipe.does(Part::Dedup) {
-        let bands = each_unit(job, "bands", units, |unit| bands(job, unit, &all))?;
+        let bands = each_unit(job, BANDS, units, |unit| bands(job, unit, &all))?;
         let edges = shuffle.run("stars", Plan::Star, &bands)?;
         let clusters = shuffle::components(shuffle, "clusters", edges)?;
-        let near = each_unit(job, "near", units, |unit| near(job, unit, &clusters))?;
+        let near = each_unit(job, NEAR, units, |unit| near(job, unit, &clusters))?;
         all.near = shuffle.run("copies", Plan::Union, &near)?;
-        let counted = each_unit(job, "lines", units, |unit| lines_of(job, unit, &all))?;
+        let counted = each_unit(job, LINES, units, |unit| lines_of(job, unit, &all))?;
         let limit = u64::from(recipe.line_limit);
         let frequent = shuffle.run("frequent", Plan::Frequent(limit), &counted)?;
         // By page now, so that a unit finds its own in few places.
         all.lines = shuffle.run("frequent-by-page", Plan::Union, &frequent)?;
-        let texts = each_unit(job, "texts", units, |unit| texts(job, unit, &all))?;
+        let texts = each_unit(job, TEXTS, units, |unit| texts(job, unit, &all))?;
         all.same = shuffle.run("same", Plan::First, &texts)?;
     }
     job.progress.finish("");
     Ok(all)
 }
 
-/// How often all units are gone through, by which progress is told; the shuffles between do not
-/// know beforehand how many parts they have, and their time counts to the passes around them.
-fn passes(recipe: &Recipe) -> usize {
-    let dedup = if recipe.does(Part::Dedup) { DEDUP_PASSES } else { 0 };
-    dedup + if recipe.asks(divergence::NAME) { words::PASSES } else { 0 }
+/// What the passes over all units take of the time, by which progress is told: as measured on a
+/// gigabyte of text. The shuffles between them do not know beforehand how many parts they have; their
+/// time counts to the passes around them.
+const SHARES: [(&str, u64); 6] =
+    [(words::COUNT, 4), (words::FAR, 4), (BANDS, 1), (NEAR, 2), (LINES, 4), (TEXTS, 20)];
+const BANDS: &str = "bands";
+const NEAR: &str = "near";
+const LINES: &str = "lines";
+const TEXTS: &str = "texts";
+
+/// What a pass takes.
+fn share(pass: &str) -> u64 {
+    SHARES.iter().find(|(name, _)| *name == pass).map_or(1, |(_, share)| *share)
 }
 
-/// Bands, near copies, lines, texts.
-const DEDUP_PASSES: usize = 4;
+/// What all passes take together, a unit.
+fn shares(recipe: &Recipe) -> u64 {
+    let asked = |pass: &str| match pass {
+        words::COUNT | words::FAR => recipe.asks(divergence::NAME),
+        _ => recipe.does(Part::Dedup),
+    };
+    SHARES.iter().filter(|(pass, _)| asked(pass)).map(|(_, share)| share).sum()
+}
 
 /// The domains that go, of all rows `[domain, counts, counts]`.
 fn unwanted(counts: &Runs, limits: &Limits) -> Result<HashMap<u64, domains::Verdict>, Error> {
@@ -171,7 +185,7 @@ pub(super) fn each_unit(
             runs: runs.paths.iter().filter_map(name).collect(),
         })
     };
-    let done = |_: &Written, before: bool| job.progressed(1, before);
+    let done = |_: &Written, before: bool| job.progressed(stage, 1, before);
     let written = job.crew.run(stage, units.len(), named, done)?;
     let width = written.first().map_or(2, |w| w.width);
     let names = written.into_iter().flat_map(|w| w.runs);
@@ -181,11 +195,11 @@ pub(super) fn each_unit(
 }
 
 impl Job<'_> {
-    /// Tells that so many units more were gone through, by this run or `before`.
-    pub(super) fn progressed(&self, units: u64, before: bool) {
+    /// Tells that a pass went through so many units more, by this run or `before`.
+    pub(super) fn progressed(&self, pass: &str, units: u64, before: bool) {
         match before {
-            true => self.progress.resume(units),
-            false => self.progress.advance(units),
+            true => self.progress.resume(share(pass) * units),
+            false => self.progress.advance(share(pass) * units),
         }
     }
 
@@ -197,7 +211,7 @@ impl Job<'_> {
 
 /// Bands of the candidates that neither another visit nor a rule removed.
 fn bands(job: &Job, unit: usize, all: &Decisions) -> Result<Runs, Error> {
-    let mut out = job.sorter::<2>("bands", unit);
+    let mut out = job.sorter::<2>(BANDS, unit);
     let alive = all.alive(job, unit)?;
     let sketches = job.sketches().all(&job.extracted(unit, SKETCHES)?)?;
     for (place, sketch) in sketches.iter().enumerate().filter(|(place, _)| alive[*place]) {
@@ -222,7 +236,7 @@ impl Job<'_> {
 
 /// The clusters whose root is a page of this unit.
 fn near(job: &Job, unit: usize, clusters: &Runs) -> Result<Runs, Error> {
-    let mut out = job.sorter::<3>("near", unit);
+    let mut out = job.sorter::<3>(NEAR, unit);
     let (from, to) = numbers(unit);
     let mut members: Vec<u64> = Vec::new();
     let mut settle = |members: &mut Vec<u64>| -> Result<(), Error> {
@@ -294,7 +308,7 @@ fn cluster(job: &Job, members: Vec<u64>) -> Result<Vec<[u64; 3]>, Error> {
 
 /// Lines of the candidates that are left.
 fn lines_of(job: &Job, unit: usize, all: &Decisions) -> Result<Runs, Error> {
-    let mut out = job.sorter::<2>("lines", unit);
+    let mut out = job.sorter::<2>(LINES, unit);
     let decided = all.of(job, unit)?;
     for (place, kept) in decided.staying() {
         for hash in &kept.lines {
@@ -306,7 +320,7 @@ fn lines_of(job: &Job, unit: usize, all: &Decisions) -> Result<Runs, Error> {
 
 /// What is left of the texts that are left, by the hash of their normalised form.
 fn texts(job: &Job, unit: usize, all: &Decisions) -> Result<Runs, Error> {
-    let mut out = job.sorter::<4>("texts", unit);
+    let mut out = job.sorter::<4>(TEXTS, unit);
     let decided = all.of(job, unit)?;
     let mut hashes: Vec<u64> = decided.rows.iter().map(|kept| kept.row.text).collect();
     if !decided.lines.is_empty() {

@@ -448,12 +448,14 @@ impl Finished<'_> {
 /// Whether a recipe asks for a stage at all.
 fn is_asked(stage: &str, recipe: &Recipe) -> bool {
     match stage {
-        "rules" => recipe.does(Part::Rules) || recipe.does(Part::Languages),
+        "rules" => {
+            let scores = !recipe.least.is_empty();
+            recipe.does(Part::Rules) || recipe.does(Part::Languages) || scores
+        }
         "address" | "domain" => recipe.does(Part::Addresses),
         "contamination" => recipe.does(Part::Decontaminate) && !recipe.evaluations.is_empty(),
         "url" | "document" | "lines" | "short" => recipe.does(Part::Dedup),
         "words" => recipe.asks(divergence::NAME),
-        "scores" => !recipe.scores.is_empty(),
         "pipe" => recipe.pipe.is_some(),
         _ => true,
     }

@@ -6,6 +6,7 @@
 use super::write::FILE_BYTES;
 use super::{Job, rows};
 use crate::Error;
+use crate::classify::{Lookup, Runs as Scores};
 use crate::domains::Counts;
 use crate::input::{Found, Page};
 use crate::page::{self, Candidate, Outcome};
@@ -13,7 +14,7 @@ use crate::shuffle::{Runs, Sorter};
 use crate::summary::DAMAGED;
 use quipu_documents::{DocumentsFile, Fate, FatesFile, Id};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
@@ -47,6 +48,8 @@ pub(super) struct Facts {
     pub languages: BTreeMap<String, u64>,
     /// Words of the candidates that no rule removes, by language.
     pub words: BTreeMap<String, u64>,
+    /// Scores of score files that found their document.
+    pub joined: u64,
     /// Runs of visits and of counts by domain that were written.
     pub visits: usize,
     pub domains: usize,
@@ -114,7 +117,7 @@ pub(super) fn pass(job: &Job) -> Result<Vec<Facts>, Error> {
 
 /// A unit in the making: all of it but counts and visits is written as it is made, since a unit may
 /// be a file of any size that cannot be entered but at its beginning.
-struct Made {
+struct Made<'a> {
     facts: Facts,
     unit: usize,
     fates: FatesFile,
@@ -122,6 +125,8 @@ struct Made {
     rows: rows::Files,
     visits: Sorter<4>,
     domains: BTreeMap<u64, Counts>,
+    /// Of score files.
+    scores: Option<Lookup<'a>>,
 }
 
 fn extract(job: &Job, unit: usize) -> Result<Facts, Error> {
@@ -146,8 +151,8 @@ fn extract(job: &Job, unit: usize) -> Result<Facts, Error> {
     made.finish(job)
 }
 
-impl Made {
-    fn begin(job: &Job, unit: usize) -> Result<Made, Error> {
+impl<'a> Made<'a> {
+    fn begin(job: &'a Job, unit: usize) -> Result<Made<'a>, Error> {
         let of = job.plan.units[unit];
         let file = |end: &str| job.work_file(unit, end);
         Ok(Made {
@@ -158,6 +163,7 @@ impl Made {
             rows: rows::Files::create(file, job.plan.recipe.near.bands)?,
             visits: Sorter::new(&file("visits"), u64::MAX),
             domains: BTreeMap::new(),
+            scores: job.scores.as_ref().map(Scores::lookup).transpose()?,
         })
     }
 
@@ -165,9 +171,30 @@ impl Made {
         self.facts.pages += 1;
         self.facts.bytes += page.bytes();
         match page::process(page, source, &job.plan.recipe, &job.judges) {
-            Outcome::Candidate(candidate) => self.candidate(*candidate),
+            Outcome::Candidate(mut candidate) => {
+                self.score(&mut candidate, job)?;
+                self.candidate(*candidate)
+            }
             Outcome::Removed(fate) => Ok(self.fates.push(*fate)?),
         }
+    }
+
+    /// Adds the scores of score files, before anything is compared: no copy goes for a document that a
+    /// score removes. Files name it by our identity or by that of others; the former stands where
+    /// both are there.
+    fn score(&mut self, candidate: &mut Candidate, job: &Job) -> Result<(), Error> {
+        let (Some(lookup), Some(scores)) = (&mut self.scores, &job.scores) else { return Ok(()) };
+        let (id, known) = (candidate.document.id, candidate.document.known_as());
+        let mut found = lookup.scores(id)?;
+        if known != id {
+            let ours: HashSet<usize> = found.iter().map(|(name, _)| *name).collect();
+            let others = lookup.scores(known)?;
+            found.extend(others.into_iter().filter(|(name, _)| !ours.contains(name)));
+        }
+        self.facts.joined += found.len() as u64;
+        let named = found.into_iter().map(|(name, score)| (scores.names()[name].as_str(), score));
+        candidate.score(named, &job.plan.recipe);
+        Ok(())
     }
 
     fn candidate(&mut self, candidate: Candidate) -> Result<(), Error> {

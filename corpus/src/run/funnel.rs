@@ -8,7 +8,7 @@ use quipu_store::progress::thousands;
 use std::collections::BTreeMap;
 
 /// Stages in the order in which they act.
-pub(super) const STAGES: [&str; 13] = [
+pub(super) const STAGES: [&str; 12] = [
     "read",
     "address",
     "extract",
@@ -20,7 +20,6 @@ pub(super) const STAGES: [&str; 13] = [
     "document",
     "lines",
     "short",
-    "scores",
     "pipe",
 ];
 /// Samples of kept documents in a summary.
@@ -50,6 +49,7 @@ pub(super) fn begin(plan: &Plan, units: &[Facts]) -> Summary {
     for unit in units {
         summary.page_bytes += unit.bytes;
         summary.pages += unit.pages;
+        summary.score_files.joined += unit.joined;
         let count = &mut counts[unit.input];
         count.pages += unit.pages;
         add(&mut count.skipped, &unit.skipped);
@@ -92,7 +92,6 @@ pub(super) fn finish(summary: &mut Summary, files: &[Output], alarm: f64) {
         add(&mut summary.languages, &file.languages);
         add(&mut summary.routes, &file.routes);
         add(&mut summary.unscored, &file.unscored);
-        summary.score_files.joined += file.joined;
         summary.samples.extend(file.samples.iter().cloned());
         for (name, source) in &file.sources {
             let sum = summary.sources.entry(name.clone()).or_default();

@@ -121,13 +121,18 @@ pub fn run(
         clear(&work)?;
         return Ok(summary);
     }
+    let first = !work.exists();
     quipu_store::atomic::create_dir(&work)?;
     let lock = RunLock::acquire(&work)?;
-    plan.install(&work)?;
+    plan.install(&work, progress)?;
     // From now on the manifest of an earlier run does not describe what stands here.
     Writer::new(out)?;
-    let summary =
-        Job::of(plan, out, crew(out, options, cancel)?, options, progress, cancel)?.run()?;
+    let crew = crew(out, options, cancel)?;
+    let job = Job::of(plan, out, crew, options, progress, cancel).inspect_err(|_| {
+        // A file that the recipe names is not what it should be: nothing was begun.
+        let _ = first.then(|| remove_work(&work));
+    })?;
+    let summary = job.run()?;
     drop(lock);
     remove_work(&work)?;
     Ok(summary)
@@ -276,13 +281,14 @@ impl<'a> Job<'a> {
         let mut summary = funnel::begin(&self.plan, &extracted);
         if summary.pages == 0 {
             let reason = funnel::why_empty(&summary);
+            remove_files(self.out)?;
             return Err(Error::EmptyCrawl { inputs: self.plan.names.clone(), reason });
         }
         let decisions = decide::pass(self, &*shuffle, &extracted)?;
         let files = write::pass(self, &extracted, &decisions)?;
         if let Some(scores) = &self.scores {
             let (read, duplicates) = (scores.read(), scores.duplicates());
-            summary.score_files = ScoreFiles { read, duplicates, joined: 0 };
+            summary.score_files = ScoreFiles { read, duplicates, ..summary.score_files };
         }
         funnel::finish(&mut summary, &files, self.plan.recipe.alarm);
         if summary.kept == 0 {

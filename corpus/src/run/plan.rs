@@ -167,7 +167,7 @@ impl Plan {
 
     /// Puts the plan into the work folder, forgetting work of another one there, but for what the
     /// two have in common: all that comes before the user's command.
-    pub fn install(&self, work: &Path) -> Result<(), Error> {
+    pub fn install(&self, work: &Path, progress: &dyn Progress) -> Result<(), Error> {
         if !is_ours(work)? {
             return Err(Error::Foreign { path: work.to_owned() });
         }
@@ -195,7 +195,17 @@ impl Plan {
             let what = "a run of other inputs or of another recipe, on which others work".into();
             return Err(Error::Taken { place: work.to_owned(), what });
         }
-        let shared = before.is_some_and(|plan| plan.before_pipe == self.before_pipe);
+        let shared = before.as_ref().is_some_and(|plan| plan.before_pipe == self.before_pipe);
+        if let Some(before) = before.filter(|_| !shared) {
+            let changed = match before.recipe == self.recipe && before.names == self.names {
+                true => {
+                    "what its inputs hold, or the files that its recipe names, has changed since"
+                }
+                false => "it was one of other inputs or of another recipe",
+            };
+            let out = work.parent().unwrap_or(work).display();
+            progress.note(&format!("the unfinished run in {out} is begun anew: {changed}"));
+        }
         for entry in std::fs::read_dir(work).map_err(Error::io(work))? {
             let path = entry.map_err(Error::io(work))?.path();
             let stays = |name: &str| match name {

@@ -378,6 +378,8 @@ fn bad_input_is_refused_with_file_and_reason() {
     refused("x.bin", b"\0\x01\x02\x03\x04\x05\x06\x07", &recipe, &["x.bin", "binary"]);
     let zero = Recipe { line_limit: 0, ..Recipe::default() };
     refused("x.warc", &page(1, ""), &zero, &["corpus.line_limit"]);
+    let nothing = Recipe { only: vec![Part::Dedup, Part::Decontaminate], ..Recipe::default() };
+    refused("x.warc", &page(1, ""), &nothing, &["corpus.only", "decontaminate", "evaluations"]);
 }
 
 /// Whatever an input or a recipe names, its content counts, also where it is a folder.
@@ -400,6 +402,48 @@ fn a_run_whose_inputs_or_evaluations_changed_is_another() {
     place.write("evaluations/b.jsonl", b"{\"question\": \"Who read it?\", \"answer\": \"y\"}\n");
     made(Made::Whole);
     assert_eq!(made(Made::Before).kept, 1);
+}
+
+/// A run that was stopped and whose inputs have changed since is begun anew, and says so.
+#[test]
+fn an_unfinished_run_of_what_has_changed_is_begun_anew_aloud() {
+    let place = Place::with("in/1.html", html(1, "").as_bytes());
+    let (inputs, out) = ([place.dir.path().join("in")], place.dir.path().join("out"));
+    let said = || {
+        let log = place.dir.path().join("log");
+        let lines = progress::lines(
+            Box::new(std::fs::File::create(&log).unwrap()),
+            std::time::Duration::from_secs(60),
+        );
+        let stopped = Recipe { pipe: Some("false".into()), ..Recipe::default() };
+        run(&inputs, &stopped, &out, &Options::default(), &*lines, &Cancel::new()).unwrap_err();
+        std::fs::read_to_string(&log).unwrap()
+    };
+    let anew =
+        "is begun anew: what its inputs hold, or the files that its recipe names, has changed";
+    assert!(!said().contains("anew"));
+    assert!(!said().contains("anew"), "what was done before stands");
+    place.write("in/1.html", html(2, "").as_bytes());
+    assert!(said().contains(anew));
+}
+
+/// What fails before anything is done leaves no folder that the next try would trip over.
+#[test]
+fn a_start_that_fails_leaves_nothing() {
+    let place = Place::with("in/1.html", html(1, "").as_bytes());
+    place.write("no.jsonl", b"this is no score\n");
+    place.write(
+        "empty.warc",
+        b"WARC/1.0\r\nWARC-Type: warcinfo\r\nContent-Length: 0\r\n\r\n\r\n\r\n",
+    );
+    let work = place.dir.path().join("out/work");
+    let scores = Recipe { scores: vec![place.dir.path().join("no.jsonl")], ..Recipe::default() };
+    assert!(place.run("in", &scores).unwrap_err().to_string().contains("no.jsonl"));
+    assert!(!work.exists());
+    let empty = place.run("empty.warc", &Recipe::default());
+    assert!(matches!(empty, Err(Error::EmptyCrawl { .. })), "{empty:?}");
+    assert!(!work.exists());
+    assert_eq!(place.run("in", &Recipe::default()).unwrap().kept, 1);
 }
 
 /// Documents of others: two of one identity are two, a name for no address is none, texts without
@@ -661,9 +705,41 @@ fn scores_of_a_file_are_joined_by_id_and_the_lowest_go() {
         recipe.scores = vec![file];
         recipe.least = [("quality".to_owned(), 0.25)].into();
     };
-    let place = check_removed(add, "scores", "low-score", 3);
+    let place = check_removed(add, "rules", "low-score", 3);
     let documents = place.documents();
     assert!(documents.iter().all(|d| d.scores.iter().any(|s| s.0 == "quality" && s.1 >= 0.25)));
+}
+
+/// Scores come before anything is compared: the copy of a document that a score removes stays, and a
+/// score takes the place of an earlier one of its name.
+#[test]
+fn no_copy_goes_for_a_document_that_a_score_removes() {
+    let document = |n: u128, text: String| quipu_documents::Document {
+        id: Id(n),
+        url: format!("https://a.example/{n}"),
+        text,
+        scores: vec![("quality".to_owned(), 0.1)],
+        ..Default::default()
+    };
+    let documents = [document(1, prose(1)), document(2, prose(1)), document(3, prose(2))];
+    let place = Place::with("none", b"");
+    quipu_documents::write_file(&place.dir.path().join("a.parquet"), &documents).unwrap();
+    let score = |n: u128, score: f32| format!("{{\"id\": \"{}\", \"quality\": {score}}}\n", Id(n));
+    let given = [score(1, 0.2), score(2, 0.9), score(3, 0.9)].concat();
+    place.write("q.jsonl", given.as_bytes());
+    let recipe = Recipe {
+        only: vec![Part::Dedup],
+        scores: vec![place.dir.path().join("q.jsonl")],
+        least: [("quality".to_owned(), 0.5)].into(),
+        ..Recipe::default()
+    };
+    let summary = place.run("a.parquet", &recipe).unwrap();
+    let kept: HashSet<Id> = place.documents().iter().map(|document| document.id).collect();
+    assert_eq!(kept, [Id(2), Id(3)].into(), "{}", summary.line());
+    assert_eq!((summary.score_files.joined, summary.unscored.len()), (3, 0));
+    let fates = read_fates(&place.dir.path().join("out/fates-00000.parquet")).unwrap();
+    let told: Vec<_> = fates.iter().map(|f| (f.id, f.stage.as_str(), f.detail.as_str())).collect();
+    assert_eq!(told, [(Id(1), "rules", "quality")]);
 }
 
 #[test]

@@ -24,15 +24,16 @@ const TASKS: usize = 32;
 /// Words of a language from which on documents are chosen by hash.
 const ENOUGH: u64 = 200_000_000;
 
-/// How often the stages go through all units.
-pub(super) const PASSES: usize = 2;
+/// The two stages.
+pub(super) const COUNT: &str = "words";
+pub(super) const FAR: &str = "far";
 
 /// Runs both stages; rows `[page, bits of its distance]` of the documents that go.
 pub(super) fn pass(job: &Job, units: &[Facts], all: &Decisions) -> Result<Runs, Error> {
     let sampled = sampled(units);
     let tables = count(job, units, all, &sampled)?;
-    each_unit(job, "far", units, |unit| {
-        let mut out = job.sorter::<2>("far", unit);
+    each_unit(job, FAR, units, |unit| {
+        let mut out = job.sorter::<2>(FAR, unit);
         each_document(job, unit, all, |place, document| {
             let Some(distribution) = tables.get(&document.language) else { return Ok(()) };
             let view = View::of(&document.text, &document.language, 0);
@@ -75,11 +76,10 @@ fn count(
     all: &Decisions,
     sampled: &BTreeMap<String, u64>,
 ) -> Result<BTreeMap<String, Distribution>, Error> {
-    const STAGE: &str = "words";
     let tasks = TASKS.min(units.len());
     let file = |task: usize, language: &str| {
         // A language is a tag of letters and digits, so a name of a file.
-        job.crew.stage(STAGE).join(format!("{task:06}-{language}.words"))
+        job.crew.stage(COUNT).join(format!("{task:06}-{language}.words"))
     };
     let work = |task: usize| {
         let mut tables: BTreeMap<String, Reference> = BTreeMap::new();
@@ -101,8 +101,8 @@ fn count(
             languages: tables.into_keys().collect(),
         })
     };
-    let done = |counted: &Counted, before: bool| job.progressed(counted.units, before);
-    let written = job.crew.run(STAGE, tasks, work, done)?;
+    let done = |counted: &Counted, before: bool| job.progressed(COUNT, counted.units, before);
+    let written = job.crew.run(COUNT, tasks, work, done)?;
     let made = written
         .iter()
         .enumerate()

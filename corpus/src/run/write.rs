@@ -6,11 +6,10 @@
 use super::Job;
 use super::decide::{Decided, Decision, Decisions};
 use super::extract::{Facts, Piece};
-use crate::classify::Runs as Scores;
 use crate::dedup::lines;
 use crate::domains;
 use crate::figures::{self, Cluster, Figures};
-use crate::page::{EXCERPT, LOW_SCORE_NAME, excerpt, rule_name, settle_headings, without_frequent};
+use crate::page::{EXCERPT, excerpt, low, rule_name, settle_headings, without_frequent};
 use crate::rules::{NearMiss, RULES, TOO_SHORT, View, divergence};
 use crate::summary::{EXCERPT_BYTES, EXCERPTS, Excerpt, Source, Step};
 use crate::{Error, Recipe, pipe};
@@ -48,8 +47,6 @@ pub(super) struct Output {
     pub sources: BTreeMap<String, Source>,
     /// Kept documents without a score that the recipe asks for, by its name.
     pub unscored: BTreeMap<String, u64>,
-    /// Scores of score files that found their document.
-    pub joined: u64,
     pub figures: Figures,
     /// What the manifest says of its two files.
     pub files: [File; 2],
@@ -87,10 +84,6 @@ pub(super) fn pass(
             };
             part(job, span, decisions, &decided, &mut whole)?;
         }
-        let joined = match &job.scores {
-            Some(scores) => join(scores, &job.plan.recipe, &mut whole)?,
-            None => 0,
-        };
         if let Some(command) = &job.plan.recipe.pipe {
             let piped = pipe::through(command, std::mem::take(&mut whole.documents), job.cancel)?;
             whole.documents = piped.kept;
@@ -100,7 +93,7 @@ pub(super) fn pass(
         }
         let read = files[number].iter().map(|span| span.bytes).sum();
         let unscored = unscored(&job.plan.recipe, &whole.documents);
-        Ok(Output { read, unscored, joined, ..write(job, number, whole, &writer)? })
+        Ok(Output { read, unscored, ..write(job, number, whole, &writer)? })
     };
     let done = |output: &Output, before: bool| match before {
         true => job.found_before(output.read),
@@ -112,40 +105,6 @@ pub(super) fn pass(
     let outputs = job.crew.run(STAGE, files.len(), task, done)?;
     job.progress.finish("");
     Ok(outputs)
-}
-
-/// Adds the scores of score files, and removes documents with one that is below the least. Files name
-/// a document by our identity or by that of others; the former stands where both are there. Returns
-/// how many scores found a document.
-fn join(scores: &Scores, recipe: &Recipe, part: &mut Part) -> Result<u64, Error> {
-    let ids: Vec<Id> = part.documents.iter().map(|document| document.id).collect();
-    let mut lookup = scores.lookup()?;
-    let mut found = lookup.scores(&ids)?;
-    let known = part.documents.iter().map(Document::known_as).enumerate();
-    let (places, others): (Vec<usize>, Vec<Id>) = known.filter(|(n, id)| *id != ids[*n]).unzip();
-    for (place, others) in places.into_iter().zip(lookup.scores(&others)?) {
-        let ours: HashSet<usize> = found[place].iter().map(|(number, _)| *number).collect();
-        found[place].extend(others.into_iter().filter(|(number, _)| !ours.contains(number)));
-    }
-    let joined = found.iter().map(|found| found.len() as u64).sum();
-    for (mut document, found) in std::mem::take(&mut part.documents).into_iter().zip(found) {
-        let mut low = None;
-        for (number, score) in found {
-            let name = &scores.names()[number];
-            document.scores.retain(|(known, _)| known != name);
-            document.scores.push((name.clone(), score));
-            if recipe.is_low(name, score) {
-                low = low.or(Some((name, score)));
-            }
-        }
-        match low {
-            Some((name, score)) => {
-                part.remove(document, "scores", LOW_SCORE_NAME, f64::from(score), name.clone());
-            }
-            None => part.documents.push(document),
-        }
-    }
-    Ok(joined)
 }
 
 /// How many documents lack each score that the recipe asks for.
@@ -267,7 +226,10 @@ fn part(
                 part.remove(document, "document", COPY, 1.0, kept);
             }
             Decision::Rule(verdict) => {
-                let detail = excerpt(&document.text, EXCERPT);
+                let detail = match low(&document.scores, &job.plan.recipe) {
+                    Some((score, reason)) if reason == verdict => score.to_owned(),
+                    _ => excerpt(&document.text, EXCERPT),
+                };
                 let (rule, value) = (rule_name(verdict.rule), f64::from(verdict.value));
                 part.remove(document, "rules", rule, value, detail);
             }

@@ -380,7 +380,12 @@ fn next(out: &Path, summary: &Summary) -> Value {
     };
     let program = program();
     let folder = quoted(&out.to_string_lossy());
-    let query = format!("\"select url, text from '{}/documents-*.parquet'\"", out.display());
+    let files = format!("{}/documents-*.parquet", out.display());
+    let plain = !files.contains(['\'', '"', '$', '`', '\\', '!']);
+    let query = match plain {
+        true => format!("\"select url, text from '{files}'\""),
+        false => quoted(&format!("select url, text from '{}'", files.replace('\'', "''"))),
+    };
     let query = (format!("duckdb -c {query}"), "any Parquet reader opens the documents");
     if is_remote(out) {
         return told([
