@@ -117,7 +117,7 @@ pub enum Error {
         place: PathBuf,
     },
     /// There is no run to join.
-    #[error("{path}: no run goes on here; begin one with `quipu curate --input … --out …`")]
+    #[error("{path}: no run of curation is here; begin one with `quipu curate --input … --out …`")]
     NoRun {
         /// The work folder that was looked for.
         path: PathBuf,

@@ -66,9 +66,7 @@ impl Count {
     }
 }
 
-/// Counts by name, of which only so many are named: those that count most, then by name. What a
-/// file did not name is among its others, so the count of a name is a lower bound where there are
-/// others.
+/// Counts by name, of which only so many are named: those that count most, then by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Tally {
@@ -76,6 +74,9 @@ pub struct Tally {
     pub named: BTreeMap<String, Count>,
     /// All further names together.
     pub others: Count,
+    /// Whether a file, or several together, had more names than were kept: what they left out is
+    /// among the others, and counts of names are lower bounds.
+    pub bounded: bool,
 }
 
 impl Tally {
@@ -91,9 +92,17 @@ impl Tally {
     fn merge(&mut self, other: &Tally) {
         other.named.iter().for_each(|(name, count)| self.add(name, *count));
         self.others.add(other.others);
+        self.bounded |= other.bounded;
         if self.named.len() > 8 * NAMED {
-            self.keep(4 * NAMED);
+            self.bound(4 * NAMED);
         }
+    }
+
+    /// As [`Tally::keep`], where more is added afterwards.
+    fn bound(&mut self, most: usize) {
+        let before = self.named.len();
+        self.keep(most);
+        self.bounded |= self.named.len() < before;
     }
 
     /// Names the `most` that count most, and as many again that were removed most.
@@ -321,8 +330,8 @@ impl Figures {
 
     /// What one file names of hosts and lines.
     pub(crate) fn bound(&mut self) {
-        self.hosts.keep(NAMED);
-        self.lines.keep(NAMED);
+        self.hosts.bound(NAMED);
+        self.lines.bound(NAMED);
     }
 
     /// Adds those of the next file.
@@ -454,6 +463,15 @@ mod tests {
         first.merge(&second);
         assert_eq!(first, one);
         assert_eq!(one.hosts.named["a1.example"], Count { kept: 20, removed: 1 });
+        let mut tally = Tally::default();
+        (0..9).for_each(|n| tally.add(&n.to_string(), Count { kept: n, removed: n }));
+        let (mut shown, mut bounded) = (tally.clone(), tally.clone());
+        shown.keep(5);
+        bounded.bound(5);
+        assert!(!shown.bounded && bounded.bounded && shown.others == bounded.others);
+        bounded.merge(&tally);
+        let (named, others) = (&bounded.named, bounded.others);
+        assert_eq!((named["8"].kept, named["0"].kept, others.kept), (16, 0, 6));
         assert_eq!((host("sub/page.html"), host("https://a.b:8/x")), (None, Some("a.b")));
     }
 }

@@ -45,4 +45,4 @@ pub use run::explain::{Explained, Stage, Verdict, Visit};
 pub use run::{
     Engine, Estimate, Options, begun, estimate, explain, is_begun, join, put, read_summary, run,
 };
-pub use summary::{Excerpt, InputCount, Made, RuleScore, Source, Step, Summary};
+pub use summary::{DAMAGED, Excerpt, InputCount, Made, RuleScore, Source, Step, Summary};

@@ -42,8 +42,15 @@ const THINNED: u8 = 251;
 /// No verdict.
 pub(crate) const STAYS: u8 = 255;
 
+/// Scores by which a document's lines were judged, and what is measured of its text: no score file
+/// says otherwise.
+pub(crate) const MEASURED: [&str; 6] =
+    ["words", "code-share", "formulas", "personal-data", REMOVED_LINES, OWN_LINES];
+/// How many lines went that many documents repeat.
+pub(crate) const REMOVED_LINES: &str = "removed-lines";
+
 /// The rule of documents with a score below the least.
-const LOW_SCORE_NAME: &str = "low-score";
+pub(crate) const LOW_SCORE_NAME: &str = "low-score";
 
 /// Name of the rule of a verdict.
 pub(crate) fn rule_name(rule: u8) -> &'static str {
@@ -135,7 +142,7 @@ pub(crate) fn process(page: Page, source: &str, recipe: &Recipe, judges: &Judges
     };
     let document = &mut candidate.document;
     if others && !raw.is_empty() && raw != address {
-        document.extra = with_url(&document.extra, raw);
+        document.extra = with(&document.extra, "url", raw);
     }
     document.url = address;
     document.date = date;
@@ -155,11 +162,11 @@ pub(crate) fn process(page: Page, source: &str, recipe: &Recipe, judges: &Judges
     Outcome::Candidate(Box::new(candidate))
 }
 
-/// What others made, with the URL as it stood with them: they know it by that.
-fn with_url(extra: &str, url: String) -> String {
+/// What others made, with what they said in the place of ours: they know it by that.
+fn with(extra: &str, key: &str, theirs: String) -> String {
     let mut object: serde_json::Map<String, serde_json::Value> =
         serde_json::from_str(extra).unwrap_or_default();
-    object.entry("url").or_insert(url.into());
+    object.entry(key).or_insert(theirs.into());
     to_extra(&object)
 }
 
@@ -224,8 +231,11 @@ fn judge(
     document.route = route;
     // What others say of a language stands where nobody asked for ours.
     if recipe.does(Part::Languages) || document.language.is_empty() {
-        document.language = guess.language.to_owned();
+        let theirs = std::mem::replace(&mut document.language, guess.language.to_owned());
         document.language_score = guess.score;
+        if !theirs.is_empty() && theirs != document.language {
+            document.extra = with(&document.extra, "language", theirs);
+        }
     }
     let scores = [
         ("words", candidate.words as f32),
@@ -244,9 +254,9 @@ fn judge(
 
 impl Candidate {
     /// Adds scores that others gave it, and what follows from them. One of a name that it has takes
-    /// the place of that.
+    /// the place of that, if it is not [`MEASURED`].
     pub fn score<'a>(&mut self, given: impl Iterator<Item = (&'a str, f32)>, recipe: &Recipe) {
-        for (name, score) in given {
+        for (name, score) in given.filter(|(name, _)| !MEASURED.contains(name)) {
             self.document.scores.retain(|(known, _)| known != name);
             self.document.scores.push((name.to_owned(), score));
         }

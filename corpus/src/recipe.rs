@@ -23,7 +23,7 @@ pub struct Recipe {
     /// Budget of the input, chosen by hash; `None` takes everything.
     pub sample: Option<Sample>,
     /// What is done; everything where the list is empty. For corpora that others made:
-    /// `["dedup", "decontaminate"]`.
+    /// `["dedup", "decontaminate"]`, the latter with `evaluations`.
     pub only: Vec<Part>,
     /// Sets of rules that act: `llama3` (the paper's), `gopher`, `c4`, `fineweb`.
     pub sets: Vec<Set>,
@@ -113,7 +113,7 @@ impl Recipe {
     }
 
     /// What a rule measures, and from where on documents or lines go.
-    pub(crate) fn limit(&self, rule: Told) -> String {
+    pub fn limit(&self, rule: Told) -> String {
         match rule.name {
             rules::TOO_SHORT => format!("below {} words", self.min_words),
             _ => (rule.limit)(),

@@ -81,7 +81,7 @@ pub enum Made {
 
 /// The rule of pieces of a crawl that could not be read: no pages, so that they are counted beside
 /// the pages and not among their removals.
-pub(crate) const DAMAGED: &str = "damaged-record";
+pub const DAMAGED: &str = "damaged-record";
 
 /// One input.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -117,7 +117,8 @@ pub struct ScoreFiles {
     pub read: u64,
     /// Left out: their document had one of that name before.
     pub duplicates: u64,
-    /// Scores that found a document. The others' were removed before, or never there.
+    /// Scores that documents were given before any copy of them went; of several with one identity
+    /// each.
     pub joined: u64,
 }
 
@@ -209,14 +210,20 @@ impl Summary {
         let unseen = self.unseen.unwrap_or(0);
         let ScoreFiles { read, duplicates, joined } = self.score_files;
         let parts = [
-            (damaged, "damaged records beside them"),
-            (unseen, "pages of the truth neither kept nor removed"),
-            (duplicates, "scores passed over that came twice"),
-            (read.saturating_sub(duplicates + joined), "scores without a document"),
-            (self.unrecognised, "files that are no input"),
+            (damaged, "damaged record", " beside them"),
+            (unseen, "page", " of the truth neither kept nor removed"),
+            (duplicates, "score", " of a name that its document had before"),
+            (self.unrecognised, "file", " passed over as no input"),
         ];
-        let said = parts.iter().filter(|(n, _)| *n > 0);
-        let said = said.map(|(n, what)| format!(" · {} {what}", thousands(*n)));
+        let said = parts.iter().filter(|(n, ..)| *n > 0);
+        let said = said.map(|(n, what, more)| {
+            let s = if *n == 1 { "" } else { "s" };
+            format!(" · {} {what}{s}{more}", thousands(*n))
+        });
+        let given = (read > 0).then(|| {
+            let (read, joined) = (thousands(read), thousands(joined));
+            format!(" · documents were given {joined} scores, of {read} in score files")
+        });
         let lacking = |(name, n): (&String, &u64)| {
             format!(" · {} kept without the score `{name}` that is asked for", thousands(*n))
         };
@@ -226,7 +233,7 @@ impl Summary {
             format!(" · ALARM: {removed} of {documents} documents of {name} were copies")
         };
         let alarms = self.alarms.iter().map(lost);
-        said.chain(self.unscored.iter().map(lacking)).chain(alarms).collect()
+        said.chain(given).chain(self.unscored.iter().map(lacking)).chain(alarms).collect()
     }
 
     /// The languages of what was kept, most first, where there is more than one.

@@ -48,7 +48,15 @@ impl Scores {
         } else {
             {
                 let file = std::fs::File::open(path).map_err(Error::io(path))?;
-                Source::Parquet(Box::new(schema::batches(path, file, 0, u64::MAX)?.0), 0)
+                let batches =
+                    schema::batches(path, file, 0, u64::MAX).map_err(|error| match error {
+                        Error::Parquet { path, reason } => Error::Parquet {
+                            path,
+                            reason: format!("{reason} (JSON Lines of scores are called `….jsonl`)"),
+                        },
+                        other => other,
+                    })?;
+                Source::Parquet(Box::new(batches.0), 0)
             }
         };
         let rows = Vec::new().into_iter();
@@ -112,15 +120,27 @@ fn finite(name: &str, number: f64) -> Result<f32, String> {
     score.is_finite().then_some(score).ok_or_else(refused)
 }
 
+/// What is wrong with a line of JSON, without a place in it that would be taken for one in the file.
+fn unplaced(error: &serde_json::Error) -> String {
+    let said = error.to_string();
+    said.split_once(" at line 1 column ").map_or(said.clone(), |(what, _)| what.to_owned())
+}
+
 fn from_json(line: &str) -> Result<Vec<Score>, String> {
     if line.is_empty() {
         return Ok(Vec::new());
     }
-    let row: serde_json::Map<String, serde_json::Value> =
-        serde_json::from_str(line).map_err(|e| format!("not a line of scores: {e}"))?;
+    let row: serde_json::Map<String, serde_json::Value> = serde_json::from_str(line)
+        .map_err(|e| format!("not a line of scores: {}", unplaced(&e)))?;
     let id = match row.get("id").and_then(|id| id.as_str()) {
         Some(id) if !id.is_empty() => Id::parse(id),
-        _ => return Err("expected `id` as 32 hexadecimal digits".to_owned()),
+        _ => {
+            let found = match row.get("id") {
+                Some(id) => format!("`id` is {id}"),
+                None => format!("no `id` among {:?}", row.keys().take(8).collect::<Vec<_>>()),
+            };
+            return Err(format!("{found}; expected the document's as a string"));
+        }
     };
     let number = |name: &str, value: &serde_json::Value| {
         let number = value.as_f64().ok_or_else(|| format!("`{name}` is {value}, not a number"))?;
@@ -166,7 +186,7 @@ fn from_batch(path: &Path, batch: &RecordBatch, first: usize) -> Result<Vec<Scor
         for row in (0..batch.num_rows()).filter(|row| column.is_valid(*row)) {
             let refuse = |reason| line_error(path, first + row + 1, reason);
             if ids.is_null(row) || ids.value(row).is_empty() {
-                return Err(refuse("`id` is empty, expected 32 hexadecimal digits".to_owned()));
+                return Err(refuse("`id` is empty; expected the document's".to_owned()));
             }
             let name = names.as_ref().map_or(name.as_str(), |n| n.as_string::<i32>().value(row));
             let score = finite(name, f64::from(column.value(row))).map_err(refuse)?;
@@ -266,7 +286,8 @@ mod tests {
             let message = lines(&format!("{good}{line}\n")).unwrap_err();
             assert!(message.contains("line 2") && message.contains(reason), "{message}");
         };
-        check("{\"q\":1}", "expected `id`");
+        check("{\"q\":1}", "no `id` among [\"q\"]");
+        check("{\"id\":17,\"q\":1}", "`id` is 17; expected the document's as a string");
         check("{\"id\":\"a\",\"q\":\"high\"}", "`q` is \"high\", not a number");
         check("{\"id\":\"a\",\"name\":\"q\",\"score\":1e300}", "expected a finite number");
         check("nothing", "not a line of scores");

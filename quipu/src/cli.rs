@@ -235,8 +235,8 @@ pub struct Curate {
     /// Units at a time in this process [default: the cores]
     #[arg(long, value_name = "N", value_parser = workers)]
     pub workers: Option<usize>,
-    /// Do only these of: addresses, rules, languages, dedup, decontaminate; for documents that
-    /// others made
+    /// Do only these of: addresses, rules, languages, dedup, decontaminate (which needs
+    /// `corpus.evaluations`); for documents that others made
     #[arg(long, value_name = "PARTS", value_delimiter = ',')]
     pub only: Vec<String>,
     /// Send the documents through a command at the end: JSON Lines in and out

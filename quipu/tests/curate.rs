@@ -173,7 +173,7 @@ fn what_does_not_go_together_is_refused_with_what_to_do() {
     check(path, &["bare.toml"], "no folder to write: give --out FOLDER, or `out = …` in bare.toml");
     let (code, _, errors) = run(path, &["curate", "--join", "nowhere"]);
     assert_eq!(code, Some(3), "{errors}");
-    assert!(errors.contains("no run goes on here"), "{errors}");
+    assert!(errors.contains("no run of curation is here"), "{errors}");
     let (code, _, errors) = run(path, &["curate", "--input", "none.warc", "--out", "x"]);
     assert_eq!(code, Some(3), "{errors}");
     assert!(errors.contains("none.warc") && !path.join("x").exists(), "{errors}");
@@ -304,7 +304,7 @@ fn a_place_that_would_lose_or_repeat_something_is_refused() {
     assert!(errors.contains("corpus.line_limit was 6 and is 9 now"), "{errors}");
     let (code, said, errors) = curate(&["--out", "out"]);
     assert_eq!(code, Some(0), "{errors}");
-    assert!(said.contains("1 files that are no input"), "{said}");
+    assert!(said.contains("1 file passed over as no input"), "{said}");
     assert!(said.contains("in/sub/b.csv: .csv file"), "{said}");
     fs::write(dir.join("in/a.txt"), prose.replace("harbour", "library")).unwrap();
     let (code, said, errors) = curate(&["--out", "out"]);

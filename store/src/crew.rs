@@ -77,15 +77,26 @@ impl Standing {
 /// When the folder cannot be listed.
 pub fn is_worked_on(dir: &Path) -> Result<bool, Error> {
     let host = host();
+    any_below(dir, "lease", &|path| folder::is_alive(path, &host))
+}
+
+/// Whether a task of a stage below `dir` has its result.
+///
+/// # Errors
+/// When the folder cannot be listed.
+pub fn has_results(dir: &Path) -> Result<bool, Error> {
+    any_below(dir, "done", &|_| true)
+}
+
+/// Whether a file below `dir` whose name has this end is of a kind.
+fn any_below(dir: &Path, end: &str, is: &dyn Fn(&Path) -> bool) -> Result<bool, Error> {
     for entry in fs::read_dir(dir).map_err(|e| Error::io("list", dir, e))? {
         let path = entry.map_err(|e| Error::io("list", dir, e))?.path();
-        let held = match path.is_dir() {
-            true => is_worked_on(&path)?,
-            false => {
-                path.extension().is_some_and(|end| end == "lease") && folder::is_alive(&path, &host)
-            }
+        let found = match path.is_dir() {
+            true => any_below(&path, end, is)?,
+            false => path.extension().is_some_and(|found| found == end) && is(&path),
         };
-        if held {
+        if found {
             return Ok(true);
         }
     }
@@ -484,8 +495,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let crew = crew(dir.path(), 1);
         let seen = |_: usize| Ok::<_, Failed>(is_worked_on(dir.path()).unwrap());
+        assert!(!has_results(dir.path()).unwrap());
         assert_eq!(crew.run("s", 1, seen, |_, _| ()).unwrap(), [true]);
-        assert!(!is_worked_on(dir.path()).unwrap());
+        assert!(!is_worked_on(dir.path()).unwrap() && has_results(dir.path()).unwrap());
         let gone = Holder { began: 1, ..Holder::new() };
         let lease = crew.stage("s").join(lease_name(7));
         fs::write(&lease, serde_json::to_vec(&gone).unwrap()).unwrap();

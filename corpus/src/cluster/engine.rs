@@ -32,8 +32,8 @@ const TABLE: &str = "staged";
 
 /// Where plans run.
 pub(super) trait Seat: Sync {
-    /// A session of its own for one plan, in `parts` partitions at least, for its attempt of this
-    /// number, from 1.
+    /// A session of its own for one plan whose rows are worth `parts` partitions, for its attempt of
+    /// this number, from 1.
     fn session(&self, parts: usize, attempt: usize) -> Result<SessionContext, Error>;
 
     /// How often a plan is tried.

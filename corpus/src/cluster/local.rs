@@ -2,7 +2,8 @@
 //!
 //! It is the oracle of the embedded shuffles and the way to try a plan without a cluster. The
 //! limit covers what sorts and exchanges hold; beside it stand the batches that are under way (a
-//! few MiB for each worker) and the rows of the result that wait to be sorted.
+//! few MiB for each worker) and the rows of the result that wait to be sorted. A plan that fails is
+//! tried once more in one partition.
 
 use super::Error;
 use super::engine::{self, Plans, Seat};
@@ -59,7 +60,7 @@ impl Seat for Here {
     }
 
     fn attempts(&self) -> usize {
-        2
+        if self.workers > 1 { 2 } else { 1 }
     }
 
     fn ready(&self, _: &Cancel) -> Result<(), crate::Error> {

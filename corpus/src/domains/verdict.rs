@@ -4,8 +4,8 @@
 //! lower end of its 95 % interval (Wilson 1927), so that a small domain needs a clearer case. Pure
 //! functions of counts that add up in any order. Not here: which documents have what.
 
-/// Name of the score that says how harmful a document is: a classifier of the recipe has it, or the
-/// input brings it along.
+/// Name of the score that says how harmful a document is: a classifier of the recipe or a score file
+/// has it, or the input brings it along.
 pub const HARM: &str = "harm";
 
 /// What the documents of a domain are like.

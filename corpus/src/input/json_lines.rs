@@ -263,6 +263,7 @@ const DATE: &[&str] = &[
     "meta.date",
     "warc_headers.warc-date",
 ];
+const LANGUAGE: &[&str] = &["language", "lang"];
 const TITLE: &[&str] = &["title", "metadata.title", "meta.title"];
 
 /// The first of these that is there as text, and its name.
@@ -323,8 +324,18 @@ pub(crate) fn parse(bytes: &[u8], place: &str) -> Result<Page, String> {
     }
     let title = take(&mut object, TITLE).unwrap_or_default();
     let name = given.unwrap_or_else(|| place.to_owned());
+    let language = take(&mut object, LANGUAGE).unwrap_or_default();
+    let score = object.get("language_score").and_then(Value::as_f64);
+    let language_score = match score.filter(|_| !language.is_empty()) {
+        Some(score) => {
+            object.shift_remove("language_score");
+            score as f32
+        }
+        None => 0.0,
+    };
     let extra = to_extra(&object);
-    let document = Document { id, title, text, extra, ..Document::default() };
+    let document =
+        Document { id, title, text, language, language_score, extra, ..Document::default() };
     let position = format!("line@{place}");
     Ok(Page { position, name, url, date, body: Body::Document(Box::new(document)) })
 }

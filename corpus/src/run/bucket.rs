@@ -8,6 +8,8 @@
 //! ([`crate::remote`]).
 
 use super::{Engine, Job, NAME, Options, SUMMARY, WORK, remove_work};
+use crate::classify::Runs as Scores;
+use crate::judges::Judges;
 use crate::remote::{Access, Bucket};
 use crate::run::plan::Plan;
 use crate::summary::Made;
@@ -21,6 +23,8 @@ use quipu_store::{Cancel, Progress, Share, atomic, checksum};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+/// Bytes in which score files are sorted to see whether they are any.
+const SORTED: usize = 16 << 20;
 /// Hexadecimal digits of a run's name.
 const DIGITS: usize = 16;
 
@@ -91,6 +95,9 @@ impl Place {
         }
         let plan = Plan { run: run_name(), ..plan };
         self.check_conditions(&plan)?;
+        // Before the plan is there, and in the way of the next try.
+        Judges::of(&plan.recipe)?;
+        Scores::sort(&plan.recipe.scores, &self.scratch, SORTED)?;
         // Of several that begin at a time one puts it.
         let put = self.bucket.put(&plan_name(), &plan.bytes()?, Over::Nothing)?;
         // A run that ended before that has its manifest by now.

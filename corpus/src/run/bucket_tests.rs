@@ -212,6 +212,14 @@ fn places_that_cannot_be_used_are_refused() {
     let silent = progress::silent();
     let refused = join(OUT.as_ref(), &options, silent.as_ref(), &Cancel::new());
     assert!(matches!(refused, Err(Error::NoFolder { .. })));
+    // One that cannot start is not in the way of the next.
+    let file = setting.dir.path().join("q.jsonl");
+    std::fs::write(&file, "this is no score\n").unwrap();
+    let scores = Recipe { scores: vec![file.clone()], ..Recipe::default() };
+    let refused = setting.run("s3://out/scored".as_ref(), &scores, &Cancel::new()).unwrap_err();
+    assert!(refused.to_string().contains("q.jsonl, line 1"), "{refused}");
+    std::fs::write(&file, "").unwrap();
+    setting.run("s3://out/scored".as_ref(), &scores, &Cancel::new()).unwrap();
     // A run that removes everything leaves nothing.
     let strict = Recipe { min_words: 100_000, ..Recipe::default() };
     let refused = setting.run("s3://out/strict".as_ref(), &strict, &Cancel::new());

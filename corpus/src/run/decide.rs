@@ -98,45 +98,44 @@ pub(super) fn pass(job: &Job, shuffle: &dyn Shuffle, units: &[Facts]) -> Result<
         all.far = words::pass(job, units, &all)?;
     }
     if recipe.does(Part::Dedup) {
-        let bands = each_unit(job, BANDS, units, |unit| bands(job, unit, &all))?;
+        let bands = each_unit(job, &BANDS, units, |unit| bands(job, unit, &all))?;
         let edges = shuffle.run("stars", Plan::Star, &bands)?;
         let clusters = shuffle::components(shuffle, "clusters", edges)?;
-        let near = each_unit(job, NEAR, units, |unit| near(job, unit, &clusters))?;
+        let near = each_unit(job, &NEAR, units, |unit| near(job, unit, &clusters))?;
         all.near = shuffle.run("copies", Plan::Union, &near)?;
-        let counted = each_unit(job, LINES, units, |unit| lines_of(job, unit, &all))?;
+        let counted = each_unit(job, &LINES, units, |unit| lines_of(job, unit, &all))?;
         let limit = u64::from(recipe.line_limit);
         let frequent = shuffle.run("frequent", Plan::Frequent(limit), &counted)?;
         // By page now, so that a unit finds its own in few places.
         all.lines = shuffle.run("frequent-by-page", Plan::Union, &frequent)?;
-        let texts = each_unit(job, TEXTS, units, |unit| texts(job, unit, &all))?;
+        let texts = each_unit(job, &TEXTS, units, |unit| texts(job, unit, &all))?;
         all.same = shuffle.run("same", Plan::First, &texts)?;
     }
     job.progress.finish("");
     Ok(all)
 }
 
-/// What the passes over all units take of the time, by which progress is told: as measured on a
-/// gigabyte of text. The shuffles between them do not know beforehand how many parts they have; their
+/// A pass over all units, with what it takes of the time against others, by which progress is told: as
+/// measured on a gigabyte of text. The shuffles between them do not know beforehand how many parts they have; their
 /// time counts to the passes around them.
-const SHARES: [(&str, u64); 6] =
-    [(words::COUNT, 4), (words::FAR, 4), (BANDS, 1), (NEAR, 2), (LINES, 4), (TEXTS, 20)];
-const BANDS: &str = "bands";
-const NEAR: &str = "near";
-const LINES: &str = "lines";
-const TEXTS: &str = "texts";
-
-/// What a pass takes.
-fn share(pass: &str) -> u64 {
-    SHARES.iter().find(|(name, _)| *name == pass).map_or(1, |(_, share)| *share)
+pub(super) struct Pass {
+    /// Of its stage.
+    pub name: &'static str,
+    /// What it takes.
+    pub share: u64,
 }
+
+const BANDS: Pass = Pass { name: "bands", share: 1 };
+const NEAR: Pass = Pass { name: "near", share: 2 };
+const LINES: Pass = Pass { name: "lines", share: 4 };
+const TEXTS: Pass = Pass { name: "texts", share: 20 };
 
 /// What all passes take together, a unit.
 fn shares(recipe: &Recipe) -> u64 {
-    let asked = |pass: &str| match pass {
-        words::COUNT | words::FAR => recipe.asks(divergence::NAME),
-        _ => recipe.does(Part::Dedup),
-    };
-    SHARES.iter().filter(|(pass, _)| asked(pass)).map(|(_, share)| share).sum()
+    let dedup = [BANDS, NEAR, LINES, TEXTS].iter().filter(|_| recipe.does(Part::Dedup));
+    let asked = recipe.asks(divergence::NAME);
+    let words = [words::COUNT, words::FAR];
+    dedup.chain(words.iter().filter(|_| asked)).map(|pass| pass.share).sum()
 }
 
 /// The domains that go, of all rows `[domain, counts, counts]`.
@@ -172,11 +171,11 @@ struct Written {
 /// here, whoever made them.
 pub(super) fn each_unit(
     job: &Job,
-    stage: &str,
+    pass: &Pass,
     units: &[Facts],
     task: impl Fn(usize) -> Result<Runs, Error> + Sync,
 ) -> Result<Runs, Error> {
-    let dir = job.crew.stage(stage);
+    let dir = job.crew.stage(pass.name);
     let named = |unit: usize| {
         let runs = task(unit)?;
         let name = |p: &PathBuf| Some(p.file_name()?.to_string_lossy().into_owned());
@@ -185,8 +184,8 @@ pub(super) fn each_unit(
             runs: runs.paths.iter().filter_map(name).collect(),
         })
     };
-    let done = |_: &Written, before: bool| job.progressed(stage, 1, before);
-    let written = job.crew.run(stage, units.len(), named, done)?;
+    let done = |_: &Written, before: bool| job.progressed(pass, 1, before);
+    let written = job.crew.run(pass.name, units.len(), named, done)?;
     let width = written.first().map_or(2, |w| w.width);
     let names = written.into_iter().flat_map(|w| w.runs);
     let paths: Vec<PathBuf> = names.map(|name| dir.join(name)).collect();
@@ -196,10 +195,10 @@ pub(super) fn each_unit(
 
 impl Job<'_> {
     /// Tells that a pass went through so many units more, by this run or `before`.
-    pub(super) fn progressed(&self, pass: &str, units: u64, before: bool) {
+    pub(super) fn progressed(&self, pass: &Pass, units: u64, before: bool) {
         match before {
-            true => self.progress.resume(share(pass) * units),
-            false => self.progress.advance(share(pass) * units),
+            true => self.progress.resume(pass.share * units),
+            false => self.progress.advance(pass.share * units),
         }
     }
 
@@ -211,7 +210,7 @@ impl Job<'_> {
 
 /// Bands of the candidates that neither another visit nor a rule removed.
 fn bands(job: &Job, unit: usize, all: &Decisions) -> Result<Runs, Error> {
-    let mut out = job.sorter::<2>(BANDS, unit);
+    let mut out = job.sorter::<2>(BANDS.name, unit);
     let alive = all.alive(job, unit)?;
     let sketches = job.sketches().all(&job.extracted(unit, SKETCHES)?)?;
     for (place, sketch) in sketches.iter().enumerate().filter(|(place, _)| alive[*place]) {
@@ -236,7 +235,7 @@ impl Job<'_> {
 
 /// The clusters whose root is a page of this unit.
 fn near(job: &Job, unit: usize, clusters: &Runs) -> Result<Runs, Error> {
-    let mut out = job.sorter::<3>(NEAR, unit);
+    let mut out = job.sorter::<3>(NEAR.name, unit);
     let (from, to) = numbers(unit);
     let mut members: Vec<u64> = Vec::new();
     let mut settle = |members: &mut Vec<u64>| -> Result<(), Error> {
@@ -308,7 +307,7 @@ fn cluster(job: &Job, members: Vec<u64>) -> Result<Vec<[u64; 3]>, Error> {
 
 /// Lines of the candidates that are left.
 fn lines_of(job: &Job, unit: usize, all: &Decisions) -> Result<Runs, Error> {
-    let mut out = job.sorter::<2>(LINES, unit);
+    let mut out = job.sorter::<2>(LINES.name, unit);
     let decided = all.of(job, unit)?;
     for (place, kept) in decided.staying() {
         for hash in &kept.lines {
@@ -320,7 +319,7 @@ fn lines_of(job: &Job, unit: usize, all: &Decisions) -> Result<Runs, Error> {
 
 /// What is left of the texts that are left, by the hash of their normalised form.
 fn texts(job: &Job, unit: usize, all: &Decisions) -> Result<Runs, Error> {
-    let mut out = job.sorter::<4>(TEXTS, unit);
+    let mut out = job.sorter::<4>(TEXTS.name, unit);
     let decided = all.of(job, unit)?;
     let mut hashes: Vec<u64> = decided.rows.iter().map(|kept| kept.row.text).collect();
     if !decided.lines.is_empty() {

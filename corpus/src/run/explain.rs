@@ -328,7 +328,10 @@ impl Finished<'_> {
                 visit.text = page::excerpt(&document.text, EXCERPT_BYTES);
             }
             None => {
-                let judged = |fate: &&Fate| fate.stage == "rules" || fate.stage == "words";
+                let judged = |fate: &&Fate| {
+                    let text = fate.stage == "rules" && fate.rule != page::LOW_SCORE_NAME;
+                    text || fate.stage == "words"
+                };
                 let detail = removed.filter(judged).map(|f| &f.detail);
                 visit.text = detail.map_or(String::new(), |text| page::excerpt(text, EXCERPT));
             }
@@ -344,8 +347,10 @@ impl Finished<'_> {
         lines: &[Fate],
         others: &HashMap<String, Other>,
     ) -> Vec<Stage> {
-        let all: Vec<&str> =
+        let mut all: Vec<&str> =
             funnel::STAGES.into_iter().chain(self.predicate.map(|_| WHERE)).collect();
+        // Of a stage that this program does not have, as an earlier one's may be.
+        all.extend(removed.map(|fate| fate.stage.as_str()).filter(|stage| !all.contains(stage)));
         let order = |fate: &Fate| all.iter().position(|stage| *stage == fate.stage);
         let last = removed.and_then(order);
         let mut stages = Vec::new();
@@ -498,6 +503,10 @@ fn because(rule: &str, value: f64, recipe: &Recipe, detail: &str) -> String {
         "too-long" => format!(" (limit {} bytes)", recipe.max_bytes),
         "language" => " (not among the recipe's languages)".to_owned(),
         WHERE => " (does not hold)".to_owned(),
+        page::LOW_SCORE_NAME => {
+            let least = recipe.least.get(detail);
+            least.map_or(String::new(), |least| format!(" (limit {})", shown(f64::from(*least))))
+        }
         _ => known.map_or(String::new(), |known| format!(" (goes: {})", recipe.limit(known))),
     };
     match known {
@@ -588,7 +597,9 @@ fn candidate(document: &Document, verdict: Option<page::Verdict>, recipe: &Recip
     match verdict {
         Some(found) => {
             let rule = page::rule_name(found.rule);
-            let why = because(rule, f64::from(found.value), recipe, "");
+            let low = page::low(&document.scores, recipe).filter(|(_, verdict)| *verdict == found);
+            let name = low.map_or("", |(name, _)| name);
+            let why = because(rule, f64::from(found.value), recipe, name);
             stages.push(stage("rules", Verdict::Removed, why));
         }
         None => {
@@ -645,5 +656,11 @@ mod tests {
         let said = because("too-short", 7.0, &Recipe::default(), "");
         assert!(said.starts_with("too-short measured 7 (goes: below 25 words). A page"), "{said}");
         assert_eq!(because("truncated", 0.0, &Recipe::default(), "<p"), "truncated: <p");
+        let recipe = Recipe { least: [("quality".to_owned(), 0.5)].into(), ..Recipe::default() };
+        let said = because("low-score", 0.25, &recipe, "quality");
+        assert_eq!(said, "low-score measured 0.25 (limit 0.5): quality");
+        let document = Document { scores: vec![("quality".into(), 0.25)], ..Document::default() };
+        let (_, low) = page::low(&document.scores, &recipe).unwrap();
+        assert_eq!(candidate(&document, Some(low), &recipe).stages[3].why, said);
     }
 }

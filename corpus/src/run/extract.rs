@@ -48,7 +48,7 @@ pub(super) struct Facts {
     pub languages: BTreeMap<String, u64>,
     /// Words of the candidates that no rule removes, by language.
     pub words: BTreeMap<String, u64>,
-    /// Scores of score files that found their document.
+    /// Scores of score files that documents were given.
     pub joined: u64,
     /// Runs of visits and of counts by domain that were written.
     pub visits: usize,

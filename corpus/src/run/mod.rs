@@ -121,19 +121,16 @@ pub fn run(
         clear(&work)?;
         return Ok(summary);
     }
-    let first = !work.exists();
     quipu_store::atomic::create_dir(&work)?;
     let lock = RunLock::acquire(&work)?;
     plan.install(&work, progress)?;
-    // From now on the manifest of an earlier run does not describe what stands here.
-    Writer::new(out)?;
     let crew = crew(out, options, cancel)?;
-    let job = Job::of(plan, out, crew, options, progress, cancel).inspect_err(|_| {
-        // A file that the recipe names is not what it should be: nothing was begun.
-        let _ = first.then(|| remove_work(&work));
-    })?;
+    let job = Job::of(plan, out, crew, options, progress, cancel)?;
+    // From now on the manifest of an earlier run does not describe what stands here; until now a file
+    // that the recipe names may have been refused.
+    Writer::new(out)?;
     let summary = job.run()?;
-    drop(lock);
+    drop((job, lock));
     remove_work(&work)?;
     Ok(summary)
 }
@@ -153,17 +150,17 @@ pub fn join(
     if is_bucket(out) {
         return bucket::join(out, options, progress, cancel);
     }
-    if let Ok(summary) = read_summary(out) {
-        clear(&out.join(WORK))?;
-        return Ok(summary);
-    }
     let work = out.join(WORK);
     if !work.join(NAME).is_file() {
-        return Err(Error::NoRun { path: out.to_owned() });
+        return read_summary(out).map_err(|_| Error::NoRun { path: out.to_owned() });
     }
     // Before the plan is read: what is read is what stood then, or nothing is done with it.
     let crew = crew(out, options, cancel)?;
     let plan = Plan::read(&work)?;
+    if let Some(summary) = finished(out, &plan.stage) {
+        clear(&work)?;
+        return Ok(summary);
+    }
     plan.check_here(&Access::new(&options.settings, cancel))?;
     let stage = plan.stage.clone();
     let done = Job::of(plan, out, crew, options, progress, cancel)?.run();
@@ -281,7 +278,6 @@ impl<'a> Job<'a> {
         let mut summary = funnel::begin(&self.plan, &extracted);
         if summary.pages == 0 {
             let reason = funnel::why_empty(&summary);
-            remove_files(self.out)?;
             return Err(Error::EmptyCrawl { inputs: self.plan.names.clone(), reason });
         }
         let decisions = decide::pass(self, &*shuffle, &extracted)?;
@@ -367,10 +363,12 @@ pub fn is_begun(out: &Path) -> bool {
     plan::is_ours(&out.join(WORK)).unwrap_or(false)
 }
 
-/// Recipe and inputs, as they were named, of the run that was begun in the folder `out`.
+/// Recipe and inputs, as they were named, of the run that was begun in the folder `out` and of which
+/// something is done.
 pub fn begun(out: &Path) -> Option<(Recipe, String)> {
     let plan = Plan::read(&out.join(WORK)).ok()?;
-    Some((plan.recipe, plan.names))
+    let done = quipu_store::crew::has_results(&out.join(WORK)).unwrap_or(true);
+    done.then_some((plan.recipe, plan.names))
 }
 
 /// Removes what a finished run left of its work, where whoever began it was killed: nobody else

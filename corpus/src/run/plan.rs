@@ -196,15 +196,16 @@ impl Plan {
             return Err(Error::Taken { place: work.to_owned(), what });
         }
         let shared = before.as_ref().is_some_and(|plan| plan.before_pipe == self.before_pipe);
-        if let Some(before) = before.filter(|_| !shared) {
-            let changed = match before.recipe == self.recipe && before.names == self.names {
+        if !shared && quipu_store::crew::has_results(work)? {
+            let same = |plan: &Plan| plan.recipe == self.recipe && plan.names == self.names;
+            let changed = match before.as_ref().is_some_and(same) {
                 true => {
-                    "what its inputs hold, or the files that its recipe names, has changed since"
+                    "its inputs, the files that its recipe names, or the program have changed since"
                 }
-                false => "it was one of other inputs or of another recipe",
+                false => "it was one of other inputs, of another recipe or of another version",
             };
             let out = work.parent().unwrap_or(work).display();
-            progress.note(&format!("the unfinished run in {out} is begun anew: {changed}"));
+            progress.note(&format!("what was done of a run in {out} is begun anew: {changed}"));
         }
         for entry in std::fs::read_dir(work).map_err(Error::io(work))? {
             let path = entry.map_err(Error::io(work))?.path();

@@ -419,31 +419,33 @@ fn an_unfinished_run_of_what_has_changed_is_begun_anew_aloud() {
         run(&inputs, &stopped, &out, &Options::default(), &*lines, &Cancel::new()).unwrap_err();
         std::fs::read_to_string(&log).unwrap()
     };
-    let anew =
-        "is begun anew: what its inputs hold, or the files that its recipe names, has changed";
+    let anew = "is begun anew: its inputs, the files that its recipe names";
     assert!(!said().contains("anew"));
     assert!(!said().contains("anew"), "what was done before stands");
     place.write("in/1.html", html(2, "").as_bytes());
     assert!(said().contains(anew));
 }
 
-/// What fails before anything is done leaves no folder that the next try would trip over.
+/// What fails before anything is done is not in the way of the next try, nor of what was there.
 #[test]
-fn a_start_that_fails_leaves_nothing() {
+fn a_start_that_fails_is_not_in_the_way() {
     let place = Place::with("in/1.html", html(1, "").as_bytes());
-    place.write("no.jsonl", b"this is no score\n");
-    place.write(
-        "empty.warc",
-        b"WARC/1.0\r\nWARC-Type: warcinfo\r\nContent-Length: 0\r\n\r\n\r\n\r\n",
-    );
-    let work = place.dir.path().join("out/work");
-    let scores = Recipe { scores: vec![place.dir.path().join("no.jsonl")], ..Recipe::default() };
-    assert!(place.run("in", &scores).unwrap_err().to_string().contains("no.jsonl"));
-    assert!(!work.exists());
-    let empty = place.run("empty.warc", &Recipe::default());
-    assert!(matches!(empty, Err(Error::EmptyCrawl { .. })), "{empty:?}");
-    assert!(!work.exists());
+    let (file, out) = (place.dir.path().join("q.jsonl"), place.dir.path().join("out"));
+    let scores = Recipe { scores: vec![file], ..Recipe::default() };
+    let is_refused = || {
+        place.write("q.jsonl", b"this is no score\n");
+        let message = place.run("in", &scores).unwrap_err().to_string();
+        assert!(message.contains("q.jsonl, line 1"), "{message}");
+        assert!(begun(&out).is_none(), "nothing was done");
+    };
+    is_refused();
     assert_eq!(place.run("in", &Recipe::default()).unwrap().kept, 1);
+    place.write("q.jsonl", b"");
+    assert_eq!(place.run("in", &scores).unwrap().made, Made::Whole);
+    is_refused();
+    assert_eq!(read_summary(&out).unwrap().kept, 1, "what was there is there");
+    place.write("q.jsonl", b"");
+    assert_eq!(place.run("in", &scores).unwrap().made, Made::Before);
 }
 
 /// Documents of others: two of one identity are two, a name for no address is none, texts without
@@ -472,6 +474,23 @@ fn documents_of_others_are_not_taken_for_one() {
     assert_eq!((summary.score_files.read, summary.score_files.joined), (2, 2));
     let scored = |d: &&Document| d.scores.contains(&("q".to_owned(), 0.5));
     assert_eq!(place.documents().iter().filter(scored).count(), 2, "both that are called so");
+}
+
+/// What others say of a language, in whichever form: theirs where ours was not asked for, and beside
+/// ours where it was.
+#[test]
+fn the_language_that_others_say_stands_or_is_kept() {
+    let line = serde_json::json!({"text": prose(1), "lang": "de", "language_score": 0.5});
+    let place = Place::with("a.jsonl", line.to_string().as_bytes());
+    let said = |recipe: &Recipe| {
+        place.run("a.jsonl", recipe).unwrap();
+        let document = place.documents().remove(0);
+        (document.language, document.language_score, document.extra)
+    };
+    let only = Recipe { only: vec![Part::Dedup], ..Recipe::default() };
+    assert_eq!(said(&only), ("de".into(), 0.5, String::new()));
+    let (language, score, extra) = said(&Recipe::default());
+    assert!(language == "en" && score > 0.5 && extra == "{\"language\":\"de\"}", "{extra}");
 }
 
 /// What another process works on is not taken away from under it.

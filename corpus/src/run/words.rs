@@ -7,7 +7,7 @@
 //! Routes other than prose have words of their own and are neither counted nor judged.
 
 use super::Job;
-use super::decide::{Decisions, each_unit};
+use super::decide::{Decisions, Pass, each_unit};
 use super::extract::{Facts, number};
 use crate::Error;
 use crate::language::{MIXED, OTHER};
@@ -25,15 +25,15 @@ const TASKS: usize = 32;
 const ENOUGH: u64 = 200_000_000;
 
 /// The two stages.
-pub(super) const COUNT: &str = "words";
-pub(super) const FAR: &str = "far";
+pub(super) const COUNT: Pass = Pass { name: "words", share: 4 };
+pub(super) const FAR: Pass = Pass { name: "far", share: 4 };
 
 /// Runs both stages; rows `[page, bits of its distance]` of the documents that go.
 pub(super) fn pass(job: &Job, units: &[Facts], all: &Decisions) -> Result<Runs, Error> {
     let sampled = sampled(units);
     let tables = count(job, units, all, &sampled)?;
-    each_unit(job, FAR, units, |unit| {
-        let mut out = job.sorter::<2>(FAR, unit);
+    each_unit(job, &FAR, units, |unit| {
+        let mut out = job.sorter::<2>(FAR.name, unit);
         each_document(job, unit, all, |place, document| {
             let Some(distribution) = tables.get(&document.language) else { return Ok(()) };
             let view = View::of(&document.text, &document.language, 0);
@@ -79,7 +79,7 @@ fn count(
     let tasks = TASKS.min(units.len());
     let file = |task: usize, language: &str| {
         // A language is a tag of letters and digits, so a name of a file.
-        job.crew.stage(COUNT).join(format!("{task:06}-{language}.words"))
+        job.crew.stage(COUNT.name).join(format!("{task:06}-{language}.words"))
     };
     let work = |task: usize| {
         let mut tables: BTreeMap<String, Reference> = BTreeMap::new();
@@ -101,8 +101,8 @@ fn count(
             languages: tables.into_keys().collect(),
         })
     };
-    let done = |counted: &Counted, before: bool| job.progressed(COUNT, counted.units, before);
-    let written = job.crew.run(COUNT, tasks, work, done)?;
+    let done = |counted: &Counted, before: bool| job.progressed(&COUNT, counted.units, before);
+    let written = job.crew.run(COUNT.name, tasks, work, done)?;
     let made = written
         .iter()
         .enumerate()

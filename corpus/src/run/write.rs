@@ -9,7 +9,9 @@ use super::extract::{Facts, Piece};
 use crate::dedup::lines;
 use crate::domains;
 use crate::figures::{self, Cluster, Figures};
-use crate::page::{EXCERPT, excerpt, low, rule_name, settle_headings, without_frequent};
+use crate::page::{
+    EXCERPT, REMOVED_LINES, excerpt, low, rule_name, settle_headings, without_frequent,
+};
 use crate::rules::{NearMiss, RULES, TOO_SHORT, View, divergence};
 use crate::summary::{EXCERPT_BYTES, EXCERPTS, Excerpt, Source, Step};
 use crate::{Error, Recipe, pipe};
@@ -291,7 +293,8 @@ fn keep(
         }
         document.text = text;
         settle_headings(&mut document);
-        document.scores.push(("removed-lines".into(), removed as f32));
+        document.scores.retain(|(name, _)| name != REMOVED_LINES);
+        document.scores.push((REMOVED_LINES.into(), removed as f32));
         document.scores.iter_mut().filter(|s| s.0 == "words").for_each(|s| s.1 = words as f32);
     }
     part.documents.push(document);

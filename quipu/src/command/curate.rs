@@ -10,7 +10,7 @@ use crate::report;
 use crate::stage::report::{program, quoted};
 use crate::terminal::{Terminal, thousands, visible};
 use quipu_corpus::remote::is_remote;
-use quipu_corpus::{Engine, Estimate, Made, Options, Part, Recipe, Summary};
+use quipu_corpus::{DAMAGED, Engine, Estimate, Made, Options, Part, Recipe, Summary};
 use quipu_store::manifest::Manifest;
 use quipu_store::progress::{bytes, duration};
 use serde::{Deserialize, Serialize};
@@ -56,7 +56,15 @@ pub fn run(global: &Global, told: Curate, setting: &Setting) -> Result<(), Error
                  a run uses all cores",
             ));
         }
-        return speedrun::up_to(global, told.input, "corpus", setting);
+        let named = !told.input.input.is_empty();
+        return speedrun::up_to(global, told.input, "corpus", setting).map_err(
+            |error| match named {
+                true if error.kind() == crate::error::Kind::Usage => Error::usage(format!(
+                    "{error}; with --out FOLDER documents are curated without a run around them"
+                )),
+                _ => error,
+            },
+        );
     }
     no_other(global, &told, "--out or a recipe of curation", false)?;
     let (inputs, out, recipe) = resolve(global, told)?;
@@ -236,8 +244,8 @@ fn check_out(inputs: &[PathBuf], recipe: &Recipe, out: &Path) -> Result<(), Erro
             differs(inputs, recipe, &named, &Recipe { pipe: recipe.pipe.clone(), ..then })
     {
         return Err(Error::usage(format!(
-            "--out {shown} holds a run that was begun and not finished, and another one: {what}; go \
-             on with that, name another folder, or delete it"
+            "--out {shown} holds an unfinished run that is not this one: {what}; finish that one, name \
+             another folder, or delete it"
         )));
     }
     let names = std::fs::read_dir(out).into_iter().flatten().flatten();
@@ -285,7 +293,9 @@ fn whole(
     let terminal = &setting.terminal;
     let before = Manifest::exists(out);
     if !before {
-        terminal.comment(&format!("curates into {} with {}", out.display(), spoken(options)));
+        let goes_on =
+            if quipu_corpus::begun(out).is_some() { "goes on curating" } else { "curates" };
+        terminal.comment(&format!("{goes_on} into {} with {}", out.display(), spoken(options)));
     }
     let start = Instant::now();
     let summary =
@@ -347,10 +357,16 @@ fn close(
     terminal.comment(&match summary.made {
         Made::Whole => rates(summary, seconds),
         Made::Partly => {
-            format!("in {}, with what others did or was done before", duration(seconds))
+            format!("in {}; a part of it was done before or by others", duration(seconds))
         }
         Made::Before => "(done before)".to_owned(),
     });
+    for (name, _) in summary.unscored.iter().filter(|(_, count)| **count == summary.kept) {
+        terminal.comment(&format!(
+            "no document that was kept has the score `{name}`, by which corpus.least removes: is that its name \
+             in score files, classifiers or inputs, and do their ids agree?"
+        ));
+    }
     if let Some(first) = summary.passed_over.first() {
         terminal.comment(&format!("passed over, among others: {first}"));
     }
@@ -379,6 +395,10 @@ fn next(out: &Path, summary: &Summary) -> Value {
         all.map(|(command, why)| json!({"command": command, "why": why})).into()
     };
     let program = program();
+    // What begins like a flag is none.
+    let here = if out.as_os_str().as_encoded_bytes().starts_with(b"-") { "./" } else { "" };
+    let out = PathBuf::from(format!("{here}{}", out.display()));
+    let out = out.as_path();
     let folder = quoted(&out.to_string_lossy());
     let files = format!("{}/documents-*.parquet", out.display());
     let plain = !files.contains(['\'', '"', '$', '`', '\\', '!']);
@@ -394,7 +414,8 @@ fn next(out: &Path, summary: &Summary) -> Value {
             query,
         ]);
     }
-    let removed = summary.steps.iter().flat_map(|step| &step.samples);
+    let pages = summary.steps.iter().filter(|step| step.rule != DAMAGED);
+    let removed = pages.flat_map(|step| &step.samples);
     let asked = removed.chain(&summary.samples).next().map(|sample| match sample.url.as_str() {
         "" => sample.id.clone(),
         url => quoted(url),
@@ -438,8 +459,14 @@ fn dry_run(
 ) -> Result<(), Error> {
     let terminal = &setting.terminal;
     let found = quipu_corpus::estimate(inputs, recipe, options, &setting.cancel)?;
-    let done = Manifest::exists(out) && check_out(inputs, recipe, out).is_ok();
-    let state = if done { "finished already" } else { "to be written" };
+    let state = match check_out(inputs, recipe, out) {
+        Err(refused) => format!("would be refused ({refused})"),
+        Ok(()) if Manifest::exists(out) => {
+            "finished already, if its inputs are as they were".into()
+        }
+        Ok(()) if quipu_corpus::begun(out).is_some() => "begun, would be gone on with".into(),
+        Ok(()) => "to be written".to_owned(),
+    };
     terminal.say(&format!("{}: {state}, with {}", out.display(), spoken(options)));
     for seen in &found.look.inputs {
         terminal.say(seen.to_string().trim_end());
@@ -490,6 +517,12 @@ fn thresholds(recipe: &Recipe) -> Vec<String> {
             thousands(recipe.bucket)
         ),
     ]);
+    for (name, least) in &recipe.least {
+        lines.push(format!("{:20} a document goes whose score `{name}` is below {least}", "least"));
+    }
+    for file in &recipe.scores {
+        lines.push(format!("{:20} score file {}", "scores", file.display()));
+    }
     if !recipe.without.is_empty() {
         lines.push(format!("{:20} {}", "switched off", recipe.without.join(", ")));
     }

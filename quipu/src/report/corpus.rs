@@ -8,18 +8,17 @@ use super::html::{bar, head, table, text};
 use crate::terminal::thousands;
 use quipu_corpus::figures::{Cluster, Count, Tally};
 use quipu_corpus::rules;
-use quipu_corpus::{Excerpt, RuleScore, Summary};
+use quipu_corpus::{DAMAGED, Excerpt, RuleScore, Summary};
 use quipu_store::progress::bytes;
 use serde_json::Value;
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 /// Hosts, languages and sources that are listed.
 const LISTED: usize = 15;
 /// Lines that are listed.
 const LINES: usize = 25;
-/// The rule of what is no page.
-const DAMAGED: &str = "damaged-record";
 
 /// The page of a folder of curated documents.
 pub fn curated(report: &Value) -> String {
@@ -153,7 +152,7 @@ fn rules(out: &mut String, summary: &Summary) {
             samples += &excerpts("kept, nearest to the limit", &near, true);
         }
         if let Some(rule) = rules::told(&step.rule) {
-            let said = escape(&format!("{} Goes: {}.", rule.reason, (rule.limit)()));
+            let said = escape(&format!("{} Goes: {}.", rule.reason, summary.recipe.limit(rule)));
             samples = format!("<span class=\"soft small\">{said}</span>{samples}");
         }
         rows.push(vec![
@@ -301,7 +300,8 @@ fn hosts(out: &mut String, tally: &Tally) {
     if tally.named.is_empty() {
         return;
     }
-    let at_least = if tally.others == Count::default() { "" } else { "at least " };
+    let at_least = if tally.bounded { "at least " } else { "" };
+    let mut listed: BTreeSet<&String> = BTreeSet::new();
     let mut one = |name: &str, of: fn(&Count) -> u64| {
         let mut sorted: Vec<(&String, &Count)> = tally.named.iter().collect();
         sorted.retain(|(_, count)| of(count) > 0);
@@ -312,7 +312,9 @@ fn hosts(out: &mut String, tally: &Tally) {
             let percent = format!("{:.0} %", 100.0 * share);
             vec![escape(host), shown(count.kept), shown(count.removed), percent, bar(share)]
         };
-        let rows: Vec<_> = sorted.iter().take(LISTED).map(row).collect();
+        sorted.truncate(LISTED);
+        listed.extend(sorted.iter().map(|(host, _)| *host));
+        let rows: Vec<_> = sorted.iter().map(row).collect();
         if !rows.is_empty() {
             let _ = write!(out, "<h3>{name}</h3>");
             table(out, &["host", "#kept", "#removed", "#of its pages removed", ""], &rows);
@@ -320,9 +322,15 @@ fn hosts(out: &mut String, tally: &Tally) {
     };
     one("Hosts with the most documents kept", |count| count.kept);
     one("Hosts with the most removed", |count| count.removed);
-    if tally.others != Count::default() {
-        let (kept, removed) = (thousands(tally.others.kept), thousands(tally.others.removed));
-        let _ = write!(out, "<p>Others: {kept} kept, {removed} removed.</p>");
+    let mut others = tally.others;
+    for (_, count) in tally.named.iter().filter(|(host, _)| !listed.contains(host)) {
+        others.kept += count.kept;
+        others.removed += count.removed;
+    }
+    if others != Count::default() {
+        let (kept, removed) = (thousands(others.kept), thousands(others.removed));
+        let _ =
+            write!(out, "<p>Hosts that are in neither table: {kept} kept, {removed} removed.</p>");
     }
 }
 
@@ -459,7 +467,7 @@ mod tests {
                 "doubtful": [cluster], "near": {"too-short": [[0.02, sample]]},
                 "measured": {"too-short": words},
                 "hosts": {"named": {"a.example": {"kept": 7, "removed": 1}},
-                    "others": {"kept": 2, "removed": 0}},
+                    "others": {"kept": 2, "removed": 0}, "bounded": true},
                 "lines": {"named": {"Home | About": {"removed": 71}}}},
         })
     }
