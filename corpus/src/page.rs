@@ -142,7 +142,7 @@ pub(crate) fn process(page: Page, source: &str, recipe: &Recipe, judges: &Judges
     };
     let document = &mut candidate.document;
     if others && !raw.is_empty() && raw != address {
-        document.extra = with(&document.extra, "url", raw);
+        document.extra = with(&document.extra, "url", raw.into());
     }
     document.url = address;
     document.date = date;
@@ -163,10 +163,14 @@ pub(crate) fn process(page: Page, source: &str, recipe: &Recipe, judges: &Judges
 }
 
 /// What others made, with what they said in the place of ours: they know it by that.
-fn with(extra: &str, key: &str, theirs: String) -> String {
-    let mut object: serde_json::Map<String, serde_json::Value> =
-        serde_json::from_str(extra).unwrap_or_default();
-    object.entry(key).or_insert(theirs.into());
+fn with(extra: &str, key: &str, theirs: serde_json::Value) -> String {
+    let mut object: serde_json::Map<String, serde_json::Value> = match serde_json::from_str(extra) {
+        Ok(object) => object,
+        // A column that they called so, and that is no object.
+        Err(_) if !extra.is_empty() => [("extra".to_owned(), extra.into())].into_iter().collect(),
+        Err(_) => serde_json::Map::new(),
+    };
+    object.entry(key).or_insert(theirs);
     to_extra(&object)
 }
 
@@ -232,16 +236,20 @@ fn judge(
     // What others say of a language stands where nobody asked for ours.
     if recipe.does(Part::Languages) || document.language.is_empty() {
         let theirs = std::mem::replace(&mut document.language, guess.language.to_owned());
-        document.language_score = guess.score;
+        let score = std::mem::replace(&mut document.language_score, guess.score);
         if !theirs.is_empty() && theirs != document.language {
-            document.extra = with(&document.extra, "language", theirs);
+            document.extra = with(&document.extra, "language", theirs.into());
+            if score > 0.0 {
+                document.extra = with(&document.extra, "language_score", score.into());
+            }
         }
     }
+    let [words, code, formula, personal, ..] = MEASURED;
     let scores = [
-        ("words", candidate.words as f32),
-        ("code-share", code_share),
-        ("formulas", formulas as f32),
-        ("personal-data", spans.len() as f32),
+        (words, candidate.words as f32),
+        (code, code_share),
+        (formula, formulas as f32),
+        (personal, spans.len() as f32),
     ];
     // What it was measured before, by us or by others, stays beside what we measure.
     document.scores.retain(|(name, _)| scores.iter().all(|(ours, _)| name != ours));
@@ -254,13 +262,20 @@ fn judge(
 
 impl Candidate {
     /// Adds scores that others gave it, and what follows from them. One of a name that it has takes
-    /// the place of that, if it is not [`MEASURED`].
-    pub fn score<'a>(&mut self, given: impl Iterator<Item = (&'a str, f32)>, recipe: &Recipe) {
+    /// the place of that, if it is not [`MEASURED`]. Returns how many it was given.
+    pub fn score<'a>(
+        &mut self,
+        given: impl Iterator<Item = (&'a str, f32)>,
+        recipe: &Recipe,
+    ) -> u64 {
+        let mut added = 0;
         for (name, score) in given.filter(|(name, _)| !MEASURED.contains(name)) {
             self.document.scores.retain(|(known, _)| known != name);
             self.document.scores.push((name.to_owned(), score));
+            added += 1;
         }
         self.heed_scores(recipe);
+        added
     }
 
     /// What its scores say against it and its domain.

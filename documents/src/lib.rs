@@ -25,7 +25,7 @@ pub use extra::to_extra;
 pub use fate::{Fate, read_fates, write_fates};
 pub use find::{document_at, find_documents, find_fates};
 pub use reader::{Reader, files, read_manifest, row_groups, row_groups_of, verify};
-pub use schema::{columns, hush_guarded_panics, schema_of};
+pub use schema::{LANGUAGE_NAMES, columns, hush_guarded_panics, schema_of};
 pub use scores::{Score, Scores, write_scores};
 pub use source::Source;
 pub use writer::{DocumentsFile, FatesFile, FileKind, Writer, write_file};

@@ -47,7 +47,8 @@ const TEXT_NAMES: &[&str] = &["text", "content", "raw_content", "body", "documen
 const URL_NAMES: &[&str] = &["url", "uri", "source_url", "link", "metadata.url", "meta.url"];
 const DATE_NAMES: &[&str] =
     &["date", "timestamp", "crawl_date", "created", "metadata.date", "meta.date"];
-const LANGUAGE_NAMES: &[&str] = &["language", "lang"];
+/// Names under which corpora keep the language, in order of preference.
+pub const LANGUAGE_NAMES: &[&str] = &["language", "lang"];
 /// Our further columns and what they are; at others a column of such a name may be another thing.
 type IsOurs = fn(&DataType) -> bool;
 const OURS: [(&str, IsOurs); 10] = [

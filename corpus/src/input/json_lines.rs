@@ -10,7 +10,7 @@ use super::{Body, Found, Input, Page, Range, Stream};
 use crate::Error;
 use crate::remote::{Access, Source};
 use crate::warc::{self, Form, Inflated};
-use quipu_documents::{Document, Id, given_id, parse_date, to_extra};
+use quipu_documents::{Document, Id, LANGUAGE_NAMES, given_id, parse_date, to_extra};
 use serde_json::{Map, Value};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::PathBuf;
@@ -263,7 +263,6 @@ const DATE: &[&str] = &[
     "meta.date",
     "warc_headers.warc-date",
 ];
-const LANGUAGE: &[&str] = &["language", "lang"];
 const TITLE: &[&str] = &["title", "metadata.title", "meta.title"];
 
 /// The first of these that is there as text, and its name.
@@ -324,9 +323,10 @@ pub(crate) fn parse(bytes: &[u8], place: &str) -> Result<Page, String> {
     }
     let title = take(&mut object, TITLE).unwrap_or_default();
     let name = given.unwrap_or_else(|| place.to_owned());
-    let language = take(&mut object, LANGUAGE).unwrap_or_default();
+    let language = take(&mut object, LANGUAGE_NAMES).unwrap_or_default();
     let score = object.get("language_score").and_then(Value::as_f64);
-    let language_score = match score.filter(|_| !language.is_empty()) {
+    let is_score = |score: &f64| !language.is_empty() && (0.0..=1.0).contains(score);
+    let language_score = match score.filter(is_score) {
         Some(score) => {
             object.shift_remove("language_score");
             score as f32

@@ -8,7 +8,6 @@
 //! ([`crate::remote`]).
 
 use super::{Engine, Job, NAME, Options, SUMMARY, WORK, remove_work};
-use crate::classify::Runs as Scores;
 use crate::judges::Judges;
 use crate::remote::{Access, Bucket};
 use crate::run::plan::Plan;
@@ -23,8 +22,6 @@ use quipu_store::{Cancel, Progress, Share, atomic, checksum};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-/// Bytes in which score files are sorted to see whether they are any.
-const SORTED: usize = 16 << 20;
 /// Hexadecimal digits of a run's name.
 const DIGITS: usize = 16;
 
@@ -92,12 +89,10 @@ impl Place {
                 let what = format!("{name}, which no run of curation wrote");
                 return self.finished()?.map_or(Err(self.taken(what)), |_| Ok(None));
             }
+            super::startable(&plan.recipe)?;
         }
         let plan = Plan { run: run_name(), ..plan };
         self.check_conditions(&plan)?;
-        // Before the plan is there, and in the way of the next try.
-        Judges::of(&plan.recipe)?;
-        Scores::sort(&plan.recipe.scores, &self.scratch, SORTED)?;
         // Of several that begin at a time one puts it.
         let put = self.bucket.put(&plan_name(), &plan.bytes()?, Over::Nothing)?;
         // A run that ended before that has its manifest by now.
@@ -205,7 +200,8 @@ impl Place {
         let crew = Crew::new(&self.work().join(&plan.run), options.workers, cancel)?;
         let bucket = Box::new(self.bucket.clone());
         let crew = crew.sharing(&self.scratch, bucket, (plan_name(), version));
-        Job::of(plan, &self.scratch, crew, options, progress, cancel)?.run()
+        let judges = Judges::of(&plan.recipe)?;
+        Job::of(plan, judges, &self.scratch, crew, options, progress, cancel)?.run()
     }
 }
 

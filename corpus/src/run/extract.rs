@@ -191,9 +191,8 @@ impl<'a> Made<'a> {
             let others = lookup.scores(known)?;
             found.extend(others.into_iter().filter(|(name, _)| !ours.contains(name)));
         }
-        self.facts.joined += found.len() as u64;
         let named = found.into_iter().map(|(name, score)| (scores.names()[name].as_str(), score));
-        candidate.score(named, &job.plan.recipe);
+        self.facts.joined += candidate.score(named, &job.plan.recipe);
         Ok(())
     }
 

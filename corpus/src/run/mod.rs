@@ -121,16 +121,18 @@ pub fn run(
         clear(&work)?;
         return Ok(summary);
     }
+    let judges = startable(recipe)?;
     quipu_store::atomic::create_dir(&work)?;
     let lock = RunLock::acquire(&work)?;
     plan.install(&work, progress)?;
+    // From now on the manifest of an earlier run does not describe what stands here. One of this run
+    // is that of somebody who works along and was done meanwhile.
+    if !is_of(out, &plan.stage) {
+        Writer::new(out)?;
+    }
     let crew = crew(out, options, cancel)?;
-    let job = Job::of(plan, out, crew, options, progress, cancel)?;
-    // From now on the manifest of an earlier run does not describe what stands here; until now a file
-    // that the recipe names may have been refused.
-    Writer::new(out)?;
-    let summary = job.run()?;
-    drop((job, lock));
+    let summary = Job::of(plan, judges, out, crew, options, progress, cancel)?.run()?;
+    drop(lock);
     remove_work(&work)?;
     Ok(summary)
 }
@@ -150,20 +152,20 @@ pub fn join(
     if is_bucket(out) {
         return bucket::join(out, options, progress, cancel);
     }
+    if let Ok(summary) = read_summary(out) {
+        clear(&out.join(WORK))?;
+        return Ok(summary);
+    }
     let work = out.join(WORK);
     if !work.join(NAME).is_file() {
-        return read_summary(out).map_err(|_| Error::NoRun { path: out.to_owned() });
+        return Err(Error::NoRun { path: out.to_owned() });
     }
     // Before the plan is read: what is read is what stood then, or nothing is done with it.
     let crew = crew(out, options, cancel)?;
     let plan = Plan::read(&work)?;
-    if let Some(summary) = finished(out, &plan.stage) {
-        clear(&work)?;
-        return Ok(summary);
-    }
     plan.check_here(&Access::new(&options.settings, cancel))?;
-    let stage = plan.stage.clone();
-    let done = Job::of(plan, out, crew, options, progress, cancel)?.run();
+    let (stage, judges) = (plan.stage.clone(), Judges::of(&plan.recipe)?);
+    let done = Job::of(plan, judges, out, crew, options, progress, cancel)?.run();
     // Whoever began the run removes the work files once the manifest is there, maybe under us; if
     // it was killed, the last one does.
     match finished(out, &stage) {
@@ -174,6 +176,15 @@ pub fn join(
         }
         None => done,
     }
+}
+
+/// Reads the files that a recipe names, before anything is begun: what is refused then is in nobody's
+/// way, and costs nothing that was there.
+fn startable(recipe: &Recipe) -> Result<Judges, Error> {
+    for file in &recipe.scores {
+        quipu_documents::Scores::open(file)?.try_for_each(|score| score.map(drop))?;
+    }
+    Judges::of(recipe)
 }
 
 /// A place that cannot be written is said before anything is read.
@@ -220,13 +231,13 @@ struct Job<'a> {
 impl<'a> Job<'a> {
     fn of(
         plan: Plan,
+        judges: Judges,
         out: &'a Path,
         crew: Crew,
         options: &Options,
         progress: &'a dyn Progress,
         cancel: &'a Cancel,
     ) -> Result<Job<'a>, Error> {
-        let judges = Judges::of(&plan.recipe)?;
         let scores = match plan.recipe.scores.as_slice() {
             [] => None,
             files => {
@@ -327,6 +338,12 @@ fn finished(out: &Path, stage: &str) -> Option<Summary> {
     let manifest = Manifest::read_verified(out, FORMAT, VERSION).ok()?;
     let same = manifest.facts.get("stage")?.as_str() == Some(stage);
     if same { summary_of(&manifest, SUMMARY, out).ok() } else { None }
+}
+
+/// Whether a manifest of this stage stands in `out`.
+fn is_of(out: &Path, stage: &str) -> bool {
+    let manifest = Manifest::read(out, FORMAT, VERSION);
+    manifest.is_ok_and(|manifest| manifest.facts["stage"].as_str() == Some(stage))
 }
 
 /// The summary of a finished run in `out`, whatever it was made from.

@@ -186,6 +186,9 @@ impl Plan {
             if !quipu_store::crew::is_worked_on(work)? {
                 quipu_store::atomic::sweep(work)?;
             }
+            if quipu_store::crew::has_results(work)? {
+                progress.note("goes on with what was done of this run before");
+            }
             return Ok(());
         }
         // Without its plan nobody takes a task of that run any more; who has one ends it first.

@@ -18,6 +18,7 @@ use quipu_documents::{Document, Id, Reader, Route};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use xxhash_rust::xxh3::xxh3_64;
 
 /// Tasks that count.
 const TASKS: usize = 32;
@@ -78,8 +79,9 @@ fn count(
 ) -> Result<BTreeMap<String, Distribution>, Error> {
     let tasks = TASKS.min(units.len());
     let file = |task: usize, language: &str| {
-        // A language is a tag of letters and digits, so a name of a file.
-        job.crew.stage(COUNT.name).join(format!("{task:06}-{language}.words"))
+        // What others call a language may be no name of a file.
+        let hash = xxh3_64(language.as_bytes());
+        job.crew.stage(COUNT.name).join(format!("{task:06}-{hash:016x}.words"))
     };
     let work = |task: usize| {
         let mut tables: BTreeMap<String, Reference> = BTreeMap::new();

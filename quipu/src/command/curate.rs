@@ -56,15 +56,13 @@ pub fn run(global: &Global, told: Curate, setting: &Setting) -> Result<(), Error
                  a run uses all cores",
             ));
         }
-        let named = !told.input.input.is_empty();
-        return speedrun::up_to(global, told.input, "corpus", setting).map_err(
-            |error| match named {
-                true if error.kind() == crate::error::Kind::Usage => Error::usage(format!(
-                    "{error}; with --out FOLDER documents are curated without a run around them"
-                )),
-                _ => error,
-            },
-        );
+        if !told.input.input.is_empty() {
+            setting.terminal.comment(
+                "without --out FOLDER this is the first part of a run, in its --run-dir; with it, documents \
+                 are curated by themselves",
+            );
+        }
+        return speedrun::up_to(global, told.input, "corpus", setting);
     }
     no_other(global, &told, "--out or a recipe of curation", false)?;
     let (inputs, out, recipe) = resolve(global, told)?;
@@ -293,9 +291,7 @@ fn whole(
     let terminal = &setting.terminal;
     let before = Manifest::exists(out);
     if !before {
-        let goes_on =
-            if quipu_corpus::begun(out).is_some() { "goes on curating" } else { "curates" };
-        terminal.comment(&format!("{goes_on} into {} with {}", out.display(), spoken(options)));
+        terminal.comment(&format!("curates into {} with {}", out.display(), spoken(options)));
     }
     let start = Instant::now();
     let summary =
@@ -464,7 +460,9 @@ fn dry_run(
         Ok(()) if Manifest::exists(out) => {
             "finished already, if its inputs are as they were".into()
         }
-        Ok(()) if quipu_corpus::begun(out).is_some() => "begun, would be gone on with".into(),
+        Ok(()) if quipu_corpus::begun(out).is_some() => {
+            "begun, would be gone on with if its inputs are as they were".into()
+        }
         Ok(()) => "to be written".to_owned(),
     };
     terminal.say(&format!("{}: {state}, with {}", out.display(), spoken(options)));

@@ -250,7 +250,10 @@ fn lines(out: &mut String, summary: &Summary) {
     let tally = &summary.figures.lines;
     let mut most: Vec<(&String, &Count)> = tally.named.iter().collect();
     most.sort_by_key(|(line, count)| (Reverse(count.removed), *line));
-    let row = |(line, count): &(&String, &Count)| vec![thousands(count.removed), escape(line)];
+    let at_least = if tally.bounded { "at least " } else { "" };
+    let row = |(line, count): &(&String, &Count)| {
+        vec![format!("{at_least}{}", thousands(count.removed)), escape(line)]
+    };
     let rows: Vec<_> = most.iter().take(LINES).map(row).collect();
     if !rows.is_empty() {
         out.push_str("<details open><summary>removed most often</summary>");
@@ -329,8 +332,11 @@ fn hosts(out: &mut String, tally: &Tally) {
     }
     if others != Count::default() {
         let (kept, removed) = (thousands(others.kept), thousands(others.removed));
-        let _ =
-            write!(out, "<p>Hosts that are in neither table: {kept} kept, {removed} removed.</p>");
+        let whose = match tally.bounded {
+            true => "Other pages, some of them of these hosts",
+            false => "Other hosts",
+        };
+        let _ = write!(out, "<p>{whose}: {kept} kept, {removed} removed.</p>");
     }
 }
 
