@@ -222,7 +222,7 @@ impl Summary {
         });
         let given = (read > 0).then(|| {
             let (read, joined) = (thousands(read), thousands(joined));
-            format!(" · documents were given {joined} scores, of {read} in score files")
+            format!(" · scores in files {read}, given to documents {joined}")
         });
         let lacking = |(name, n): (&String, &u64)| {
             format!(" · {} kept without the score `{name}` that is asked for", thousands(*n))

@@ -132,6 +132,27 @@ fn funnel(out: &mut String, summary: &Summary) {
     }
 }
 
+/// What a rule removes and from where on, where its name does not say it.
+fn meaning(rule: &str, summary: &Summary) -> Option<String> {
+    let recipe = &summary.recipe;
+    if let Some(rule) = rules::told(rule) {
+        return Some(format!("{} Goes: {}.", rule.reason, recipe.limit(rule)));
+    }
+    match rule {
+        "low-score" => {
+            let least = recipe.least.iter().map(|(name, least)| format!("{name} below {least}"));
+            Some(format!("Goes: {}.", least.collect::<Vec<_>>().join(", ")))
+        }
+        "url-duplicate" => Some("Of the visits of its URL the newest is kept.".to_owned()),
+        "document-duplicate" => Some(format!(
+            "A document that it was compared with is kept: their similarity is {} or more, or they are equal \
+             without the lines that many documents repeat.",
+            recipe.near.threshold
+        )),
+        _ => None,
+    }
+}
+
 fn rules(out: &mut String, summary: &Summary) {
     if summary.steps.is_empty() {
         return;
@@ -151,9 +172,8 @@ fn rules(out: &mut String, summary: &Summary) {
             let near: Vec<Excerpt> = near.iter().map(|(_, shown)| shown.clone()).collect();
             samples += &excerpts("kept, nearest to the limit", &near, true);
         }
-        if let Some(rule) = rules::told(&step.rule) {
-            let said = escape(&format!("{} Goes: {}.", rule.reason, summary.recipe.limit(rule)));
-            samples = format!("<span class=\"soft small\">{said}</span>{samples}");
+        if let Some(said) = meaning(&step.rule, summary) {
+            samples = format!("<span class=\"soft small\">{}</span>{samples}", escape(&said));
         }
         rows.push(vec![
             escape(&step.rule),
@@ -458,6 +478,7 @@ mod tests {
         let steps = json!([
             {"stage": "rules", "rule": "too-short", "documents": 5, "samples": [sample]},
             {"stage": "rules", "rule": "menu-only", "documents": 2, "samples": []},
+            {"stage": "rules", "rule": "low-score", "documents": 1, "samples": []},
             {"stage": "document", "rule": "document-duplicate", "documents": 3, "samples": [sample]},
             {"stage": "read", "rule": DAMAGED, "documents": 24},
         ]);
@@ -465,6 +486,7 @@ mod tests {
         let cluster = json!({"kept": sample, "removed": 3, "copies": [sample]});
         json!({
             "named": "crawl & more", "pages": 1020, "kept": 1010, "steps": steps,
+            "recipe": {"least": {"quality": 0.5}},
             "lines": {"line-duplicate": 71}, "languages": {"en": 1000, "de": 10},
             "sources": {"crawl": {"documents": 10, "removed": 6}}, "alarms": ["crawl"],
             "inputs": [{"name": "crawl", "kind": "WARC", "pages": 1020, "damaged": 24}],
@@ -490,6 +512,8 @@ mod tests {
             "alarm: more than 50",
             "Home | About",
             "at least 7",
+            "Goes: quality below 0.5.",
+            "similarity is 0.7 or more",
             "3 copies, the least similar 0.81",
             "kept, nearest to the limit",
             ">from 0.7<",
