@@ -477,7 +477,7 @@ mod tests {
             json!({"id": "0f", "url": "https://a.example/<x>", "value": 0.81, "text": "<b>"});
         let steps = json!([
             {"stage": "rules", "rule": "too-short", "documents": 5, "samples": [sample]},
-            {"stage": "rules", "rule": "menu-only", "documents": 2, "samples": []},
+            {"stage": "rules", "rule": "menu-only", "documents": 1, "samples": []},
             {"stage": "rules", "rule": "low-score", "documents": 1, "samples": []},
             {"stage": "document", "rule": "document-duplicate", "documents": 3, "samples": [sample]},
             {"stage": "read", "rule": DAMAGED, "documents": 24},
