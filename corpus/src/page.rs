@@ -49,15 +49,12 @@ pub(crate) const MEASURED: [&str; 6] =
 /// How many lines went that many documents repeat.
 pub(crate) const REMOVED_LINES: &str = "removed-lines";
 
-/// The rule of documents with a score below the least.
-pub(crate) const LOW_SCORE_NAME: &str = "low-score";
-
 /// Name of the rule of a verdict.
 pub(crate) fn rule_name(rule: u8) -> &'static str {
     match rule {
         LANGUAGE => "language",
         TOO_LONG => "too-long",
-        LOW_SCORE => LOW_SCORE_NAME,
+        LOW_SCORE => rules::LOW_SCORE,
         THINNED => "category-share",
         number => RULES.get(usize::from(number)).map_or("unknown", |r| r.name),
     }
@@ -142,7 +139,7 @@ pub(crate) fn process(page: Page, source: &str, recipe: &Recipe, judges: &Judges
     };
     let document = &mut candidate.document;
     if others && !raw.is_empty() && raw != address {
-        document.extra = with(&document.extra, "url", raw.into());
+        document.extra = with(&document.extra, [("url", Some(raw.into()))]);
     }
     document.url = address;
     document.date = date;
@@ -163,14 +160,18 @@ pub(crate) fn process(page: Page, source: &str, recipe: &Recipe, judges: &Judges
 }
 
 /// What others made, with what they said in the place of ours: they know it by that.
-fn with(extra: &str, key: &str, theirs: serde_json::Value) -> String {
+fn with<const N: usize>(extra: &str, theirs: [(&str, Option<serde_json::Value>); N]) -> String {
     let mut object: serde_json::Map<String, serde_json::Value> = match serde_json::from_str(extra) {
         Ok(object) => object,
         // A column that they called so, and that is no object.
         Err(_) if !extra.is_empty() => [("extra".to_owned(), extra.into())].into_iter().collect(),
         Err(_) => serde_json::Map::new(),
     };
-    object.entry(key).or_insert(theirs);
+    for (key, theirs) in theirs {
+        if let Some(theirs) = theirs {
+            object.entry(key).or_insert(theirs);
+        }
+    }
     to_extra(&object)
 }
 
@@ -238,10 +239,9 @@ fn judge(
         let theirs = std::mem::replace(&mut document.language, guess.language.to_owned());
         let score = std::mem::replace(&mut document.language_score, guess.score);
         if !theirs.is_empty() && theirs != document.language {
-            document.extra = with(&document.extra, "language", theirs.into());
-            if score > 0.0 {
-                document.extra = with(&document.extra, "language_score", score.into());
-            }
+            let score = (score > 0.0).then(|| score.into());
+            let said = [("language", Some(theirs.into())), ("language_score", score)];
+            document.extra = with(&document.extra, said);
         }
     }
     let [words, code, formula, personal, ..] = MEASURED;
@@ -253,7 +253,7 @@ fn judge(
     ];
     // What it was measured before, by us or by others, stays beside what we measure.
     document.scores.retain(|(name, _)| scores.iter().all(|(ours, _)| name != ours));
-    let told = scores.into_iter().filter(|(name, score)| *score > 0.0 || *name == "words");
+    let told = scores.into_iter().filter(|(name, score)| *score > 0.0 || *name == words);
     document.scores.extend(told.map(|(name, score)| (name.to_owned(), score)));
     candidate.document = document;
     candidate.heed_scores(recipe);

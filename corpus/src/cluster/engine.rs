@@ -130,17 +130,11 @@ impl<'a> Plans<'a> {
             let (width, memory) = (input.width, self.memory);
             let parts = (staged.rows * 8 * width as u64).div_ceil(PART).min(MOST_PARTS) as usize;
             let session = self.seat.session(parts, attempt)?;
-            let (session, dir) = (&session, staged.dir());
+            let source = Source { session: &session, dir: staged.dir(), width, sql: &sql };
             let made = match plan.width(width) {
-                2 => {
-                    self.attempt(session, dir, width, &sql, Rows::<2>::new(memory, &stem, mirrored))
-                }
-                3 => {
-                    self.attempt(session, dir, width, &sql, Rows::<3>::new(memory, &stem, mirrored))
-                }
-                _ => {
-                    self.attempt(session, dir, width, &sql, Rows::<4>::new(memory, &stem, mirrored))
-                }
+                2 => self.attempt(source, Rows::<2>::new(memory, &stem, mirrored)),
+                3 => self.attempt(source, Rows::<3>::new(memory, &stem, mirrored)),
+                _ => self.attempt(source, Rows::<4>::new(memory, &stem, mirrored)),
             };
             match made {
                 Ok(runs) => return Ok(Written { runs: names(&runs) }),
@@ -158,21 +152,14 @@ impl<'a> Plans<'a> {
         }
     }
 
-    fn attempt<const W: usize>(
-        &self,
-        session: &SessionContext,
-        dir: &Path,
-        width: usize,
-        sql: &str,
-        rows: Rows<W>,
-    ) -> Result<Runs, Failure> {
+    fn attempt<const W: usize>(&self, source: Source<'_>, rows: Rows<W>) -> Result<Runs, Failure> {
         self.runtime.block_on(async {
             tokio::select! {
                 // In this order: a request that came before the plan is heard even if the plan
                 // would be done at its first poll.
                 biased;
                 () = stopped(&self.cancel) => Err(Failure::Own(Cancelled.into())),
-                made = collect(session, dir, width, sql, rows) => made,
+                made = collect(source, rows) => made,
             }
         })
     }
@@ -192,18 +179,21 @@ impl Shuffle for Plans<'_> {
     }
 }
 
-/// Runs `sql` over the Parquet files of `dir` and sorts what it gives.
-async fn collect<const W: usize>(
-    context: &SessionContext,
-    dir: &Path,
+/// A query and the rows that it is over.
+struct Source<'a> {
+    session: &'a SessionContext,
+    /// Of Parquet files, whose rows have `width` words.
+    dir: &'a Path,
     width: usize,
-    sql: &str,
-    mut rows: Rows<W>,
-) -> Result<Runs, Failure> {
-    let schema = staging::schema(width);
+    sql: &'a str,
+}
+
+/// Runs a query and sorts what it gives.
+async fn collect<const W: usize>(source: Source<'_>, mut rows: Rows<W>) -> Result<Runs, Failure> {
+    let schema = staging::schema(source.width);
     let options = ParquetReadOptions::default().schema(&schema);
-    context.register_parquet(TABLE, folder_url(dir)?, options).await?;
-    let mut batches = context.sql(sql).await?.execute_stream().await?;
+    source.session.register_parquet(TABLE, folder_url(source.dir)?, options).await?;
+    let mut batches = source.session.sql(source.sql).await?.execute_stream().await?;
     while let Some(batch) = batches.next().await {
         rows.take(&batch?)?;
     }

@@ -110,6 +110,13 @@ impl LineRule {
     }
 }
 
+/// The rule of documents with a score below the least.
+pub const LOW_SCORE: &str = "low-score";
+/// The rule of the older visits of a URL.
+pub const URL_COPY: &str = "url-duplicate";
+/// The rule of documents of which a copy is kept; its value is their similarity.
+pub const COPY: &str = "document-duplicate";
+
 /// What is told of the rule of a name: one about documents or lines, or [`divergence`].
 pub fn told(name: &str) -> Option<Told> {
     let documents = RULES.iter().map(Rule::told);

@@ -115,9 +115,9 @@ pub(super) fn pass(job: &Job, shuffle: &dyn Shuffle, units: &[Facts]) -> Result<
     Ok(all)
 }
 
-/// A pass over all units, with what it takes of the time against others, by which progress is told: as
-/// measured on a gigabyte of text. The shuffles between them do not know beforehand how many parts they have; their
-/// time counts to the passes around them.
+/// A pass over all units, with what it takes of the time against others, by which progress is told:
+/// as measured on a gigabyte of text. The shuffles between them do not know beforehand how many parts
+/// they have; their time counts to the passes around them.
 pub(super) struct Pass {
     /// Of its stage.
     pub name: &'static str,

@@ -329,7 +329,7 @@ impl Finished<'_> {
             }
             None => {
                 let judged = |fate: &&Fate| {
-                    let text = fate.stage == "rules" && fate.rule != page::LOW_SCORE_NAME;
+                    let text = fate.stage == "rules" && fate.rule != rules::LOW_SCORE;
                     text || fate.stage == "words"
                 };
                 let detail = removed.filter(judged).map(|f| &f.detail);
@@ -503,7 +503,7 @@ fn because(rule: &str, value: f64, recipe: &Recipe, detail: &str) -> String {
         "too-long" => format!(" (limit {} bytes)", recipe.max_bytes),
         "language" => " (not among the recipe's languages)".to_owned(),
         WHERE => " (does not hold)".to_owned(),
-        page::LOW_SCORE_NAME => {
+        rules::LOW_SCORE => {
             let least = recipe.least.get(detail);
             least.map_or(String::new(), |least| format!(" (limit {})", shown(f64::from(*least))))
         }

@@ -127,7 +127,8 @@ pub fn run(
     plan.install(&work, progress)?;
     // From now on the manifest of an earlier run does not describe what stands here. One of this run
     // is that of somebody who works along and was done meanwhile.
-    if !is_of(out, &plan.stage) {
+    let stands = Manifest::read(out, FORMAT, VERSION);
+    if !stands.is_ok_and(|manifest| is_of(&manifest, &plan.stage)) {
         Writer::new(out)?;
     }
     let crew = crew(out, options, cancel)?;
@@ -336,14 +337,11 @@ impl<'a> Job<'a> {
 /// The summary of a finished run of the same inputs and recipe.
 fn finished(out: &Path, stage: &str) -> Option<Summary> {
     let manifest = Manifest::read_verified(out, FORMAT, VERSION).ok()?;
-    let same = manifest.facts.get("stage")?.as_str() == Some(stage);
-    if same { summary_of(&manifest, SUMMARY, out).ok() } else { None }
+    if is_of(&manifest, stage) { summary_of(&manifest, SUMMARY, out).ok() } else { None }
 }
 
-/// Whether a manifest of this stage stands in `out`.
-fn is_of(out: &Path, stage: &str) -> bool {
-    let manifest = Manifest::read(out, FORMAT, VERSION);
-    manifest.is_ok_and(|manifest| manifest.facts["stage"].as_str() == Some(stage))
+fn is_of(manifest: &Manifest, stage: &str) -> bool {
+    manifest.facts["stage"].as_str() == Some(stage)
 }
 
 /// The summary of a finished run in `out`, whatever it was made from.

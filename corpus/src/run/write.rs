@@ -12,7 +12,7 @@ use crate::figures::{self, Cluster, Figures};
 use crate::page::{
     EXCERPT, REMOVED_LINES, excerpt, low, rule_name, settle_headings, without_frequent,
 };
-use crate::rules::{NearMiss, RULES, TOO_SHORT, View, divergence};
+use crate::rules::{self, NearMiss, RULES, TOO_SHORT, View, divergence};
 use crate::summary::{EXCERPT_BYTES, EXCERPTS, Excerpt, Source, Step};
 use crate::{Error, Recipe, pipe};
 use quipu_documents::{Document, Fate, Id, Reader, Writer, document_at, read_fates};
@@ -203,7 +203,7 @@ fn part(
             }
             Decision::OtherVisit(other) => {
                 let kept = format!("kept {}", job.id(other)?);
-                part.remove(document, "url", "url-duplicate", 1.0, kept);
+                part.remove(document, "url", rules::URL_COPY, 1.0, kept);
             }
             Decision::Domain(verdict) => {
                 let domain = domains::domain(&document.url).unwrap_or_default().to_owned();
@@ -221,11 +221,11 @@ fn part(
                     let through = job.id(compared)?;
                     detail += &format!(", equal to {through} without repeated lines");
                 }
-                part.remove(document, "document", COPY, similarity, detail);
+                part.remove(document, "document", rules::COPY, similarity, detail);
             }
             Decision::Same(other) => {
                 let kept = format!("kept {}, equal without repeated lines", job.id(other)?);
-                part.remove(document, "document", COPY, 1.0, kept);
+                part.remove(document, "document", rules::COPY, 1.0, kept);
             }
             Decision::Rule(verdict) => {
                 let detail = match low(&document.scores, &job.plan.recipe) {
@@ -239,9 +239,6 @@ fn part(
     }
     Ok(())
 }
-
-/// The rule of documents of which a copy is kept; its value is their similarity.
-const COPY: &str = "document-duplicate";
 
 impl Part {
     /// Counts what deduplication of documents saw of a source.

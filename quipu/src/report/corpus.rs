@@ -139,12 +139,12 @@ fn meaning(rule: &str, summary: &Summary) -> Option<String> {
         return Some(format!("{} Goes: {}.", rule.reason, recipe.limit(rule)));
     }
     match rule {
-        "low-score" => {
+        rules::LOW_SCORE => {
             let least = recipe.least.iter().map(|(name, least)| format!("{name} below {least}"));
             Some(format!("Goes: {}.", least.collect::<Vec<_>>().join(", ")))
         }
-        "url-duplicate" => Some("Of the visits of its URL the newest is kept.".to_owned()),
-        "document-duplicate" => Some(format!(
+        rules::URL_COPY => Some("Of the visits of its URL the newest is kept.".to_owned()),
+        rules::COPY => Some(format!(
             "A document that it was compared with is kept: their similarity is {} or more, or they are equal \
              without the lines that many documents repeat.",
             recipe.near.threshold
