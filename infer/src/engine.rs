@@ -506,8 +506,7 @@ mod tests {
         check(&|r| r.prompt = vec![77], "77");
         check(&|r| r.sampling.temperature = -1.0, "temperature is -1");
         check(&|r| r.sampling.top_p = f64::NAN, "top_p is NaN");
-        let dtype = model.dtype();
-        assert_eq!(dtype, DType::F64);
+        assert_eq!(model.precision().weights, DType::F64);
         let flat = model.weights().clone();
         let elements = model.table().elements();
         model.device().write_floats(&flat, &vec![f64::NAN; elements]).unwrap();

@@ -13,6 +13,7 @@ pub struct Buffer(Arc<Inner>);
 struct Inner {
     id: u64,
     bytes: usize,
+    version: AtomicU64,
     memory: Box<dyn Any + Send + Sync>,
 }
 
@@ -20,7 +21,8 @@ impl Buffer {
     /// Wraps `memory` (whatever the device frees on drop) of `bytes` bytes. For devices.
     pub fn new(bytes: usize, memory: Box<dyn Any + Send + Sync>) -> Buffer {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        Buffer(Arc::new(Inner { id: NEXT.fetch_add(1, Ordering::Relaxed), bytes, memory }))
+        let (id, version) = (NEXT.fetch_add(1, Ordering::Relaxed), AtomicU64::new(0));
+        Buffer(Arc::new(Inner { id, bytes, version, memory }))
     }
 
     /// Length in bytes.
@@ -31,6 +33,17 @@ impl Buffer {
     /// A number that no other buffer of this process has; the order in which locks are taken.
     pub fn id(&self) -> u64 {
         self.0.id
+    }
+
+    /// A number that grows with every op and transfer that may have written to it: by it a copy in
+    /// another form knows whether it is still one.
+    pub fn version(&self) -> u64 {
+        self.0.version.load(Ordering::Acquire)
+    }
+
+    /// Notes a write. For devices.
+    pub fn touch(&self) {
+        self.0.version.fetch_add(1, Ordering::AcqRel);
     }
 
     /// What the device stored, if it is an `M`. For devices.

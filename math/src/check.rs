@@ -30,7 +30,11 @@ impl Op {
                 rules.like("out", &o.out, &o.a)
             }
             Op::Axpy(o) => rules.like("out", &o.out, &o.x),
-            Op::Matmul(o) => rules.matmul(o),
+            Op::Matmul(o) => {
+                rules.matmul(o)?;
+                rules.option("plus", &o.plus, o.out.rows(), o.out.cols())
+            }
+            Op::Pack(o) => rules.shape("out", &o.out, 1, o.out.cols()),
             Op::AddBias(o) => rules.shape("bias", &o.bias, 1, o.out.cols()),
             Op::BiasBackward(o) => rules.shape("dbias", &o.dbias, 1, o.dy.cols()),
             Op::RmsNorm(o) => {
@@ -317,7 +321,8 @@ impl Rules {
         }
         for o in operands {
             let named = matches!(o.name, "ids" | "targets" | "positions" | "starts")
-                || (matches!(op, Op::ArgMax(_)) && o.name == "out");
+                || matches!(o.name, "packed" | "packed_turned")
+                || (matches!(op, Op::ArgMax(_) | Op::Pack(_)) && o.name == "out");
             let (floats, integers) = if named { (false, true) } else { (floats, integers) };
             let found = o.view.dtype();
             if !(if found.is_float() { floats } else { integers }) {

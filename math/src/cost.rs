@@ -50,7 +50,7 @@ impl Op {
     fn flops(&self) -> u64 {
         let of = |v: &crate::View| v.len() as u64;
         match self {
-            Op::Fill(_) | Op::Copy(_) | Op::Embed(_) | Op::ArgMax(_) => 0,
+            Op::Fill(_) | Op::Copy(_) | Op::Pack(_) | Op::Embed(_) | Op::ArgMax(_) => 0,
             Op::Add(o) => of(&o.out),
             Op::Axpy(o) => 2 * of(&o.out),
             Op::Scale(o) => of(&o.out),

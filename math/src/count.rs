@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::buffer::Buffer;
 use crate::cost::Cost;
 use crate::device::{Device, Queue, Usage, check_transfer};
+use crate::dtype::DType;
 use crate::error::Error;
 use crate::host::Counters;
-use crate::op::Op;
+use crate::op::{Layout, Op};
 use crate::view::View;
 
 /// A device that only counts.
@@ -77,6 +78,7 @@ impl Device for Count {
 
     fn write(&self, _: Queue, view: &View, bytes: &[u8]) -> Result<(), Error> {
         self.owned("write", "view", view)?;
+        view.buffer().touch();
         check_transfer("write", view, bytes.len())
     }
 
@@ -91,6 +93,9 @@ impl Device for Count {
         op.check()?;
         for o in op.operands() {
             self.owned(op.name(), o.name, o.view)?;
+            if o.access.writes() {
+                o.view.buffer().touch();
+            }
         }
         self.counters.count_op();
         let mut by_op = self.by_op.lock().unwrap_or_else(PoisonError::into_inner);
@@ -102,6 +107,11 @@ impl Device for Count {
         by_op[at].1 += 1;
         by_op[at].2 += op.cost();
         Ok(())
+    }
+
+    /// As the `cpu` device on vectors of 16 lanes.
+    fn packed(&self, layout: Layout, dtype: DType, rows: usize, cols: usize) -> usize {
+        crate::cpu::packed_elements(32, layout, dtype, rows, cols)
     }
 
     fn usage(&self) -> Usage {

@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use crate::buffer::Buffer;
 use crate::cost::Cost;
+use crate::dtype::DType;
 use crate::error::Error;
-use crate::op::Op;
+use crate::op::{Layout, Op};
 use crate::view::View;
 
 /// An in-order sequence of work on a device; work on different queues may overlap in time.
@@ -98,6 +99,12 @@ pub trait Device: Send + Sync + fmt::Debug {
     /// Those of the check; [`Error::Unsupported`], [`Error::Foreign`], [`Error::Index`]. After an
     /// error the contents of written operands are unspecified, all else is untouched.
     fn run(&self, queue: Queue, op: &Op) -> Result<(), Error>;
+
+    /// Elements (u32) of a weight of `rows` × `cols` in the form that [`Pack`](crate::op::Pack) gives
+    /// it for products of a layout; 0 where the device has no use for one.
+    fn packed(&self, _layout: Layout, _dtype: DType, _rows: usize, _cols: usize) -> usize {
+        0
+    }
 
     /// The point after all work now on `queue`. This and the next two as they stand here are for
     /// devices on which an op is finished when [`Device::run`] returns; all others have their own.

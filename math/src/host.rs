@@ -2,7 +2,6 @@
 //! runs on it, so that a safe call from two threads is never a data race. Nothing here is public.
 #![allow(unsafe_code)]
 
-use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -13,10 +12,8 @@ use crate::device::{Usage, check_transfer};
 use crate::dtype::DType;
 use crate::error::Error;
 use crate::operand::{Access, Operand};
+use crate::pages::Pages;
 use crate::view::View;
-
-/// Every buffer starts on a cache line.
-const ALIGN: usize = 64;
 
 /// The part that host devices share: identity, allocation, transfers, counters.
 #[derive(Debug)]
@@ -59,24 +56,15 @@ impl Counters {
 
 /// One allocation.
 struct Memory {
-    start: NonNull<u8>,
-    base: NonNull<u8>,
-    layout: Layout,
+    pages: Pages,
     bytes: usize,
     lock: RwLock<()>,
     counters: Arc<Counters>,
 }
 
-// SAFETY: the bytes are plain memory without thread affinity; every access goes through `lock`.
-unsafe impl Send for Memory {}
-// SAFETY: as above.
-unsafe impl Sync for Memory {}
-
 impl Drop for Memory {
     fn drop(&mut self) {
         self.counters.sub(self.bytes as u64);
-        // SAFETY: `base` came from `alloc_zeroed` with this layout and is freed once.
-        unsafe { dealloc(self.base.as_ptr(), self.layout) }
     }
 }
 
@@ -164,25 +152,14 @@ impl Host {
     }
 
     pub(crate) fn allocate(&self, bytes: usize) -> Result<Buffer, Error> {
-        let fail = |reason: &str| Error::Allocate {
+        let pages = Pages::new(bytes).map_err(|reason| Error::Allocate {
             device: self.name.to_string(),
             bytes,
             reason: reason.to_string(),
-        };
-        // over-allocated by one line and aligned by hand: an aligned `alloc_zeroed` would touch
-        // every page, where this one gets untouched zero pages from the system
-        let size = bytes.checked_add(ALIGN).ok_or_else(|| fail("more than an address can hold"))?;
-        let layout =
-            Layout::from_size_align(size, 16).map_err(|_| fail("more than an address can hold"))?;
-        // SAFETY: the layout is not empty.
-        let base = NonNull::new(unsafe { alloc_zeroed(layout) })
-            .ok_or_else(|| fail("the system has no more memory for this process"))?;
-        let pad = base.align_offset(ALIGN);
-        // SAFETY: the pad is below ALIGN, and the allocation has ALIGN bytes to spare.
-        let start = unsafe { base.add(pad) };
+        })?;
         self.counters.add(bytes as u64);
         let counters = self.counters.clone();
-        let memory = Memory { start, base, layout, bytes, lock: RwLock::new(()), counters };
+        let memory = Memory { pages, bytes, lock: RwLock::new(()), counters };
         Ok(Buffer::new(bytes, Box::new(memory)))
     }
 
@@ -213,6 +190,7 @@ impl Host {
                 None => needed.push((id, writes, memory)),
             }
         }
+        operands.iter().filter(|o| o.access.writes()).for_each(|o| o.view.buffer().touch());
         needed.sort_unstable_by_key(|n| n.0);
         let take = |(_, writes, memory): (u64, bool, &'v Memory)| match writes {
             true => Guard::Write(memory.lock.write().unwrap_or_else(PoisonError::into_inner)),
@@ -226,7 +204,7 @@ impl Host {
         debug_assert_eq!(size_of::<T>(), view.dtype().size());
         let start = match view.buffer().memory::<Memory>() {
             // SAFETY: a view lies inside its buffer.
-            Some(m) => unsafe { m.start.as_ptr().add(view.offset() * size_of::<T>()) },
+            Some(m) => unsafe { m.pages.start().as_ptr().add(view.offset() * size_of::<T>()) },
             None => NonNull::<T>::dangling().as_ptr().cast(),
         };
         let (rows, cols, stride) = (view.rows(), view.cols(), view.stride());

@@ -8,7 +8,7 @@
 //! let device: Arc<dyn Device> = Arc::new(Cpu::new(2));
 //! let (x, w) = (device.matrix(F32, 8, 16)?, device.matrix(F32, 32, 16)?);
 //! let y = device.matrix(F32, 8, 32)?;
-//! device.execute(Matmul { layout: NT, a: x, b: w, out: y, accumulate: false })?;
+//! device.execute(Matmul { layout: NT, a: x, b: w, packed: None, plus: None, out: y })?;
 //! ```
 
 pub mod bench;
@@ -24,8 +24,10 @@ mod host;
 pub mod op;
 mod opaque;
 mod operand;
+mod pages;
 pub mod random;
 mod reference;
+mod timed;
 mod transfer;
 mod view;
 
@@ -41,4 +43,5 @@ pub use opaque::Opaque;
 pub use operand::{Access, Operand};
 pub use random::Random;
 pub use reference::Reference;
+pub use timed::Timed;
 pub use view::View;

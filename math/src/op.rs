@@ -157,7 +157,8 @@ ops! {
     }
 
     /// Matrix product, see [`Layout`] for the three forms. Each row of `out` has the same bits
-    /// whatever the number of rows of `out`, and for any number of threads.
+    /// whatever the number of rows of `out`, and for any number of threads. Where `a` or `b` is bf16
+    /// a device may round the other one to it; sums are f32 at least.
     Matmul {
         /// Which operands are transposed.
         layout: Layout,
@@ -165,10 +166,23 @@ ops! {
         a: View,
         /// Right operand: n × k in [`Layout::NT`], else k × n.
         b: View,
-        /// m × n.
+        /// `b` in the device's own form for this layout, by [`Pack`]; none to let it do without.
+        packed: Option<View>,
+        /// m × n, added to the product; may be `out`: then the product is added to it.
+        plus: Option<View>,
+        /// m × n, written.
         out: View,
-        /// Whether the product is added to `out` or replaces it.
-        accumulate: bool,
+    }
+
+    /// Puts a weight into the form in which products of a layout read it as `b`. What that form is
+    /// only the device knows; it has [`Device::packed`](crate::Device::packed) elements.
+    Pack {
+        /// The weight, as `b` of the product.
+        x: View,
+        /// The products it is for.
+        layout: Layout,
+        /// 1 × elements, u32, written.
+        out: View,
     }
 
     /// `out[r] += bias` in every row.
@@ -377,6 +391,8 @@ ops! {
         target_logit: View,
         /// T × 1, written.
         lse: View,
+        /// `weight` packed for [`Layout::NT`].
+        packed: Option<View>,
     }
 
     /// The gradients of `Σ_t weights[t] · log p(target_t)`: with
@@ -402,6 +418,10 @@ ops! {
         dhidden: View,
         /// rows × D, read and written; none if frozen.
         dweight: Option<View>,
+        /// `weight` packed for [`Layout::NT`].
+        packed: Option<View>,
+        /// `weight` packed for [`Layout::NN`].
+        packed_turned: Option<View>,
     }
 
     /// [`LossHead`] and [`LossHeadBackward`] in one pass, where the whole vocabulary is here and the
@@ -424,6 +444,10 @@ ops! {
         dhidden: View,
         /// V × D, read and written; none if frozen.
         dweight: Option<View>,
+        /// `weight` packed for [`Layout::NT`].
+        packed: Option<View>,
+        /// `weight` packed for [`Layout::NN`].
+        packed_turned: Option<View>,
     }
 
     /// `out[r] = log Σ_c exp(x[r, c])`: joins the `lse` of the ranks of a vocabulary-parallel head.

@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::buffer::Buffer;
 use crate::device::{Device, Event, Queue, Usage, check_transfer};
+use crate::dtype::DType;
 use crate::error::Error;
-use crate::op::Op;
+use crate::op::{Layout, Op};
 use crate::view::View;
 
 /// A wrapper that hides another device and defers its work.
@@ -102,8 +103,9 @@ impl Device for Opaque {
 
     fn write(&self, queue: Queue, view: &View, bytes: &[u8]) -> Result<(), Error> {
         check_transfer("write", view, bytes.len())?;
-        let view = self.hidden("write", "view", view)?;
-        self.push(queue, Item::Write(view, bytes.to_vec()));
+        let hidden = self.hidden("write", "view", view)?;
+        view.buffer().touch();
+        self.push(queue, Item::Write(hidden, bytes.to_vec()));
         Ok(())
     }
 
@@ -119,8 +121,13 @@ impl Device for Opaque {
         let operands = op.operands();
         operands.iter().try_for_each(|o| self.hidden(op.name(), o.name, o.view).map(drop))?;
         let hidden = op.map_views(|view| self.hidden(op.name(), "operand", view))?;
+        operands.iter().filter(|o| o.access.writes()).for_each(|o| o.view.buffer().touch());
         self.push(queue, Item::Run(Box::new(hidden)));
         Ok(())
+    }
+
+    fn packed(&self, layout: Layout, dtype: DType, rows: usize, cols: usize) -> usize {
+        self.inner.packed(layout, dtype, rows, cols)
     }
 
     fn record(&self, queue: Queue) -> Result<Event, Error> {

@@ -61,7 +61,8 @@ impl Op {
             Op::Axpy(o) => list!(o; x Read, out Update;),
             Op::Scale(o) => list!(o; out Update;),
             Op::Normal(o) => list!(o; out Write;),
-            Op::Matmul(o) => list!(o; a Read, b Read, out access(o.accumulate);),
+            Op::Matmul(o) => list!(o; a Read, b Read, out Write; packed Read, plus Read),
+            Op::Pack(o) => list!(o; x Read, out Write;),
             Op::AddBias(o) => list!(o; bias Read, out Update;),
             Op::BiasBackward(o) => list!(o; dy Read, dbias Update;),
             Op::RmsNorm(o) => list!(o; x Read, weight Read, out Write, rstd Write;),
@@ -78,11 +79,12 @@ impl Op {
             Op::Embed(o) => list!(o; ids Read, table Read, out Write;),
             Op::EmbedBackward(o) => list!(o; ids Read, dout Read, dtable Update;),
             Op::LossHead(o) => list!(o; hidden Read, weight Read, targets Read,
-                target_logit Write, lse Write;),
+                target_logit Write, lse Write; packed Read),
             Op::LossHeadBackward(o) => list!(o; hidden Read, weight Read, targets Read, lse Read,
-                weights Read, dhidden Write; dweight Update),
+                weights Read, dhidden Write; dweight Update, packed Read, packed_turned Read),
             Op::LossHeadFused(o) => list!(o; hidden Read, weight Read, targets Read, weights Read,
-                target_logit Write, lse Write, dhidden Write; dweight Update),
+                target_logit Write, lse Write, dhidden Write; dweight Update, packed Read,
+                packed_turned Read),
             Op::LogSumExp(o) => list!(o; x Read, out Write;),
             Op::ArgMax(o) => list!(o; x Read, out Write;),
             Op::SumSquares(o) => list!(o; x Read, out access(o.accumulate);),
@@ -100,6 +102,7 @@ impl Op {
     /// Whether the written operand may be the very same view as the other one.
     pub(crate) fn may_be(&self, written: &str, other: &str) -> bool {
         match self {
+            Op::Matmul(_) => (written, other) == ("out", "plus"),
             Op::Add(_) => written == "out" && (other == "a" || other == "b"),
             Op::RmsNorm(_) => (written, other) == ("out", "x"),
             Op::RmsNormBackward(o) => !o.accumulate && (written, other) == ("dx", "dy"),

@@ -73,7 +73,7 @@ fn matmul_in_all_layouts() {
     let product = |d: &dyn Device, layout, a: &View, b: &View, m, n| {
         let out = fresh(d, m, n);
         let (a, b) = (a.clone(), b.clone());
-        d.execute(Matmul { layout, a, b, out: out.clone(), accumulate: false }).unwrap();
+        d.execute(Matmul { layout, a, b, packed: None, plus: None, out: out.clone() }).unwrap();
         out
     };
     check(
@@ -274,6 +274,7 @@ fn log_probability(d: &dyn Device, hidden: &View, weight: &View, targets: &[u32]
             vocab: weight.rows(),
             target_logit: logit.clone(),
             lse: parts.slice_cols(i..i + 1).unwrap(),
+            packed: None,
         })
         .unwrap();
         d.execute(Axpy { alpha: 1.0, x: logit, out: sum.clone() }).unwrap();
@@ -306,6 +307,8 @@ fn loss_head_in_two_vocabulary_parts() {
                     weights: weights[0].clone(),
                     dhidden: part.clone(),
                     dweight: Some(dweight.slice_rows(rows).unwrap()),
+                    packed: None,
+                    packed_turned: None,
                 })
                 .unwrap();
                 d.execute(Axpy { alpha: 1.0, x: part, out: dhidden.clone() }).unwrap();
@@ -330,6 +333,8 @@ fn fused_loss_head() {
             lse,
             dhidden,
             dweight: Some(dweight),
+            packed: None,
+            packed_turned: None,
         })
         .unwrap();
         d.execute(Axpy { alpha: -1.0, x: views[1].clone(), out: views[0].clone() }).unwrap();

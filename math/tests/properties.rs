@@ -42,12 +42,13 @@ fn a_row_of_a_product_has_the_same_bits_in_any_number_of_rows() {
             let b = if layout == Layout::NT { random(d, n, k, 2) } else { random(d, k, n, 2) };
             let (whole, b2) = (a.clone(), b.clone());
             let all = out.clone();
-            d.execute(Matmul { layout, a: whole, b: b2, out: all, accumulate: false }).unwrap();
+            d.execute(Matmul { layout, a: whole, b: b2, packed: None, plus: None, out: all })
+                .unwrap();
             for (rows, first) in (1..=66).map(|m| (m, m % 7)).chain([(100, 3), (199, 1)]) {
                 let part = d.matrix(F32, rows, n).unwrap();
                 let a = a.slice_rows(first..first + rows).unwrap();
                 let (b, some) = (b.clone(), part.clone());
-                d.execute(Matmul { layout, a, b, out: some, accumulate: false }).unwrap();
+                d.execute(Matmul { layout, a, b, packed: None, plus: None, out: some }).unwrap();
                 let whole = out.slice_rows(first..first + rows).unwrap();
                 assert!(bits(d, &part) == bits(d, &whole), "{layout:?}, {rows} rows, {set:?}");
             }
@@ -129,6 +130,8 @@ fn the_fused_loss_head_has_the_bits_of_the_two_calls() {
             lse,
             dhidden,
             dweight: Some(dweight),
+            packed: None,
+            packed_turned: None,
         })
         .unwrap();
         let apart = outs(5);
@@ -142,6 +145,7 @@ fn the_fused_loss_head_has_the_bits_of_the_two_calls() {
             vocab,
             target_logit,
             lse: lse.clone(),
+            packed: None,
         })
         .unwrap();
         d.execute(LossHeadBackward {
@@ -154,6 +158,8 @@ fn the_fused_loss_head_has_the_bits_of_the_two_calls() {
             weights,
             dhidden,
             dweight: Some(dweight),
+            packed: None,
+            packed_turned: None,
         })
         .unwrap();
         for (a, b) in fused.iter().zip(&apart) {
@@ -182,7 +188,7 @@ fn nan_reaches_what_depends_on_it_and_nothing_else() {
         };
         let out = d.matrix(F32, 90, 40).unwrap();
         let (a, b, o) = (x.clone(), random(d, 40, 40, 2), out.clone());
-        d.execute(Matmul { layout: Layout::NT, a, b, out: o, accumulate: false }).unwrap();
+        d.execute(Matmul { layout: Layout::NT, a, b, packed: None, plus: None, out: o }).unwrap();
         assert_eq!(nan_rows(&out), [70]);
         let (gate, up) = (x.clone(), random(d, 90, 40, 3));
         d.execute(SwiGlu { gate, up, out: out.clone() }).unwrap();
@@ -293,7 +299,7 @@ fn errors_name_op_operand_found_and_expected() {
         let m = |r, c| d.matrix(F32, r, c).unwrap();
         let (a, b, out) = (m(3, 4), m(5, 6), m(3, 5));
         let layout = Layout::NT;
-        let said = refused(d, Matmul { layout, a, b, out, accumulate: false });
+        let said = refused(d, Matmul { layout, a, b, packed: None, plus: None, out });
         assert_eq!(said, "Matmul: `b` is 5 x 6, expected 5 x 4");
         let said = refused(d, Add { a: m(2, 2), b: m(2, 2), out: d.matrix(U32, 2, 2).unwrap() });
         assert_eq!(said, "Add: `out` has type u32, expected f32, f64 or bf16");

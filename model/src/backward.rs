@@ -7,6 +7,7 @@
 use crate::Error;
 use crate::memory::{Kept, LayerSlot, Scratch, Slot};
 use crate::model::Model;
+use crate::packs::Both;
 use crate::parameters::LayerViews;
 use quipu_math::Layout::{NN, TN};
 use quipu_math::View;
@@ -64,6 +65,8 @@ impl Model {
             weights: s.weights.clone(),
             dhidden: d_norm.clone(),
             dweight: Some(self.gradient_memory()?.head.clone()),
+            packed: self.packed_head()?.forward.clone(),
+            packed_turned: self.packed_head()?.backward.clone(),
         })?;
         self.scatter(Placed::new(d_norm))?;
         self.final_norm_backward(&s)
@@ -202,10 +205,10 @@ impl Model {
 
     /// From the gradient of the layer's output to that of the feed-forward's normed input.
     fn feed_forward_input(&self, s: &Slot, layer: usize, kept: &Kept) -> Result<(), Error> {
-        let (w, l) = (self.acquire(layer), &s.layers[layer]);
+        let (w, p, l) = (self.acquire(layer), self.packed(layer)?, &s.layers[layer]);
         let scratch = self.scratch.cut(s.rows)?;
         let d_out = self.gather(Placed::<SeqShard>::new(scratch.d_hidden))?;
-        self.product_backward(d_out.view(), &w.down, &scratch.act)?;
+        self.product_backward(d_out.view(), (&w.down, &p.down), &scratch.act)?;
         // in place: gate and up become their gradients, the product is computed again for `down`
         let (gate, up) = self.halves(&l.gate_up)?;
         self.device.execute(SwiGluBackward {
@@ -216,7 +219,7 @@ impl Model {
             dup: up,
             out: Some(kept.act.clone()),
         })?;
-        self.product_backward(&l.gate_up, &w.gate_up, &scratch.d_norm)?;
+        self.product_backward(&l.gate_up, (&w.gate_up, &p.gate_up), &scratch.d_norm)?;
         self.scatter(Placed::<TpPartial>::new(scratch.d_norm)).map(|_| ())
     }
 
@@ -237,13 +240,13 @@ impl Model {
     /// From the gradient of the residual stream between the halves to that of attention's normed
     /// input.
     fn attention_input(&self, s: &Slot, layer: usize, kept: &Kept) -> Result<(), Error> {
-        let (w, l) = (self.acquire(layer), &s.layers[layer]);
+        let (w, p, l) = (self.acquire(layer), self.packed(layer)?, &s.layers[layer]);
         let scratch = self.scratch.cut(s.rows)?;
         let d_middle = self.gather(Placed::<SeqShard>::new(scratch.d_hidden))?;
-        self.product_backward(d_middle.view(), &w.output, &scratch.d_attended)?;
+        self.product_backward(d_middle.view(), (&w.output, &p.output), &scratch.d_attended)?;
         self.attend_backward(s, l, &scratch.d_attended, &kept.qkv)?;
         self.rotate(&kept.qkv, &s.positions, true)?;
-        self.product_backward(&kept.qkv, &w.qkv, &scratch.d_norm)?;
+        self.product_backward(&kept.qkv, (&w.qkv, &p.qkv), &scratch.d_norm)?;
         self.scatter(Placed::<TpPartial>::new(scratch.d_norm)).map(|_| ())
     }
 
@@ -316,9 +319,15 @@ impl Model {
     }
 
     /// `dx = dy · W`.
-    fn product_backward(&self, dy: &View, weight: &View, dx: &View) -> Result<(), Error> {
+    fn product_backward(
+        &self,
+        dy: &View,
+        (weight, packed): (&View, &Both),
+        dx: &View,
+    ) -> Result<(), Error> {
         let (a, b, out) = (dy.clone(), weight.clone(), dx.clone());
-        Ok(self.device.execute(Matmul { layout: NN, a, b, out, accumulate: false })?)
+        let packed = packed.backward.clone();
+        Ok(self.device.execute(Matmul { layout: NN, a, b, packed, plus: None, out })?)
     }
 
     /// `dW += dyᵀ · x` and `dbias += Σ dy`.
@@ -333,7 +342,8 @@ impl Model {
             self.device.execute(BiasBackward { dy: dy.clone(), dbias: dbias.clone() })?;
         }
         let (a, b, out) = (dy.clone(), x.clone(), dweight.clone());
-        Ok(self.device.execute(Matmul { layout: TN, a, b, out, accumulate: true })?)
+        let (packed, plus) = (None, Some(out.clone()));
+        Ok(self.device.execute(Matmul { layout: TN, a, b, packed, plus, out })?)
     }
 
     fn layer_gradients(&self, layer: usize) -> Result<&LayerViews, Error> {

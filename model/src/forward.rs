@@ -8,10 +8,12 @@ use crate::Error;
 use crate::batch::MicroBatch;
 use crate::memory::{LayerSlot, Slot};
 use crate::model::Model;
+use crate::packs::Both;
+use quipu_math::Layout::NT;
 use quipu_math::View;
 use quipu_math::op::*;
-use quipu_mesh::Use;
 use quipu_mesh::placement::{self, HeadShard, Placed, SeqShard, TpPartial, Whole};
+use quipu_mesh::{Axis, Use};
 use std::ops::Range;
 
 impl Model {
@@ -69,31 +71,29 @@ impl Model {
 
     /// `middle = hidden + attention(norm(hidden))`.
     fn attention_forward(&self, s: &Slot, layer: usize) -> Result<(), Error> {
-        let (w, l) = (self.acquire(layer), &s.layers[layer]);
+        let (w, p, l) = (self.acquire(layer), self.packed(layer)?, &s.layers[layer]);
         let x = Placed::<SeqShard>::new(s.hidden[layer].clone());
         let normed = self.norm(&x, &w.attention_norm, &l.norm1, &l.rstd1)?;
         let whole = self.gather(normed)?;
-        let qkv = self.column_parallel(&whole, &w.qkv, w.qkv_bias.as_ref(), &l.qkv)?;
+        let bias = w.qkv_bias.as_ref();
+        let qkv = self.column_parallel(&whole, (&w.qkv, &p.qkv), bias, &l.qkv)?;
         self.rotate(qkv.view(), &s.positions, false)?;
         let attended = self.attend(s, l)?;
-        let partial = self.row_parallel(&attended, &w.output, &l.middle)?;
-        let added = self.scatter(partial)?;
-        self.add_residual(&x, &added, w.output_bias.as_ref(), &l.middle)
+        let (weight, bias) = ((&w.output, &p.output), w.output_bias.as_ref());
+        self.row_parallel(&x, &attended, weight, bias, &l.middle)
     }
 
     /// `next hidden = middle + down(swiglu(gate_up(norm(middle))))`.
     fn feed_forward(&self, s: &Slot, layer: usize) -> Result<(), Error> {
-        let (w, l) = (self.acquire(layer), &s.layers[layer]);
+        let (w, p, l) = (self.acquire(layer), self.packed(layer)?, &s.layers[layer]);
         let x = Placed::<SeqShard>::new(l.middle.clone());
         let normed = self.norm(&x, &w.feed_forward_norm, &l.norm2, &l.rstd2)?;
         let whole = self.gather(normed)?;
         let (bias, out) = (w.gate_up_bias.as_ref(), &s.hidden[layer + 1]);
-        let gate_up = self.column_parallel(&whole, &w.gate_up, bias, &l.gate_up)?;
+        let gate_up = self.column_parallel(&whole, (&w.gate_up, &p.gate_up), bias, &l.gate_up)?;
         let act = self.scratch.act.slice_rows(0..s.rows)?;
         let act = self.swiglu(&gate_up, act)?;
-        let partial = self.row_parallel(&act, &w.down, out)?;
-        let added = self.scatter(partial)?;
-        self.add_residual(&x, &added, w.down_bias.as_ref(), out)
+        self.row_parallel(&x, &act, (&w.down, &p.down), w.down_bias.as_ref(), out)
     }
 
     /// Causal attention inside documents, over the keys of the whole sequence.
@@ -141,6 +141,7 @@ impl Model {
             vocab: self.config.vocab_size,
             target_logit: s.target_logit.clone(),
             lse: s.lse.clone(),
+            packed: self.packed_head()?.forward.clone(),
         })?;
         self.join_vocabulary(&s)?;
         self.read_log_probs(&s)
@@ -170,6 +171,8 @@ impl Model {
             lse: s.lse.clone(),
             dhidden: d_norm,
             dweight: Some(self.gradient_memory()?.head.clone()),
+            packed: self.packed_head()?.forward.clone(),
+            packed_turned: self.packed_head()?.backward.clone(),
         })?;
         let gradient = self.final_norm_backward(&s)?;
         Ok((self.read_log_probs(&s)?, gradient))
@@ -188,16 +191,10 @@ impl Model {
 
     /// `hidden · headᵀ` into memory of its own.
     pub(crate) fn project(&self, hidden: View) -> Result<View, Error> {
-        let out = self.device.matrix(self.dtype(), hidden.rows(), self.config.vocab_size)?;
-        let b = self.weights.head.clone();
-        let product = Matmul {
-            layout: quipu_math::Layout::NT,
-            a: hidden,
-            b,
-            out: out.clone(),
-            accumulate: false,
-        };
-        self.device.execute(product)?;
+        let (rows, vocab) = (hidden.rows(), self.config.vocab_size);
+        let out = self.device.matrix(self.precision().sums, rows, vocab)?;
+        let head = (&self.weights.head, self.packed_head()?);
+        self.product(&hidden, head, None, &out)?;
         Ok(out)
     }
 
@@ -208,9 +205,9 @@ impl Model {
             return Ok(());
         }
         group.all_reduce(&*self.device, &s.target_logit)?;
-        let parts = self.device.matrix(self.dtype(), group.size(), s.rows)?;
+        let parts = self.device.matrix(self.precision().sums, group.size(), s.rows)?;
         group.all_gather(&*self.device, &s.lse, &parts)?;
-        let by_row = self.device.matrix(self.dtype(), s.rows, group.size())?;
+        let by_row = self.device.matrix(self.precision().sums, s.rows, group.size())?;
         for rank in 0..group.size() {
             let x = parts.slice_rows(rank..rank + 1)?.reshape(s.rows, 1)?;
             self.device.execute(Copy { x, out: by_row.slice_cols(rank..rank + 1)? })?;
@@ -265,34 +262,51 @@ impl Model {
     pub(crate) fn column_parallel(
         &self,
         x: &Placed<Whole>,
-        weight: &View,
+        weight: (&View, &Both),
         bias: Option<&View>,
         out: &View,
     ) -> Result<Placed<HeadShard>, Error> {
-        self.product(x.view(), weight, out)?;
+        self.product(x.view(), weight, None, out)?;
         self.bias(bias, out)?;
         Ok(Placed::new(out.clone()))
     }
 
-    /// Every rank's summand from its own inputs; a bias comes after the sum.
+    /// The end of a residual branch: `out = x + (y · Wᵀ + bias)`, where every rank has a summand of
+    /// the product. On one rank the product is added as it is made.
     pub(crate) fn row_parallel(
         &self,
-        x: &Placed<HeadShard>,
-        weight: &View,
+        x: &Placed<SeqShard>,
+        y: &Placed<HeadShard>,
+        weight: (&View, &Both),
+        bias: Option<&View>,
         out: &View,
-    ) -> Result<Placed<TpPartial>, Error> {
-        self.product(x.view(), weight, out)?;
-        Ok(Placed::new(out.clone()))
+    ) -> Result<(), Error> {
+        if self.mesh.axes().size(Axis::Tp) == 1 {
+            self.product(y.view(), weight, Some(x.view()), out)?;
+            return self.bias(bias, out);
+        }
+        self.product(y.view(), weight, None, out)?;
+        let added = self.scatter(Placed::<TpPartial>::new(out.clone()))?;
+        self.bias(bias, added.view())?;
+        let (a, b) = (x.view().clone(), added.into_view());
+        Ok(self.device.execute(Add { a, b, out: out.clone() })?)
     }
 
-    fn product(&self, x: &View, weight: &View, out: &View) -> Result<(), Error> {
-        let (a, b, out) = (x.clone(), weight.clone(), out.clone());
+    /// `out = x · Wᵀ (+ plus)`.
+    fn product(
+        &self,
+        x: &View,
+        (weight, packed): (&View, &Both),
+        plus: Option<&View>,
+        out: &View,
+    ) -> Result<(), Error> {
         Ok(self.device.execute(Matmul {
-            layout: quipu_math::Layout::NT,
-            a,
-            b,
-            out,
-            accumulate: false,
+            layout: NT,
+            a: x.clone(),
+            b: weight.clone(),
+            packed: packed.forward.clone(),
+            plus: plus.cloned(),
+            out: out.clone(),
         })?)
     }
 
@@ -319,19 +333,6 @@ impl Model {
     pub(crate) fn halves(&self, gate_up: &View) -> Result<(View, View), Error> {
         let f = gate_up.cols() / 2;
         Ok((gate_up.slice_cols(0..f)?, gate_up.slice_cols(f..2 * f)?))
-    }
-
-    /// `out = x + (added + bias)`.
-    pub(crate) fn add_residual(
-        &self,
-        x: &Placed<SeqShard>,
-        added: &Placed<SeqShard>,
-        bias: Option<&View>,
-        out: &View,
-    ) -> Result<(), Error> {
-        self.bias(bias, added.view())?;
-        let (a, b) = (x.view().clone(), added.view().clone());
-        Ok(self.device.execute(Add { a, b, out: out.clone() })?)
     }
 
     pub(crate) fn gather(&self, x: Placed<SeqShard>) -> Result<Placed<Whole>, Error> {

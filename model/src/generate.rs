@@ -7,7 +7,7 @@
 
 use crate::Error;
 use crate::config::Config;
-use crate::memory::{Capacity, Carver};
+use crate::memory::{Capacity, Carver, Precision};
 use crate::model::Model;
 use quipu_math::op::{Attention, Copy, Embed};
 use quipu_math::{DType, Device, View};
@@ -114,8 +114,12 @@ impl Stream {
         let (t, d, f) = (capacity.generated, config.hidden_size, config.intermediate_size);
         let mut carver = Carver::new(device);
         (0..4).for_each(|_| carver.ask(DType::U32, t, 1));
-        let widths = [d, d, d, 1, config.qkv_width(), config.query_width(), config.heads, 2 * f, f];
-        widths.iter().for_each(|width| carver.ask(capacity.dtype, t, *width));
+        let Precision { activations: act, sums, .. } = capacity.precision;
+        let (qkv, q) = (config.qkv_width(), config.query_width());
+        [(sums, d), (sums, d), (act, d), (sums, 1), (act, qkv), (act, q), (sums, config.heads)]
+            .into_iter()
+            .chain([(act, 2 * f), (act, f)])
+            .for_each(|(dtype, width)| carver.ask(dtype, t, width));
         let (bytes, mut v) = carver.carve()?;
         Ok(Stream {
             bytes,
@@ -162,7 +166,7 @@ impl Model {
     /// # Errors
     /// Too little memory.
     pub fn cache(&self, capacity: usize) -> Result<KvCache, Error> {
-        KvCache::new(&*self.device, &self.config, self.dtype(), capacity)
+        KvCache::new(&*self.device, &self.config, self.precision().activations, capacity)
     }
 
     /// Runs new tokens of several sequences, appends their keys and values to the caches and
@@ -251,17 +255,17 @@ impl Model {
         chunks: &[Chunk<'_>],
         spans: &[Range<usize>],
     ) -> Result<(), Error> {
-        let w = self.acquire(layer);
+        let (w, p) = (self.acquire(layer), self.packed(layer)?);
         let x = Placed::<SeqShard>::new(s.hidden.clone());
         let normed = self.gather(self.norm(&x, &w.attention_norm, &s.norm, &s.rstd)?)?;
-        let qkv = self.column_parallel(&normed, &w.qkv, w.qkv_bias.as_ref(), &s.qkv)?;
+        let bias = w.qkv_bias.as_ref();
+        let qkv = self.column_parallel(&normed, (&w.qkv, &p.qkv), bias, &s.qkv)?;
         self.rotate(qkv.view(), &s.positions, false)?;
         for (chunk, span) in chunks.iter().zip(spans) {
             self.attend_cached(s, layer, chunk, span.clone())?;
         }
-        let partial = self.row_parallel(&Placed::new(s.attended.clone()), &w.output, &s.middle)?;
-        let added = self.scatter(partial)?;
-        self.add_residual(&x, &added, w.output_bias.as_ref(), &s.middle)
+        let (attended, bias) = (Placed::new(s.attended.clone()), w.output_bias.as_ref());
+        self.row_parallel(&x, &attended, (&w.output, &p.output), bias, &s.middle)
     }
 
     /// Appends the chunk's keys and values to its cache and attends over all of it.
@@ -294,14 +298,14 @@ impl Model {
     }
 
     fn extend_feed_forward(&self, s: &Stream, layer: usize) -> Result<(), Error> {
-        let w = self.acquire(layer);
+        let (w, p) = (self.acquire(layer), self.packed(layer)?);
         let x = Placed::<SeqShard>::new(s.middle.clone());
         let normed = self.gather(self.norm(&x, &w.feed_forward_norm, &s.norm, &s.rstd)?)?;
-        let gate_up =
-            self.column_parallel(&normed, &w.gate_up, w.gate_up_bias.as_ref(), &s.gate_up)?;
+        let (weight, bias) = ((&w.gate_up, &p.gate_up), w.gate_up_bias.as_ref());
+        let gate_up = self.column_parallel(&normed, weight, bias, &s.gate_up)?;
         let act = self.swiglu(&gate_up, s.act.clone())?;
-        let added = self.scatter(self.row_parallel(&act, &w.down, &s.hidden)?)?;
-        self.add_residual(&x, &added, w.down_bias.as_ref(), &s.hidden)
+        let (weight, bias) = ((&w.down, &p.down), w.down_bias.as_ref());
+        self.row_parallel(&x, &act, weight, bias, &s.hidden)
     }
 
     fn extend_logits(

@@ -5,7 +5,7 @@
 use crate::batch::Packed;
 use crate::config::{Config, RopeScaling, Sizes};
 use crate::generate::{Chunk, Wanted};
-use crate::memory::Capacity;
+use crate::memory::{Capacity, Precision};
 use crate::model::Model;
 use crate::table::Entry;
 use quipu_math::{Count, Cpu, DType, Device, Opaque, Reference};
@@ -148,7 +148,7 @@ fn check_every_way(device: Arc<dyn Device>) {
     let mut apart = model(device.clone(), small(true), |c| (c.split_backward, c.slots) = (true, 2));
     apart.load_batch(1, &batch.view()).unwrap();
     let hidden = apart.forward_layers(1, 0..1, None).unwrap();
-    let copy = apart.device.matrix(apart.dtype(), hidden.rows(), hidden.cols()).unwrap();
+    let copy = apart.device.matrix(hidden.dtype(), hidden.rows(), hidden.cols()).unwrap();
     let values = apart.device.read_f64(&hidden).unwrap();
     apart.device.write_floats(&copy, &values).unwrap();
     apart.forward_layers(1, 1..2, Some(&copy)).unwrap();
@@ -290,7 +290,9 @@ fn other_meshes_than_data_parallel_are_refused_for_now() {
 fn memory_is_what_the_device_has_allocated() {
     let device: Arc<dyn Device> = Arc::new(Count::new());
     let dtype = DType::F32;
-    let capacity = Capacity { dtype, slots: 3, generated: 8, ..Capacity::training(&*device, 24) };
+    let precision = Precision::whole(dtype);
+    let capacity =
+        Capacity { precision, slots: 3, generated: 8, ..Capacity::training(&*device, 24) };
     let mut m = Model::new(device.clone(), Mesh::one(), small(false), capacity).unwrap();
     let said: usize = m.memory().iter().map(|m| m.bytes).sum();
     assert_eq!(said as u64, device.usage().live);

@@ -10,7 +10,7 @@ use crate::memory::Capacity;
 use crate::model::Model;
 use crate::table::{Entry, Table};
 use crate::tensor_file::{self, Named, Stored, TensorFile};
-use quipu_math::{DType, Device, Queue};
+use quipu_math::{DType, Device, Queue, View};
 use quipu_mesh::Mesh;
 use quipu_store::atomic;
 use quipu_store::manifest::{self, Manifest};
@@ -232,14 +232,19 @@ impl Model {
     }
 
     fn take(&mut self, import: &Import) -> Result<(), Error> {
-        for entry in self.table.entries() {
-            let view = self.weights.parameter(entry)?;
-            match import.raw(entry, self.dtype())? {
-                Some(bytes) => self.device.write(Queue::MAIN, &view, bytes)?,
-                None => self.device.write_floats(&view, &import.floats(entry)?)?,
-            }
+        let mut entries = self.table.entries().iter();
+        entries.try_for_each(|entry| self.copy(import, entry, &self.weights.parameter(entry)?))
+    }
+
+    /// One parameter of a Hugging Face folder into `out` (rows × cols, any float).
+    ///
+    /// # Errors
+    /// What the device reports; a weight that is no number.
+    pub fn copy(&self, import: &Import, entry: &Entry, out: &View) -> Result<(), Error> {
+        match import.raw(entry, out.dtype())? {
+            Some(bytes) => Ok(self.device.write(Queue::MAIN, out, bytes)?),
+            None => Ok(self.device.write_floats(out, &import.floats(entry)?)?),
         }
-        Ok(())
     }
 
     /// Writes `config.json` and the weights into `folder`, in the element type that the

@@ -20,14 +20,39 @@ pub struct Capacity {
     pub gradients: bool,
     /// Whether `backward_input` and `backward_weight` are called apart (keeps more per slot).
     pub split_backward: bool,
-    /// Element type of everything: F32, or F64 on the reference device.
-    pub dtype: DType,
+    /// Element types by role.
+    pub precision: Precision,
+}
+
+/// Element types by role. Master weights and the optimizer's moments are the trainer's, and never
+/// narrower than `sums`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Precision {
+    /// What the matrices are multiplied in: working weights.
+    pub weights: DType,
+    /// What is saved for the backward pass and read by products, and its gradients inside a layer;
+    /// keys and values.
+    pub activations: DType,
+    /// The residual stream and its gradient, parameters' gradients, norms, log-probabilities.
+    pub sums: DType,
+}
+
+impl Precision {
+    /// One type for every role: F32, or F64 on the reference device.
+    pub const fn whole(dtype: DType) -> Precision {
+        Precision { weights: dtype, activations: dtype, sums: dtype }
+    }
+
+    /// Weights and activations in bf16, what is summed in f32 (paper, section 3.3.2: gradients are
+    /// accumulated in f32).
+    pub const MIXED: Precision =
+        Precision { weights: DType::BF16, activations: DType::BF16, sums: DType::F32 };
 }
 
 impl Capacity {
     /// For training: `tokens` in a micro-batch, one slot, gradients, the device's own type.
     pub fn training(device: &dyn Device, tokens: usize) -> Capacity {
-        let dtype = working_dtype(device);
+        let precision = Precision::whole(working_dtype(device));
         let gradients = true;
         Capacity {
             tokens,
@@ -36,7 +61,7 @@ impl Capacity {
             generated: 0,
             gradients,
             split_backward: false,
-            dtype,
+            precision,
         }
     }
 
@@ -59,7 +84,7 @@ pub fn working_dtype(device: &dyn Device) -> DType {
 /// Bytes of one kind of memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryUse {
-    /// `weights`, `gradients`, `activations`, `scratch`, `rotary table`, `generation`.
+    /// `weights`, `packed weights`, `gradients`, `activations`, `scratch`, `rotary table`, `generation`.
     pub kind: &'static str,
     /// Bytes.
     pub bytes: usize,
@@ -174,29 +199,30 @@ impl Slot {
         config: &Config,
         capacity: &Capacity,
     ) -> Result<(usize, Slot), Error> {
-        let (t, d, real) = (capacity.tokens, config.hidden_size, capacity.dtype);
+        let (t, d) = (capacity.tokens, config.hidden_size);
+        let Precision { activations: act, sums, .. } = capacity.precision;
         let (q, qkv, f) = (config.query_width(), config.qkv_width(), config.intermediate_size);
         let layer = [
-            (t, d),
-            (t, 1),
-            (t, qkv),
-            (t, q),
-            (t, config.heads),
-            (t, d),
-            (t, d),
-            (t, 1),
-            (t, 2 * f),
+            (act, d),
+            (sums, 1),
+            (act, qkv),
+            (act, q),
+            (sums, config.heads),
+            (sums, d),
+            (act, d),
+            (sums, 1),
+            (act, 2 * f),
         ];
-        let kept = [(t, d), (t, f), (t, d), (t, qkv)];
-        let ends = [(t, 1), (t, d), (t, 1), (t, 1), (t, 1)];
+        let kept = [(sums, d), (act, f), (sums, d), (act, qkv)];
+        let ends = [(sums, 1), (act, d), (sums, 1), (sums, 1), (sums, 1)];
         let mut carver = Carver::new(device);
         (0..4).for_each(|_| carver.ask(DType::U32, t, 1));
-        ends.iter().for_each(|(r, c)| carver.ask(real, *r, *c));
-        (0..=config.layers).for_each(|_| carver.ask(real, t, d));
+        ends.iter().for_each(|(dtype, cols)| carver.ask(*dtype, t, *cols));
+        (0..=config.layers).for_each(|_| carver.ask(sums, t, d));
         for _ in 0..config.layers {
-            layer.iter().for_each(|(r, c)| carver.ask(real, *r, *c));
+            layer.iter().for_each(|(dtype, cols)| carver.ask(*dtype, t, *cols));
             if capacity.split_backward {
-                kept.iter().for_each(|(r, c)| carver.ask(real, *r, *c));
+                kept.iter().for_each(|(dtype, cols)| carver.ask(*dtype, t, *cols));
             }
         }
         let (bytes, mut views) = carver.carve()?;
@@ -312,13 +338,13 @@ impl Scratch {
     ) -> Result<(usize, Scratch), Error> {
         let t = capacity.tokens;
         let back = if capacity.gradients { t } else { 0 };
-        let real = capacity.dtype;
+        let Precision { activations: act, sums, .. } = capacity.precision;
         let mut carver = Carver::new(device);
-        carver.ask(real, t, config.intermediate_size);
-        carver.ask(real, back, config.hidden_size);
-        carver.ask(real, back, config.hidden_size);
-        carver.ask(real, back, config.query_width());
-        carver.ask(real, back, config.qkv_width());
+        carver.ask(act, t, config.intermediate_size);
+        carver.ask(sums, back, config.hidden_size);
+        carver.ask(act, back, config.hidden_size);
+        carver.ask(act, back, config.query_width());
+        carver.ask(act, back, config.qkv_width());
         let (bytes, mut v) = carver.carve()?;
         let scratch = Scratch {
             act: v.next()?,

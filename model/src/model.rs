@@ -7,12 +7,13 @@ use crate::Error;
 use crate::batch::MicroBatch;
 use crate::config::Config;
 use crate::generate::Stream;
-use crate::memory::{Capacity, MemoryUse, Scratch, Slot};
+use crate::memory::{Capacity, MemoryUse, Precision, Scratch, Slot};
+use crate::packs::{Both, LayerPacks, Packs};
 use crate::parameters::{Flat, LayerViews};
 use crate::rope;
 use crate::table::{Entry, Init, Table};
-use quipu_math::op::{Fill, Normal};
-use quipu_math::{DType, Device, View};
+use quipu_math::op::{Copy, Fill, Normal};
+use quipu_math::{Device, View};
 use quipu_mesh::placement::{Gradients, Local};
 use quipu_mesh::{Axis, Mesh};
 use std::ops::Range;
@@ -27,6 +28,7 @@ pub struct Model {
     pub(crate) table: Table,
     pub(crate) capacity: Capacity,
     pub(crate) weights: Flat,
+    pub(crate) packs: Packs,
     pub(crate) gradients: Option<Flat>,
     /// positions × hd: cosines, then sines.
     pub(crate) rotary: View,
@@ -50,13 +52,14 @@ impl Model {
     ) -> Result<Model, Error> {
         config.validate()?;
         check_mesh(&mesh)?;
-        let dtype = capacity.dtype;
+        let Precision { weights: dtype, sums, .. } = capacity.precision;
         let table = Table::new(&config);
         let weights = Flat::allocate(&*device, dtype, &table)?;
+        let packs = Packs::allocate(&*device, &weights, capacity.gradients)?;
         let gradients =
-            capacity.gradients.then(|| Flat::allocate(&*device, dtype, &table)).transpose()?;
+            capacity.gradients.then(|| Flat::allocate(&*device, sums, &table)).transpose()?;
         let positions = capacity.positions.unwrap_or(config.max_positions).max(1);
-        let rotary = device.matrix(dtype, positions, config.head_dim)?;
+        let rotary = device.matrix(sums, positions, config.head_dim)?;
         device.write_floats(&rotary, &rope::table(&config, positions))?;
         let (scratch_bytes, scratch) = Scratch::allocate(&*device, &config, &capacity)?;
         let mut slots = Vec::new();
@@ -71,6 +74,7 @@ impl Model {
         let stream = stream.transpose()?;
         let kinds = [
             ("weights", weights.flat.bytes()),
+            ("packed weights", packs.bytes),
             ("gradients", gradients.as_ref().map_or(0, |g| g.flat.bytes())),
             ("activations", slot_bytes),
             ("scratch", scratch_bytes),
@@ -85,6 +89,7 @@ impl Model {
             table,
             capacity,
             weights,
+            packs,
             gradients,
             rotary,
             slots,
@@ -124,9 +129,9 @@ impl Model {
         &self.capacity
     }
 
-    /// Element type of weights, gradients and activations.
-    pub fn dtype(&self) -> DType {
-        self.capacity.dtype
+    /// Element types by role.
+    pub fn precision(&self) -> Precision {
+        self.capacity.precision
     }
 
     /// Positions of the rotary table: no document or context is longer.
@@ -192,28 +197,57 @@ impl Model {
     /// # Errors
     /// What the device reports.
     pub fn init(&mut self, seed: u64) -> Result<(), Error> {
-        for (stream, entry) in self.table.entries().iter().enumerate() {
+        for entry in self.table.entries() {
             let out = self.weights.parameter(entry)?;
-            match entry.init {
-                Init::Ones => self.device.execute(Fill { out, value: 1.0 })?,
-                Init::Zeros => self.device.execute(Fill { out, value: 0.0 })?,
-                Init::Normal(deviation) => self.device.execute(Normal {
-                    out,
-                    seed,
-                    stream: stream as u64,
-                    first: 0,
-                    pitch: entry.cols as u64,
-                    mean: 0.0,
-                    deviation,
-                })?,
+            match out.dtype() == self.capacity.precision.sums {
+                true => self.draw(entry, seed, &out)?,
+                false => {
+                    let x = self.device.matrix(self.precision().sums, entry.rows, entry.cols)?;
+                    self.draw(entry, seed, &x)?;
+                    self.device.execute(Copy { x, out })?;
+                }
             }
         }
         Ok(())
     }
 
+    /// One parameter's new weights, as [`Model::init`] draws them, into `out` (rows × cols).
+    ///
+    /// # Errors
+    /// What the device reports.
+    pub fn draw(&self, entry: &Entry, seed: u64, out: &View) -> Result<(), Error> {
+        let out = out.clone();
+        let place = self.table.entries().iter().position(|e| e.name == entry.name);
+        Ok(match entry.init {
+            Init::Ones => self.device.execute(Fill { out, value: 1.0 })?,
+            Init::Zeros => self.device.execute(Fill { out, value: 0.0 })?,
+            Init::Normal(deviation) => self.device.execute(Normal {
+                out,
+                seed,
+                stream: place.unwrap_or_default() as u64,
+                first: 0,
+                pitch: entry.cols as u64,
+                mean: 0.0,
+                deviation,
+            })?,
+        })
+    }
+
     /// A layer's weights, before its use: free on one rank (with full sharding, a gather).
     pub fn acquire(&self, layer: usize) -> &LayerViews {
         &self.weights.layers[layer]
+    }
+
+    /// The layer's weights once more, as products read them.
+    pub(crate) fn packed(&self, layer: usize) -> Result<&LayerPacks, Error> {
+        self.packs.renew(&*self.device, &self.weights)?;
+        Ok(&self.packs.layers[layer])
+    }
+
+    /// The head's.
+    pub(crate) fn packed_head(&self) -> Result<&Both, Error> {
+        self.packs.renew(&*self.device, &self.weights)?;
+        Ok(&self.packs.head)
     }
 
     /// The layer's weights are no longer used: free on one rank.

@@ -1,6 +1,7 @@
 //! Flags and commands, in the order in which data flows. Not what they do.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use quipu_train::recipe::Dtype;
 use std::path::PathBuf;
 
 /// The Llama 3 recipe as one program: crawl, corpus, tokens, model, chat.
@@ -412,17 +413,78 @@ pub enum Referee {
     Reference,
 }
 
+/// Sizes of the step that `bench train` measures.
+#[derive(Debug, Args)]
+pub struct TrainStep {
+    /// In what numbers
+    #[arg(long, value_enum, default_value = "f32")]
+    pub dtype: Numbers,
+    /// Steps that are timed
+    #[arg(long, default_value_t = 20)]
+    pub steps: usize,
+    /// Threads; as it stands one for each core
+    #[arg(long)]
+    pub threads: Option<usize>,
+    /// Say which op takes how long
+    #[arg(long)]
+    pub by_op: bool,
+    /// Size of the vocabulary
+    #[arg(long, default_value_t = 4096)]
+    pub vocab: usize,
+    /// Width
+    #[arg(long, default_value_t = 384)]
+    pub dim: usize,
+    /// Layers
+    #[arg(long, default_value_t = 6)]
+    pub layers: usize,
+    /// Query heads
+    #[arg(long, default_value_t = 6)]
+    pub heads: usize,
+    /// Key-value heads
+    #[arg(long, default_value_t = 2)]
+    pub kv_heads: usize,
+    /// Width of the feed-forward
+    #[arg(long, default_value_t = 1024)]
+    pub ffn: usize,
+    /// Tokens of a row
+    #[arg(long, default_value_t = 256)]
+    pub seq: usize,
+    /// Rows of a step
+    #[arg(long, default_value_t = 8)]
+    pub batch: usize,
+}
+
+/// In what numbers a model is computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Numbers {
+    /// Everything in f32
+    F32,
+    /// Weights and activations in bf16, sums and the optimizer in f32
+    Bf16,
+}
+
+impl From<Numbers> for Dtype {
+    fn from(numbers: Numbers) -> Dtype {
+        match numbers {
+            Numbers::F32 => Dtype::F32,
+            Numbers::Bf16 => Dtype::Bf16,
+        }
+    }
+}
+
 /// What `bench` measures.
 #[derive(Debug, Subcommand)]
 pub enum Bench {
-    /// A training step of a 12.6M-parameter Llama in f32
-    Train {
-        /// Steps that are timed
-        #[arg(long, default_value_t = 20)]
-        steps: usize,
-    },
-    /// Each op of that training step against the processor's own peak in f32
-    Math {
+    /// A training step of a Llama; as it stands one of 12.6M parameters, 2,048 tokens a step
+    Train(TrainStep),
+    /// Each op of that training step against the processor's own peak
+    Kernels {
+        /// In what numbers
+        #[arg(long, value_enum, default_value = "f32")]
+        dtype: Numbers,
+        /// Threads; as it stands one for each core
+        #[arg(long)]
+        threads: Option<usize>,
         /// Milliseconds for each op
         #[arg(long, value_name = "MS", default_value_t = 200)]
         budget: u64,

@@ -2,10 +2,11 @@
 //! script that it is held against. Not a training run: one batch, again and again.
 
 use crate::objective::{NextToken, Packed, Samples};
+use crate::recipe::Dtype;
 use crate::step::Learner;
 use crate::watch::Outside;
 use crate::{Error, Recipe};
-use quipu_math::Device;
+use quipu_math::{Device, Timed};
 use quipu_mesh::Mesh;
 use quipu_model::{Capacity, Config, Model, Sizes, Table};
 use serde::Serialize;
@@ -33,6 +34,8 @@ pub struct Bench {
     pub batch: usize,
     /// Steps that are timed, after three that are not.
     pub steps: usize,
+    /// In what numbers.
+    pub dtype: Dtype,
 }
 
 impl Default for Bench {
@@ -48,6 +51,7 @@ impl Default for Bench {
             seq: 256,
             batch: 8,
             steps: 20,
+            dtype: Dtype::F32,
         }
     }
 }
@@ -138,7 +142,8 @@ impl Bench {
             sequence_length: self.seq,
             batch_tokens: self.seq * self.batch,
             micro_batch_tokens: self.seq * self.batch,
-            steps: self.steps as u64 + 3,
+            steps: self.steps as u64 + WARM,
+            dtype: self.dtype,
             peak_lr: 1e-3,
             floor_lr: 1e-3,
             warm_up: 0,
@@ -147,26 +152,65 @@ impl Bench {
     }
 }
 
+/// What one op took of a step.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Spent {
+    /// The op.
+    pub op: String,
+    /// How often a step runs it.
+    pub per_step: f64,
+    /// Seconds of a step, in all.
+    pub seconds: f64,
+}
+
+/// Runs the benchmark on `device`, and says which op took how long.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_by_op(device: Arc<dyn Device>, bench: Bench) -> Result<(Timing, Vec<Spent>), Error> {
+    let timed = Arc::new(Timed::new(device));
+    let timing = measure(timed.clone(), bench, &|| drop(timed.take()))?;
+    let steps = bench.steps as f64;
+    let spent = timed.take().into_iter().map(|(op, runs, time)| Spent {
+        op,
+        per_step: runs as f64 / steps,
+        seconds: time.as_secs_f64() / steps,
+    });
+    Ok((timing, spent.collect()))
+}
+
 /// Runs the benchmark on `device`.
 ///
 /// # Errors
 /// Sizes that make no model; what the device reports.
 pub fn run(device: Arc<dyn Device>, bench: Bench) -> Result<Timing, Error> {
+    measure(device, bench, &|| ())
+}
+
+/// Steps that are not timed.
+const WARM: u64 = 3;
+
+fn measure(device: Arc<dyn Device>, bench: Bench, warm: &dyn Fn()) -> Result<Timing, Error> {
     let (config, recipe) = (bench.config()?, bench.recipe());
-    let capacity = Capacity::training(&*device, recipe.micro_batch_tokens);
+    let precision = bench.dtype.precision(&*device);
+    let capacity =
+        Capacity { precision, ..Capacity::training(&*device, recipe.micro_batch_tokens) };
     let mode = device.arithmetic();
-    let mut model = Model::new(device, Mesh::one(), config.clone(), capacity)?;
-    model.init(0)?;
+    let model = Model::new(device, Mesh::one(), config.clone(), capacity)?;
     let mut learner = Learner::new(model)?;
+    learner.init(0)?;
     let samples = Random { bench };
     let objective = NextToken { samples: &samples, validation: None, token_bytes: None };
     let (mut seconds, mut loss) = (Vec::new(), 0.0);
     for step in 0..recipe.steps {
+        if step == WARM {
+            warm();
+        }
         let start = Instant::now();
         loss = learner.step(&objective, &recipe, step)?.outcome.loss;
         seconds.push(start.elapsed().as_secs_f64());
     }
-    let timed = &mut seconds[3..];
+    let timed = &mut seconds[WARM as usize..];
     timed.sort_by(f64::total_cmp);
     let (median, best) = (timed[timed.len() / 2], timed[0]);
     let flop_per_token = flop_per_token(&config, bench.seq);

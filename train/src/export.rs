@@ -4,6 +4,7 @@
 use crate::optimizer::State;
 use crate::{Error, checkpoint};
 use quipu_math::Device;
+use quipu_math::op::Copy;
 use quipu_mesh::Mesh;
 use quipu_model::{Capacity, Config, Model};
 use quipu_tokens::{Tokenizer, special};
@@ -74,16 +75,24 @@ pub fn load(
     for entry in model.table().entries() {
         let name = format!("{}.{}", State::Master.name(), entry.name);
         let info = reader.info(&name)?;
-        if info.shape != entry.shape || info.dtype != model.dtype() {
+        let kept = model.precision().sums;
+        if info.shape != entry.shape || info.dtype != kept {
             let (found, kind) = (&info.shape, info.dtype);
-            let (expected, dtype) = (&entry.shape, model.dtype());
+            let (expected, dtype) = (&entry.shape, kept);
             return Err(Error::Checkpoint {
                 path: path.to_owned(),
                 what: format!("{name} is {kind} {found:?}; expected {dtype} {expected:?}"),
             });
         }
-        let view = model.weight(entry)?;
-        device.write(quipu_math::Queue::MAIN, &view, &reader.read_all(&name)?)?;
+        let out = model.weight(entry)?;
+        let x = match out.dtype() == kept {
+            true => out.clone(),
+            false => device.matrix(kept, entry.rows, entry.cols)?,
+        };
+        device.write(quipu_math::Queue::MAIN, &x, &reader.read_all(&name)?)?;
+        if !x.same(&out) {
+            device.execute(Copy { x, out })?;
+        }
     }
     Ok(model)
 }

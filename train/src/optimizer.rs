@@ -11,7 +11,7 @@ use quipu_math::op::{AdamW, Copy, SumSquares};
 use quipu_math::{DType, Device, Queue, View};
 use quipu_mesh::placement::{Gradients, Local, Sum, scatter_gradients};
 use quipu_mesh::{Mesh, Use};
-use quipu_model::Table;
+use quipu_model::{Entry, Table};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -108,6 +108,23 @@ impl Optimizer {
             self.device.execute(Copy { x: self.master.clone(), out: part.clone() })?;
         }
         Ok(self.mesh.group(Use::Parameters).all_gather(&*self.device, &part, working)?)
+    }
+
+    /// Sets one parameter to `x` (rows × cols, in the type of the states): this rank's part of the
+    /// master weights, and the working weights.
+    ///
+    /// # Errors
+    /// What the device reports.
+    pub fn set(&self, entry: &Entry, x: &View, working: &View) -> Result<(), Error> {
+        let (range, x) = (entry.range(), x.reshape(1, entry.elements())?);
+        let out = working.slice_cols(range.clone())?;
+        self.device.execute(Copy { x: x.clone(), out })?;
+        let own = range.start.max(self.slice.start)..range.end.min(self.slice.end);
+        if self.shared || own.is_empty() {
+            return Ok(());
+        }
+        let x = x.slice_cols(own.start - range.start..own.end - range.start)?;
+        Ok(self.device.execute(Copy { x, out: self.part(State::Master, own)? })?)
     }
 
     /// Adds up the gradients of all ranks, each keeping its slice, and returns the global norm,

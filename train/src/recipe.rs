@@ -4,7 +4,40 @@
 
 use crate::Error;
 use crate::schedule::Schedule;
+use quipu_math::{DType, Device};
+use quipu_model::{Precision, working_dtype};
 use serde::{Deserialize, Serialize};
+
+/// In what numbers a model is trained.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dtype {
+    /// Everything in f32.
+    #[default]
+    F32,
+    /// Weights and activations in bf16; master weights, sums and the optimizer in f32.
+    Bf16,
+}
+
+impl std::fmt::Display for Dtype {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Dtype::F32 => "f32",
+            Dtype::Bf16 => "bf16",
+        })
+    }
+}
+
+impl Dtype {
+    /// Element types by role; on the reference device everything is f64.
+    #[must_use]
+    pub fn precision(self, device: &dyn Device) -> Precision {
+        match (working_dtype(device), self) {
+            (DType::F32, Dtype::Bf16) => Precision::MIXED,
+            (own, _) => Precision::whole(own),
+        }
+    }
+}
 
 /// One stage of training. Everything that decides its numbers is here, nothing is read from the
 /// machine.
@@ -13,6 +46,8 @@ use serde::{Deserialize, Serialize};
 pub struct Recipe {
     /// Seed of the initial weights and of the order of the data.
     pub seed: u64,
+    /// In what numbers it is computed.
+    pub dtype: Dtype,
     /// Tokens of one sample.
     pub sequence_length: usize,
     /// Tokens of one step over all ranks: a multiple of `sequence_length`.
@@ -55,6 +90,7 @@ impl Default for Recipe {
     fn default() -> Self {
         Self {
             seed: 1,
+            dtype: Dtype::F32,
             sequence_length: 256,
             batch_tokens: 8_192,
             micro_batch_tokens: 2_048,

@@ -128,16 +128,17 @@ impl<'a> Trainer<'a> {
         // Who watches completes prompts with the model itself, where the recipe has any.
         let generated = if job.recipe.sample_prompts.is_empty() { 0 } else { SAMPLE_ROWS };
         let capacity = Capacity::training(&*device, job.recipe.micro_batch_tokens);
-        let capacity = Capacity { generated, ..capacity };
-        let mut model = Model::new(device, mesh.clone(), job.config.clone(), capacity)?;
+        let precision = job.recipe.dtype.precision(&*device);
+        let capacity = Capacity { generated, precision, ..capacity };
+        let model = Model::new(device, mesh.clone(), job.config.clone(), capacity)?;
         let newest = folder::steps(&job.checkpoints())?.last().copied();
+        let mut learner = Learner::new(model)?;
         if newest.is_none() {
             match job.start {
-                Start::Random => model.init(job.recipe.seed)?,
-                Start::From(path) => model.load(path)?,
+                Start::Random => learner.init(job.recipe.seed)?,
+                Start::From(path) => learner.load(path)?,
             }
         }
-        let learner = Learner::new(model)?;
         let mut new = Self { job, mesh, learner, log: None, progress: Progress::default() };
         if let Some(step) = newest {
             new.resume(step)?;

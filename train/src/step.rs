@@ -3,9 +3,11 @@
 
 use crate::objective::Outcome;
 use crate::{Error, Objective, Optimizer, Recipe};
-use quipu_math::{Device, Queue};
+use quipu_math::{Device, Queue, View};
 use quipu_mesh::Mesh;
-use quipu_model::Model;
+use quipu_model::huggingface::Import;
+use quipu_model::{Entry, Model};
+use std::path::Path;
 use std::sync::Arc;
 
 /// A model with its optimizer, on one rank.
@@ -39,6 +41,41 @@ impl Learner {
         let optimizer =
             Optimizer::new(device.clone(), mesh.clone(), model.table(), model.weights())?;
         Ok(Self { model, optimizer, device, mesh })
+    }
+
+    /// Draws new weights, as [`Model::init`] does.
+    ///
+    /// # Errors
+    /// What the device reports.
+    pub fn init(&mut self, seed: u64) -> Result<(), Error> {
+        self.each_parameter(|model, entry, out| Ok(model.draw(entry, seed, out)?))
+    }
+
+    /// Reads the weights of a Hugging Face folder.
+    ///
+    /// # Errors
+    /// As [`Import::open`]; what the device reports.
+    pub fn load(&mut self, folder: &Path) -> Result<(), Error> {
+        let import = Import::open(folder, self.model.table())?;
+        self.each_parameter(|model, entry, out| Ok(model.copy(&import, entry, out)?))
+    }
+
+    /// Sets each parameter to what `fill` writes: master weights get all bits of it, working weights
+    /// those that they keep.
+    ///
+    /// # Errors
+    /// Those of `fill`; what the device reports.
+    pub fn each_parameter(
+        &mut self,
+        fill: impl Fn(&Model, &Entry, &View) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let (model, optimizer) = (&self.model, &self.optimizer);
+        for entry in model.table().entries() {
+            let x = self.device.matrix(optimizer.dtype(), entry.rows, entry.cols)?;
+            fill(model, entry, &x)?;
+            optimizer.set(entry, &x, model.weights())?;
+        }
+        Ok(())
     }
 
     /// One step with `behind` steps behind it. Loss and norm are checked before the optimizer

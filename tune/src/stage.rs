@@ -85,7 +85,8 @@ pub fn dpo(
 ) -> Result<Tuned, Error> {
     let frozen = || -> Result<Model, Error> {
         let device = (stage.device)(0).map_err(quipu_train::Error::from)?;
-        let capacity = Capacity::frozen(&*device, recipe.sequence_length);
+        let precision = recipe.dtype.precision(&*device);
+        let capacity = Capacity { precision, ..Capacity::frozen(&*device, recipe.sequence_length) };
         let model = Model::open(stage.base, device, Mesh::one(), capacity);
         Ok(model.map_err(quipu_train::Error::from)?)
     };

@@ -18,8 +18,9 @@ usage: cargo xtask COMMAND
                             --full also runs what is marked as long;
                             --setup installs what is missing
   tidy                      only the house rules: import table, headers, lengths, names, reasons
-  bench [--rounds N] [--python PATH]
-                            quipu and its peers side by side; writes bench/<date>-<machine>/
+  bench train [--rounds N] [--steps N] [--python PATH]
+                            the training step and PyTorch's side by side; writes
+                            bench/<date>-<machine>-train/
   bench corpus [PART…] [--rounds N] [--python PATH] [--full] [--small] [--rust-peers]
                             curation and its peers; writes bench/<date>-<machine>-corpus/. Parts:
                             extraction pipeline text near language quality world, and memory, which

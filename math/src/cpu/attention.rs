@@ -3,33 +3,41 @@
 //!
 //! **Same bits.** Blocks of [`KEYS`] keys are counted from the first key that a query sees, and a row
 //! takes from its last block only the keys it sees. So a row is the same sequence of operations in a
-//! long prompt, in a packed batch and one at a time with a cache.
+//! long prompt, in a packed batch and one at a time with a cache. In bf16 the weights of a block are
+//! rounded before they meet the values; their sum is not.
 #![allow(unsafe_code)]
 
 use super::Engine;
-use super::product::{KC, ROW, multiply, pack_rows, pack_spaced, pack_straight};
+use super::pack::{Native, Unit, pack_rows, pack_spaced, pack_straight};
 use super::rows::log_of;
 use super::simd::{Kernel, Simd, exp};
+use super::tile::multiply_where;
 use crate::error::Error;
 use crate::host::Mat;
+use std::ops::Range;
 
 /// Keys of a block. Part of the arithmetic.
 pub(super) const KEYS: usize = 64;
+/// Units from row to row of queries and scores: what a head may have at most, and a line more, so
+/// that rows do not fall into the same set of the cache.
+pub(super) const ROW: usize = HEAD + 16;
+/// Most columns of a head.
+const HEAD: usize = 256;
 /// Query rows of all heads of a group that a task takes, about.
 const GROUP_ROWS: usize = 192;
 
 /// The operands and sizes of attention that both directions have.
 #[derive(Clone, Copy)]
-pub(super) struct Shape {
-    pub q: Mat<f32>,
-    pub k: Mat<f32>,
-    pub v: Mat<f32>,
+pub(super) struct Shape<E> {
+    pub q: Mat<E>,
+    pub k: Mat<E>,
+    pub v: Mat<E>,
     pub starts: Mat<u32>,
     pub offset: usize,
     pub heads: usize,
     pub kv_heads: usize,
     pub scale: f32,
-    pub out: Mat<f32>,
+    pub out: Mat<E>,
     pub lse: Mat<f32>,
 }
 
@@ -44,10 +52,15 @@ pub(super) struct Run {
     pub start: usize,
 }
 
-impl Shape {
+impl<E: Native> Shape<E> {
     /// Columns of a head.
     pub fn head(&self) -> usize {
         self.q.cols / self.heads
+    }
+
+    /// Units of a head's columns.
+    pub fn depth(&self) -> usize {
+        E::Unit::count(self.head())
     }
 
     /// Query heads that share a key-value head.
@@ -73,18 +86,18 @@ impl Shape {
         runs
     }
 
-    /// The head size must fit one block of the product's k.
+    /// A head must fit the memory of a task.
     pub fn check(&self, op: &'static str) -> Result<(), Error> {
-        if self.head() <= KC {
+        if self.head() <= HEAD {
             return Ok(());
         }
         let found = format!("{} columns a head", self.head());
-        let expected = format!("at most {KC} on device cpu");
+        let expected = format!("at most {HEAD} on device cpu");
         Err(Error::Shape { op, operand: "q", found, expected })
     }
 }
 
-pub(super) fn forward(engine: &Engine, shape: Shape) -> Result<(), Error> {
+pub(super) fn forward<E: Native>(engine: &Engine, shape: Shape<E>) -> Result<(), Error> {
     shape.check("Attention")?;
     let step = (GROUP_ROWS / shape.group()).clamp(8, KEYS);
     let mut tasks = Vec::new();
@@ -120,7 +133,7 @@ struct Layout {
 }
 
 impl Layout {
-    fn of(shape: &Shape, step: usize, panel: usize) -> Layout {
+    fn of<E: Native>(shape: &Shape<E>, step: usize, panel: usize) -> Layout {
         let head = shape.head().next_multiple_of(panel);
         let rows = step * shape.group();
         let keys = rows * ROW;
@@ -133,15 +146,15 @@ impl Layout {
 }
 
 /// Some queries of one run, all heads that share one key-value head.
-struct Forward {
-    shape: Shape,
+struct Forward<E> {
+    shape: Shape<E>,
     run: Run,
     kv: usize,
     layout: Layout,
     memory: *mut f32,
 }
 
-impl Kernel for Forward {
+impl<E: Native> Kernel for Forward<E> {
     #[inline(always)]
     fn run<S: Simd>(self) {
         // SAFETY: all rows and columns lie inside operands that were checked; the memory is this
@@ -159,7 +172,7 @@ impl Kernel for Forward {
     }
 }
 
-impl Forward {
+impl<E: Native> Forward<E> {
     fn rows(&self) -> usize {
         self.run.end - self.run.first
     }
@@ -188,7 +201,8 @@ impl Forward {
             let q = self.shape.q.part(self.run.first, rows).columns(head * hd, hd);
             // SAFETY: see `run`.
             unsafe {
-                pack_spaced::<S>(q, self.memory.add(g * self.layout.step * ROW));
+                let to = self.memory.add(g * self.layout.step * ROW);
+                pack_spaced::<S, E::Unit, E, ROW>(q, (0, self.shape.depth()), to);
                 let sums = self.sums(g);
                 std::ptr::write_bytes(sums.ptr, 0, rows * sums.stride);
                 for i in 0..rows {
@@ -204,58 +218,46 @@ impl Forward {
     unsafe fn block<S: Simd>(&self, key: usize, keys: usize) {
         let (hd, rows) = (self.shape.head(), self.rows());
         let first = (key + 1).saturating_sub(self.shape.end_of(self.run.first));
-        let full = (key + keys).saturating_sub(self.shape.end_of(self.run.first)).max(first);
+        // keys of this block that row `i` of those that see any sees
+        let seen = |i: usize| keys.min(self.shape.end_of(self.run.first + first + i) - key);
+        let (depth, all) = (self.shape.depth(), E::Unit::count(keys));
         // SAFETY: see `run`.
         unsafe {
             let (packed, values) =
                 (self.memory.add(self.layout.keys), self.memory.add(self.layout.values));
             let column = self.kv * hd;
-            pack_rows::<S>(self.shape.k.part(key, keys).columns(column, hd), packed);
-            pack_straight::<S>(self.shape.v.part(key, keys).columns(column, hd), values);
+            let k = self.shape.k.part(key, keys).columns(column, hd);
+            let v = self.shape.v.part(key, keys).columns(column, hd);
+            pack_rows::<S, E::Unit, E>(k, packed);
+            pack_straight::<S, E::Unit, E>(v, values);
             for g in 0..self.shape.group() {
                 let left = self.memory.add((g * self.layout.step + first) * ROW);
                 let ptr = self.memory.add(self.layout.scores + first * ROW);
                 let scores = Mat { ptr, rows: rows - first, cols: keys, stride: ROW };
-                multiply::<S, ROW, 1>(hd, left, packed, scores, false);
+                let any = |q: Range<usize>, k: Range<usize>| {
+                    0..if seen(q.end - 1) > k.start { depth } else { 0 }
+                };
+                multiply_where::<S, E::Unit, ROW, 1>(depth, left, packed, scores, false, any);
                 for i in first..rows {
-                    let seen = keys.min(self.shape.end_of(self.run.first + i) - key);
-                    self.soften::<S>(g, i, scores.row(i - first), seen);
+                    let row = scores.row(i - first);
+                    self.soften::<S>(g, i, row, seen(i - first));
+                    E::Unit::settle::<S>(row, seen(i - first));
                 }
-                let sums = self.sums(g);
-                for i in first..full.min(rows) {
-                    let seen = self.shape.end_of(self.run.first + i) - key;
-                    self.add_values::<S>(
-                        scores.row(i - first),
-                        seen,
-                        keys,
-                        values,
-                        sums.part(i, 1),
-                    );
+                // rows that see all of the block together, each other one by itself: a weight of
+                // zero would not keep a value that is no number out
+                let sums = self.sums(g).part(first, rows - first);
+                let full = (0..scores.rows).position(|i| seen(i) == keys).unwrap_or(scores.rows);
+                for i in 0..full {
+                    let (left, own) = (scores.row(i), |_, _| 0..E::Unit::count(seen(i)));
+                    let sums = sums.part(i, 1);
+                    multiply_where::<S, E::Unit, ROW, 1>(all, left, values, sums, true, own);
                 }
-                if full < rows {
-                    let left = scores.row(full - first);
-                    multiply::<S, ROW, 1>(keys, left, values, sums.part(full, rows - full), true);
+                if full < scores.rows {
+                    let (left, sums) = (scores.row(full), sums.part(full, scores.rows - full));
+                    multiply_where::<S, E::Unit, ROW, 1>(all, left, values, sums, true, |_, _| {
+                        0..all
+                    });
                 }
-            }
-        }
-    }
-
-    /// One row that sees the first `seen` of `keys` packed values.
-    #[inline(always)]
-    unsafe fn add_values<S: Simd>(
-        &self,
-        weights: *const f32,
-        seen: usize,
-        keys: usize,
-        values: *const f32,
-        out: Mat<f32>,
-    ) {
-        for column in (0..out.cols).step_by(2 * S::LANES) {
-            let cols = (2 * S::LANES).min(out.cols - column);
-            // SAFETY: see `run`; the panel begins with the first of the seen values.
-            unsafe {
-                let right = values.add(column * keys);
-                multiply::<S, ROW, 1>(seen, weights, right, out.columns(column, cols), true);
             }
         }
     }
@@ -311,7 +313,7 @@ impl Forward {
                     for c in (0..hd).step_by(S::LANES) {
                         let n = S::LANES.min(hd - c);
                         let y = S::div(S::load(from.add(c)), S::splat(sum));
-                        S::store_part(to.add(c), n, y);
+                        E::store_part::<S>(to.add(c), n, y);
                     }
                 }
             }

@@ -1,14 +1,16 @@
 //! Attention backward, blocked like the forward: the weights of a block are computed again from the
 //! log-sum-exp (Dao et al. 2022). Not parallel inside one document and key-value head: there the sums
-//! over queries and keys have one order.
+//! over queries and keys have one order. In bf16 weights and gradients of scores are rounded before
+//! they are multiplied; the sums stay in f32 until the last block.
 #![allow(unsafe_code)]
 
 use super::Engine;
-use super::attention::{KEYS, Run, Shape};
+use super::attention::{KEYS, ROW, Run, Shape};
 use super::norm::dot;
+use super::pack::{Native, Unit, pack_rows, pack_spaced, pack_straight};
 use super::plain;
-use super::product::{ROW, multiply_where, pack_rows, pack_spaced, pack_straight};
 use super::simd::{Kernel, Simd, exp};
+use super::tile::multiply_where;
 use crate::error::Error;
 use crate::host::Mat;
 use std::ops::Range;
@@ -18,15 +20,40 @@ const QUERIES: usize = 64;
 
 /// The operands of the backward.
 #[derive(Clone, Copy)]
-pub(super) struct Gradients {
-    pub dout: Mat<f32>,
+pub(super) struct Gradients<E> {
+    pub dout: Mat<E>,
     pub dq: Mat<f32>,
     pub dk: Mat<f32>,
     pub dv: Mat<f32>,
     pub accumulate: bool,
 }
 
-pub(super) fn backward(engine: &Engine, shape: Shape, g: Gradients) -> Result<(), Error> {
+/// The same for gradients in bf16, which are replaced.
+pub(super) fn backward_rounded<E: Native>(
+    engine: &Engine,
+    shape: Shape<E>,
+    dout: Mat<E>,
+    rounded: [Mat<E>; 3],
+) -> Result<(), Error> {
+    let scratch = engine.scratch(rounded.iter().map(|m| m.rows * m.cols).sum())?;
+    let mut at = 0;
+    let [dq, dk, dv] = rounded.map(|Mat { rows, cols, .. }| {
+        let ptr = scratch.mat(at);
+        at += rows * cols;
+        Mat { ptr, rows, cols, stride: cols }
+    });
+    backward(engine, shape, Gradients { dout, dq, dk, dv, accumulate: false })?;
+    for (sums, out) in [dq, dk, dv].into_iter().zip(rounded) {
+        plain::copy(engine, sums, out);
+    }
+    Ok(())
+}
+
+pub(super) fn backward<E: Native>(
+    engine: &Engine,
+    shape: Shape<E>,
+    g: Gradients<E>,
+) -> Result<(), Error> {
     shape.check("AttentionBackward")?;
     plain::fill(engine, g.dq, 0.0);
     if !g.accumulate {
@@ -54,7 +81,7 @@ pub(super) fn backward(engine: &Engine, shape: Shape, g: Gradients) -> Result<()
 }
 
 /// Ranges of runs between which no key is shared, so that they may be worked on at once.
-fn disjoint(shape: &Shape, runs: &[Run]) -> Vec<Range<usize>> {
+fn disjoint<E: Native>(shape: &Shape<E>, runs: &[Run]) -> Vec<Range<usize>> {
     let mut parts: Vec<Range<usize>> = Vec::new();
     let mut lowest = usize::MAX;
     // from the back: a part is closed where everything after it begins behind its last key
@@ -71,14 +98,14 @@ fn disjoint(shape: &Shape, runs: &[Run]) -> Vec<Range<usize>> {
 }
 
 /// `Σ_c dout · out` of each query row and head.
-struct Deltas {
-    shape: Shape,
-    dout: Mat<f32>,
+struct Deltas<E> {
+    shape: Shape<E>,
+    dout: Mat<E>,
     rows: Range<usize>,
     to: *mut f32,
 }
 
-impl Kernel for Deltas {
+impl<E: Native> Kernel for Deltas<E> {
     #[inline(always)]
     fn run<S: Simd>(self) {
         let (hd, heads) = (self.shape.head(), self.shape.heads);
@@ -87,7 +114,7 @@ impl Kernel for Deltas {
                 // SAFETY: in range; the row belongs to this task.
                 unsafe {
                     let (a, b) = (self.dout.row(row), self.shape.out.row(row));
-                    *self.to.add(row * heads + h) = dot::<S>(a.add(h * hd), b.add(h * hd), hd);
+                    *self.to.add(row * heads + h) = dot::<S, E>(a.add(h * hd), b.add(h * hd), hd);
                 }
             }
         }
@@ -107,11 +134,12 @@ struct Layout {
     douts: usize,
     weights: usize,
     dscores: usize,
+    dscores_gathered: usize,
     total: usize,
 }
 
 impl Layout {
-    fn of(shape: &Shape, panel: usize) -> Layout {
+    fn of<E: Native>(shape: &Shape<E>, panel: usize) -> Layout {
         let head = shape.head().next_multiple_of(panel);
         let turned = KEYS.next_multiple_of(panel) * shape.head();
         let mut at = 0;
@@ -129,6 +157,7 @@ impl Layout {
             douts: take(QUERIES * head),
             weights: take(QUERIES * ROW),
             dscores: take(QUERIES * ROW),
+            dscores_gathered: take(QUERIES * ROW),
             total: 0,
         };
         layout.total = at;
@@ -137,9 +166,9 @@ impl Layout {
 }
 
 /// One run of queries, all heads that share one key-value head.
-struct Backward {
-    shape: Shape,
-    g: Gradients,
+struct Backward<E> {
+    shape: Shape<E>,
+    g: Gradients<E>,
     run: Run,
     kv: usize,
     layout: Layout,
@@ -147,7 +176,7 @@ struct Backward {
     memory: *mut f32,
 }
 
-impl Kernel for Backward {
+impl<E: Native> Kernel for Backward<E> {
     #[inline(always)]
     fn run<S: Simd>(self) {
         let end = self.shape.end_of(self.run.end - 1);
@@ -170,7 +199,7 @@ impl Kernel for Backward {
     }
 }
 
-impl Backward {
+impl<E: Native> Backward<E> {
     #[inline(always)]
     unsafe fn at(&self, part: usize) -> *mut f32 {
         // SAFETY: inside this task's memory.
@@ -184,53 +213,60 @@ impl Backward {
         let v = self.shape.v.part(key, keys).columns(self.kv * hd, hd);
         // SAFETY: see `run`.
         unsafe {
-            pack_rows::<S>(k, self.at(self.layout.keys_turned));
-            pack_rows::<S>(v, self.at(self.layout.values_turned));
-            pack_straight::<S>(k, self.at(self.layout.keys));
+            pack_rows::<S, E::Unit, E>(k, self.at(self.layout.keys_turned));
+            pack_rows::<S, E::Unit, E>(v, self.at(self.layout.values_turned));
+            pack_straight::<S, E::Unit, E>(k, self.at(self.layout.keys));
         }
     }
 
     #[inline(always)]
     unsafe fn block<S: Simd>(&self, key: usize, keys: usize, head: usize, rows: Range<usize>) {
         let (hd, count, l) = (self.shape.head(), rows.len(), &self.layout);
+        let (depth, per) = (self.shape.depth(), E::Unit::PER);
         let q = self.shape.q.part(rows.start, count).columns(head * hd, hd);
         let dout = self.g.dout.part(rows.start, count).columns(head * hd, hd);
         // SAFETY: see `run`.
         unsafe {
-            pack_spaced::<S>(q, self.at(l.queries_spaced));
-            pack_straight::<S>(q, self.at(l.queries));
-            pack_spaced::<S>(dout, self.at(l.douts_spaced));
-            pack_straight::<S>(dout, self.at(l.douts));
+            pack_spaced::<S, E::Unit, E, ROW>(q, (0, depth), self.at(l.queries_spaced));
+            pack_straight::<S, E::Unit, E>(q, self.at(l.queries));
+            pack_spaced::<S, E::Unit, E, ROW>(dout, (0, depth), self.at(l.douts_spaced));
+            pack_straight::<S, E::Unit, E>(dout, self.at(l.douts));
             let block = |part| Mat { ptr: self.at(part), rows: count, cols: keys, stride: ROW };
             let (weights, dscores) = (block(l.weights), block(l.dscores));
             // keys of this block that query `i` of the block sees
             let seen = |i: usize| keys.min(self.shape.end_of(rows.start + i) - key);
             let any = |q: Range<usize>, k: Range<usize>| {
-                0..if seen(q.end - 1) > k.start { hd } else { 0 }
+                0..if seen(q.end - 1) > k.start { depth } else { 0 }
             };
             let (left, right) = (self.at(l.queries_spaced), self.at(l.keys_turned));
-            multiply_where::<S, ROW, 1>(hd, left, right, weights, false, any);
+            multiply_where::<S, E::Unit, ROW, 1>(depth, left, right, weights, false, any);
             let (left, right) = (self.at(l.douts_spaced), self.at(l.values_turned));
-            multiply_where::<S, ROW, 1>(hd, left, right, dscores, false, any);
+            multiply_where::<S, E::Unit, ROW, 1>(depth, left, right, dscores, false, any);
             for i in 0..count {
                 let (row, weights, dscores) = (rows.start + i, weights.row(i), dscores.row(i));
                 self.derive::<S>(row, head, weights, dscores, seen(i), keys);
             }
+            let by_key = E::Unit::gather::<S, ROW>(weights.ptr, weights.ptr, count, keys);
+            let to = self.at(l.dscores_gathered);
+            let gathered = E::Unit::gather::<S, ROW>(dscores.ptr, to, count, keys);
+            (0..count).for_each(|i| E::Unit::settle::<S>(dscores.row(i), keys));
             // a key has nothing from queries before the first that sees it, a query nothing from
             // keys after the last it sees
-            let sees = self.shape.end_of(rows.start);
-            let after =
-                |k: Range<usize>, _| (key + k.start + 1).saturating_sub(sees).min(count)..count;
-            let before = |q: Range<usize>, _| 0..seen(q.end - 1);
+            let (sees, queries) = (self.shape.end_of(rows.start), E::Unit::count(count));
+            let after = |k: Range<usize>, _| {
+                (key + k.start + 1).saturating_sub(sees).min(count) / per..queries
+            };
+            let before = |q: Range<usize>, _| 0..E::Unit::count(seen(q.end - 1));
             let column = self.kv * hd;
             let dv = self.g.dv.part(key, keys).columns(column, hd);
-            let douts = self.at(l.douts);
-            multiply_where::<S, 1, ROW>(count, weights.ptr, douts, dv, true, after);
+            let right = self.at(l.douts);
+            multiply_where::<S, E::Unit, 1, ROW>(queries, by_key, right, dv, true, after);
             let dk = self.g.dk.part(key, keys).columns(column, hd);
-            let queries = self.at(l.queries);
-            multiply_where::<S, 1, ROW>(count, dscores.ptr, queries, dk, true, after);
+            let right = self.at(l.queries);
+            multiply_where::<S, E::Unit, 1, ROW>(queries, gathered, right, dk, true, after);
             let dq = self.g.dq.part(rows.start, count).columns(head * hd, hd);
-            multiply_where::<S, ROW, 1>(keys, dscores.ptr, self.at(l.keys), dq, true, before);
+            let (depth, right) = (E::Unit::count(keys), self.at(l.keys));
+            multiply_where::<S, E::Unit, ROW, 1>(depth, dscores.ptr, right, dq, true, before);
         }
     }
 

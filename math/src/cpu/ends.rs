@@ -3,18 +3,24 @@
 #![allow(unsafe_code)]
 
 use super::Engine;
-use super::product::{KC, Product};
+use super::element::{Any, Element, either};
+use super::pack::KC;
+use super::plain;
+use super::product::{Packed, Product};
 use super::rows::{log_of, soft_sum};
 use super::simd::{Kernel, Simd, exp};
 use crate::error::Error;
 use crate::host::Mat;
 use crate::op::Layout;
 
-/// Most elements of a chunk of logits, where one block of rows does not have more (16 MiB).
+/// Most logits that stand in memory together (16 MiB), where a chunk has no fewer tokens than the
+/// least.
 const LOGITS: usize = 4 << 20;
+/// Fewest and most tokens of a chunk.
+const CHUNK: [usize; 2] = [256, 1024];
 /// Entries of the vocabulary whose logits stand in memory together: a multiple of the product's k
-/// block, so that the sum over the vocabulary has the same blocks however it is cut.
-const ENTRIES: usize = 43 * KC;
+/// block in either type, so that the sum over the vocabulary has the same blocks however it is cut.
+const ENTRIES: usize = 16 * KC;
 /// Parts of the table that get their gradients in parallel.
 const PARTS: usize = 16;
 
@@ -23,21 +29,44 @@ fn local(id: u32, start: usize, rows: usize) -> Option<usize> {
     (id as usize).checked_sub(start).filter(|&row| row < rows)
 }
 
-pub(super) fn embed(engine: &Engine, ids: Mat<u32>, table: Mat<f32>, start: usize, out: Mat<f32>) {
+pub(super) fn embed<E: Element, F: Element>(
+    engine: &Engine,
+    ids: Mat<u32>,
+    table: Mat<E>,
+    start: usize,
+    out: Mat<F>,
+) {
     const ROWS: usize = 32;
     engine.parallel_if(out.len() > 1 << 14, ids.rows.div_ceil(ROWS), &|task, _| {
         for t in task * ROWS..(task * ROWS + ROWS).min(ids.rows) {
             // SAFETY: both rows are in range; row t of the output belongs to this task.
             unsafe {
                 match local(ids.get(t, 0), start, table.rows) {
-                    Some(row) => {
-                        std::ptr::copy_nonoverlapping(table.row(row), out.row(t), out.cols)
-                    }
+                    Some(row) => engine.set.run(Row { x: table.part(row, 1), out: out.part(t, 1) }),
                     None => std::ptr::write_bytes(out.row(t), 0, out.cols),
                 }
             }
         }
     });
+}
+
+/// One row, widened or rounded.
+struct Row<E, F> {
+    x: Mat<E>,
+    out: Mat<F>,
+}
+
+impl<E: Element, F: Element> Kernel for Row<E, F> {
+    #[inline(always)]
+    fn run<S: Simd>(self) {
+        for c in (0..self.out.cols).step_by(S::LANES) {
+            let n = S::LANES.min(self.out.cols - c);
+            // SAFETY: columns in range; the output's row belongs to this task.
+            unsafe {
+                F::store_part::<S>(self.out.ptr.add(c), n, E::load_part::<S>(self.x.ptr.add(c), n));
+            }
+        }
+    }
 }
 
 pub(super) fn embed_backward(
@@ -82,8 +111,10 @@ impl Kernel for AddRow {
 /// The operands of the loss head that both directions have.
 #[derive(Clone, Copy)]
 pub(super) struct Head {
-    pub hidden: Mat<f32>,
-    pub weight: Mat<f32>,
+    pub hidden: Any,
+    pub weight: Any,
+    /// The panels of `weight` for its two products, where they were packed before.
+    pub packed: [Option<Packed>; 2],
     pub targets: Mat<u32>,
     pub start: usize,
     pub lse: Mat<f32>,
@@ -93,7 +124,7 @@ pub(super) struct Head {
 #[derive(Clone, Copy)]
 pub(super) struct Gradients {
     pub weights: Mat<f32>,
-    pub dhidden: Mat<f32>,
+    pub dhidden: Any,
     pub dweight: Option<Mat<f32>>,
 }
 
@@ -106,10 +137,10 @@ struct Tile {
 }
 
 impl Head {
-    /// Tokens of a chunk: whole blocks of the product's k, by the size of the vocabulary alone.
+    /// Tokens of a chunk, by the size of the vocabulary alone.
     fn rows(&self) -> usize {
-        let entries = self.weight.rows.clamp(1, ENTRIES);
-        KC * (LOGITS / (entries * KC)).clamp(1, 2)
+        let [least, most] = CHUNK;
+        (LOGITS / self.weight.rows().clamp(1, ENTRIES)).clamp(least, most)
     }
 
     fn part(&self, start: usize, rows: usize) -> Head {
@@ -119,11 +150,12 @@ impl Head {
 
     /// The logits of all rows of this head for one block of entries.
     fn tile(&self, engine: &Engine, entry: usize, to: *mut f32) -> Result<Tile, Error> {
-        let entries = ENTRIES.min(self.weight.rows - entry);
-        let (rows, cols) = (self.hidden.rows, entries);
+        let entries = ENTRIES.min(self.weight.rows() - entry);
+        let (rows, cols) = (self.hidden.rows(), entries);
         let logits = Mat { ptr: to, rows, cols, stride: cols };
-        let (a, b) = (self.hidden, self.weight.part(entry, entries));
-        Product { layout: Layout::NT, a, b, out: logits, accumulate: false }.run(engine)?;
+        let (a, b, out) = (self.hidden, self.weight.part(entry, entries), Any::F32(logits));
+        let packed = self.packed[0].map(|p| p.columns(entry, engine.panel()));
+        Product { layout: Layout::NT, a, b, packed, plus: None, out }.run(engine)?;
         Ok(Tile { head: *self, entry, logits })
     }
 
@@ -132,18 +164,19 @@ impl Head {
         engine: &Engine,
         mut f: impl FnMut(Head, usize, *mut f32) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let step = self.rows().min(self.hidden.rows.max(1));
-        let scratch = engine.scratch(step * self.weight.rows.min(ENTRIES))?;
-        for start in (0..self.hidden.rows).step_by(step) {
-            f(self.part(start, step.min(self.hidden.rows - start)), start, scratch.mat(0))?;
+        let all = self.hidden.rows();
+        let step = self.rows().min(all.max(1));
+        let scratch = engine.scratch(step * self.weight.rows().min(ENTRIES))?;
+        for start in (0..all).step_by(step) {
+            f(self.part(start, step.min(all - start)), start, scratch.mat(0))?;
         }
         Ok(())
     }
 
     pub fn forward(&self, engine: &Engine, target_logit: Mat<f32>) -> Result<(), Error> {
         self.each_chunk(engine, |head, start, to| {
-            let target_logit = target_logit.part(start, head.hidden.rows);
-            for entry in (0..head.weight.rows).step_by(ENTRIES) {
+            let target_logit = target_logit.part(start, head.hidden.rows());
+            for entry in (0..head.weight.rows()).step_by(ENTRIES) {
                 head.tile(engine, entry, to)?.reduce(engine, target_logit);
             }
             Ok(())
@@ -152,9 +185,21 @@ impl Head {
 
     pub fn backward(&self, engine: &Engine, g: Gradients) -> Result<(), Error> {
         self.each_chunk(engine, |head, start, to| {
-            let g = g.part(start, head.hidden.rows);
-            for entry in (0..head.weight.rows).step_by(ENTRIES) {
-                head.tile(engine, entry, to)?.differentiate(engine, g)?;
+            let (rows, entries) = (head.hidden.rows(), head.weight.rows());
+            let g = g.part(start, rows);
+            // sums over several blocks of the vocabulary are f32 until the last
+            let waiting = match g.dhidden {
+                Any::Bf16(out) if entries > ENTRIES => Some(engine.scratch(rows * out.cols)?),
+                _ => None,
+            };
+            let cols = g.dhidden.cols();
+            let sums = waiting.as_ref().map(|s| Mat { ptr: s.mat(0), rows, cols, stride: cols });
+            let within = Gradients { dhidden: sums.map_or(g.dhidden, Any::F32), ..g };
+            for entry in (0..entries).step_by(ENTRIES) {
+                head.tile(engine, entry, to)?.differentiate(engine, within)?;
+            }
+            if let Some(sums) = sums {
+                either!(g.dhidden, out => plain::copy(engine, sums, out));
             }
             Ok(())
         })
@@ -162,12 +207,12 @@ impl Head {
 
     /// Both, computing the logits once where the vocabulary fits one block.
     pub fn fused(&self, engine: &Engine, logit: Mat<f32>, g: Gradients) -> Result<(), Error> {
-        if self.weight.rows > ENTRIES {
+        if self.weight.rows() > ENTRIES {
             self.forward(engine, logit)?;
             return self.backward(engine, g);
         }
         self.each_chunk(engine, |head, start, to| {
-            let rows = head.hidden.rows;
+            let rows = head.hidden.rows();
             let tile = head.tile(engine, 0, to)?;
             tile.reduce(engine, logit.part(start, rows));
             tile.differentiate(engine, g.part(start, rows))
@@ -192,16 +237,31 @@ impl Tile {
 
     /// Turns logits into their gradients, and these into those of hidden state and weight.
     fn differentiate(&self, engine: &Engine, g: Gradients) -> Result<(), Error> {
-        engine.parallel_if(self.logits.len() > 1 << 13, self.logits.rows, &|row, _| {
-            engine.set.run(Differentiate { tile: *self, weights: g.weights, row });
-        });
         let entries = self.head.weight.part(self.entry, self.logits.cols);
-        let (a, accumulate) = (self.logits, self.entry > 0);
-        Product { layout: Layout::NN, a, b: entries, out: g.dhidden, accumulate }.run(engine)?;
+        let Mat { ptr, rows, cols, stride } = self.logits;
+        // what products would round is stored so, in the first half of its row
+        let a = match (self.head.hidden, entries) {
+            (Any::F32(_), Any::F32(_)) => Any::F32(self.logits),
+            _ => Any::Bf16(Mat { ptr: ptr.cast(), rows, cols, stride: 2 * stride }),
+        };
+        engine.parallel_if(self.logits.len() > 1 << 13, rows, &|row, _| {
+            either!(a, out => {
+                engine.set.run(Differentiate { tile: *self, weights: g.weights, row, out });
+            });
+        });
+        let width = engine.panel();
+        let plus = match g.dhidden {
+            Any::F32(out) if self.entry > 0 => Some(out),
+            _ => None,
+        };
+        let start = if matches!(entries, Any::Bf16(_)) { self.entry / 2 } else { self.entry };
+        let packed = self.head.packed[1].map(|p| p.below(start, width));
+        let out = g.dhidden;
+        Product { layout: Layout::NN, a, b: entries, packed, plus, out }.run(engine)?;
         if let Some(dweight) = g.dweight {
             let out = dweight.part(self.entry, self.logits.cols);
-            let b = self.head.hidden;
-            Product { layout: Layout::TN, a, b, out, accumulate: true }.run(engine)?;
+            let (b, plus, out) = (self.head.hidden, Some(out), Any::F32(out));
+            Product { layout: Layout::TN, a, b, packed: None, plus, out }.run(engine)?;
         }
         Ok(())
     }
@@ -241,31 +301,44 @@ fn join(a: f32, b: f32) -> f32 {
     (max + ((a - max).exp() + (b - max).exp()).ln()) as f32
 }
 
-struct Differentiate {
+/// −weight · e^(z − lse).
+#[inline(always)]
+unsafe fn share<S: Simd>(z: S::V, lse: f32, weight: f32) -> S::V {
+    // SAFETY: the caller's: the instruction set is there; registers only.
+    unsafe { S::mul(exp::<S>(S::sub(z, S::splat(lse))), S::splat(-weight)) }
+}
+
+/// Logits to their gradients; `out` may lie in their memory.
+struct Differentiate<E> {
     tile: Tile,
     weights: Mat<f32>,
     row: usize,
+    out: Mat<E>,
 }
 
-impl Kernel for Differentiate {
+impl<E: Element> Kernel for Differentiate<E> {
     #[inline(always)]
     fn run<S: Simd>(self) {
         let Tile { head, entry, logits } = self.tile;
-        // SAFETY: one row of each, this task's.
+        // SAFETY: one row of each, this task's; what is written was read before.
         unsafe {
-            let z = logits.row(self.row);
+            let (z, out) = (logits.row(self.row), self.out.row(self.row));
             let (weight, lse) = (self.weights.get(self.row, 0), head.lse.get(self.row, 0));
             if weight == 0.0 {
-                return std::ptr::write_bytes(z, 0, logits.cols);
-            }
-            for c in (0..logits.cols).step_by(S::LANES) {
-                let n = S::LANES.min(logits.cols - c);
-                let p = exp::<S>(S::sub(S::load_part(z.add(c), n), S::splat(lse)));
-                S::store_part(z.add(c), n, S::mul(p, S::splat(-weight)));
+                return std::ptr::write_bytes(out, 0, logits.cols);
             }
             let target = head.targets.get(self.row, 0);
-            if let Some(v) = local(target, head.start + entry, logits.cols) {
-                *z.add(v) += weight;
+            let target = local(target, head.start + entry, logits.cols).map(|v| (v, *z.add(v)));
+            for c in (0..logits.cols).step_by(S::LANES) {
+                let n = S::LANES.min(logits.cols - c);
+                let z = S::load_part(z.add(c), n);
+                E::store_part::<S>(out.add(c), n, share::<S>(z, lse, weight));
+            }
+            if let Some((v, z)) = target {
+                let mut own = [0.0f32; 16];
+                let sum = S::add(share::<S>(S::splat(z), lse, weight), S::splat(weight));
+                S::store(own.as_mut_ptr(), sum);
+                *out.add(v) = E::rounded(own[0]);
             }
         }
     }

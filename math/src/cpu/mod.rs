@@ -1,13 +1,17 @@
-//! The `cpu` device: f32 kernels on this processor's vectors and on threads of its own. It computes in
-//! f32; other types only pass through [`Copy`](crate::op::Copy). An op is finished when it returns.
+//! The `cpu` device: kernels on this processor's vectors and on threads of its own. It computes in f32,
+//! on memory in f32 or bf16; f64 only passes through [`Copy`](crate::op::Copy). An op is finished when
+//! it returns.
 //!
 //! Same bits for any number of threads: sums have an order of their own, however work is cut.
 #![allow(unsafe_code)]
 
+mod adamw;
 mod attention;
 mod attention_backward;
+mod element;
 mod ends;
 mod norm;
+mod pack;
 mod plain;
 mod pool;
 mod product;
@@ -15,6 +19,8 @@ mod rope;
 mod rows;
 mod scratch;
 mod simd;
+mod tile;
+mod types;
 
 use std::sync::Mutex;
 
@@ -30,11 +36,11 @@ use crate::dtype::DType;
 use crate::error::Error;
 use crate::host::{Host, Mat};
 use crate::op::*;
-use crate::operand::Operand;
 use crate::view::View;
 use attention::Shape;
+use element::{Any, either};
 use pool::Pool;
-use product::Product;
+use product::{Packed, Product};
 use scratch::{Block, Scratch};
 
 /// The processor.
@@ -85,30 +91,6 @@ impl Cpu {
     pub(crate) fn on_each_thread(&self, f: &(dyn Fn() + Sync)) {
         self.engine.parallel(self.threads(), &|_, _| f());
     }
-
-    /// Refuses what there is no kernel for.
-    fn supports(&self, op: &Op, operands: &[Operand]) -> Result<(), Error> {
-        let any = matches!(op, Op::Copy(_) | Op::Fill(_));
-        for o in operands {
-            let found = o.view.dtype();
-            let expected = match (op, o.name) {
-                _ if any => continue,
-                (Op::SumSquares(_), "out") | (Op::AdamW(_), "gradient_scale") => "f32 and f64",
-                (Op::AdamW(_), "working") => "f32 and bf16",
-                _ => "f32",
-            };
-            let fits = match found {
-                DType::F32 | DType::U32 => true,
-                DType::F64 => expected.contains("f64"),
-                DType::BF16 => expected.contains("bf16"),
-            };
-            if !fits {
-                let (device, op) = ("cpu".to_string(), op.name());
-                return Err(Error::Unsupported { device, op, operand: o.name, found, expected });
-            }
-        }
-        Ok(())
-    }
 }
 
 impl Engine {
@@ -119,7 +101,7 @@ impl Engine {
     /// Columns of a packed panel.
     fn panel(&self) -> usize {
         match self.set {
-            Instructions::Avx512 => 32,
+            Instructions::Avx512Bf16 | Instructions::Avx512 => 32,
             Instructions::Avx2 | Instructions::Portable => 16,
         }
     }
@@ -127,7 +109,7 @@ impl Engine {
     /// Rows of a register tile.
     fn tile(&self) -> usize {
         match self.set {
-            Instructions::Avx512 => 14,
+            Instructions::Avx512Bf16 | Instructions::Avx512 => 14,
             Instructions::Avx2 => 6,
             Instructions::Portable => 3,
         }
@@ -178,10 +160,14 @@ impl Device for Cpu {
     fn run(&self, _: Queue, op: &Op) -> Result<(), Error> {
         op.check()?;
         let operands = op.operands();
-        self.supports(op, &operands)?;
+        types::check(op, &operands)?;
         let _locks = self.host.lock(op.name(), &operands)?;
         self.host.counters().count_op();
         self.dispatch(op)
+    }
+
+    fn packed(&self, layout: Layout, dtype: DType, rows: usize, cols: usize) -> usize {
+        packed_elements(self.engine.panel(), layout, dtype, rows, cols)
     }
 
     fn usage(&self) -> Usage {
@@ -196,6 +182,35 @@ impl Cpu {
 
     fn u32(&self, view: &View) -> Mat<u32> {
         self.host.mat(view)
+    }
+
+    /// A matrix of f32 or bf16.
+    fn any(&self, view: &View) -> Any {
+        match view.dtype() {
+            DType::BF16 => Any::Bf16(self.host.mat(view)),
+            _ => Any::F32(self.host.mat(view)),
+        }
+    }
+
+    /// The panels of a weight for products of a layout.
+    fn panels(
+        &self,
+        op: &'static str,
+        packed: &Option<View>,
+        layout: Layout,
+        weight: &View,
+    ) -> Result<Option<Packed>, Error> {
+        let Some(view) = packed else { return Ok(None) };
+        let (rows, cols) = (weight.rows(), weight.cols());
+        let elements = self.packed(layout, weight.dtype(), rows, cols);
+        if layout == Layout::TN || view.len() != elements || !view.is_dense() {
+            let found = format!("{} x {} elements", view.rows(), view.cols());
+            let expected = format!("the {elements} of a {rows} x {cols} weight in {layout:?}");
+            return Err(Error::Shape { op, operand: "packed", found, expected });
+        }
+        let n = if layout == Layout::NT { rows } else { cols };
+        let units = self.host.mat::<f32>(view).ptr;
+        Ok(Some(Packed::whole(units, n, self.engine.panel())))
     }
 
     /// All integers of a T × 1 operand below a limit.
@@ -233,78 +248,142 @@ impl Cpu {
             }
             Op::Normal(o) => plain::normal(engine, o, f(&o.out)),
             Op::Matmul(o) => {
-                let (a, b, out) = (f(&o.a), f(&o.b), f(&o.out));
-                let product = Product { layout: o.layout, a, b, out, accumulate: o.accumulate };
-                return product.run(engine);
+                let (layout, a, b, out) = (o.layout, self.any(&o.a), self.any(&o.b), &o.out);
+                let packed = self.panels("Matmul", &o.packed, layout, &o.b)?;
+                let (plus, out) = (o.plus.as_ref().map(f), self.any(out));
+                return Product { layout, a, b, packed, plus, out }.run(engine);
             }
-            Op::AddBias(o) => plain::add_bias(engine, f(&o.bias), f(&o.out)),
-            Op::BiasBackward(o) => return norm::bias_backward(engine, f(&o.dy), f(&o.dbias)),
-            Op::RmsNorm(o) => {
-                let (x, weight, out, rstd) = (f(&o.x), f(&o.weight), f(&o.out), f(&o.rstd));
-                norm::Forward { x, weight, out, rstd, epsilon: o.epsilon }.run(engine);
+            Op::Pack(o) => return self.pack(o),
+            Op::AddBias(o) => either!(self.any(&o.bias), bias => {
+                either!(self.any(&o.out), out => plain::add_bias(engine, bias, out))
+            }),
+            Op::BiasBackward(o) => {
+                let dbias = f(&o.dbias);
+                return either!(self.any(&o.dy), dy => norm::bias_backward(engine, dy, dbias));
             }
-            Op::RmsNormBackward(o) => return self.rms_norm_backward(o),
-            Op::SwiGlu(o) => {
-                plain::sweep(engine, &plain::SwiGlu, [f(&o.gate), f(&o.up)], [f(&o.out)]);
-            }
-            Op::SwiGluBackward(o) => self.swiglu_backward(o),
             Op::SumInRankOrder(o) => {
                 let parts: Vec<Mat<f32>> = o.parts.iter().map(f).collect();
                 plain::sum_in_order(engine, &parts, f(&o.out));
             }
             Op::LogSumExp(o) => rows::log_sum_exp(engine, f(&o.x), f(&o.out)),
             Op::ArgMax(o) => rows::arg_max(engine, f(&o.x), self.u32(&o.out)),
-            _ => return self.dispatch_fallible(op),
-        }
-        Ok(())
-    }
-
-    /// Ops that read integers or scalars from memory, or need working memory.
-    fn dispatch_fallible(&self, op: &Op) -> Result<(), Error> {
-        let (engine, name, f) = (&self.engine, op.name(), |view: &View| self.f32(view));
-        match op {
-            Op::Rope(o) => {
-                let positions = self.below(name, "positions", &o.positions, |_| o.table.rows())?;
-                let (x, table, inverse) = (f(&o.x), f(&o.table), o.inverse);
-                rope::Rope { x, positions, table, inverse }.run(engine);
-            }
-            Op::Attention(o) => self.attention(o)?,
-            Op::AttentionBackward(o) => self.attention_backward(o)?,
-            Op::Embed(o) => {
-                let ids = self.below(name, "ids", &o.ids, |_| o.vocab)?;
-                ends::embed(engine, ids, f(&o.table), o.vocab_start, f(&o.out));
-            }
-            Op::EmbedBackward(o) => {
-                let ids = self.below(name, "ids", &o.ids, |_| o.vocab)?;
-                ends::embed_backward(engine, ids, f(&o.dout), o.vocab_start, f(&o.dtable));
-            }
-            Op::LossHead(o) => {
-                let targets = self.below(name, "targets", &o.targets, |_| o.vocab)?;
-                let (hidden, weight, start) = (f(&o.hidden), f(&o.weight), o.vocab_start);
-                let head = ends::Head { hidden, weight, targets, start, lse: f(&o.lse) };
-                head.forward(engine, f(&o.target_logit))?;
-            }
-            Op::LossHeadBackward(o) => {
-                let targets = self.below(name, "targets", &o.targets, |_| o.vocab)?;
-                let (hidden, weight, start) = (f(&o.hidden), f(&o.weight), o.vocab_start);
-                let head = ends::Head { hidden, weight, targets, start, lse: f(&o.lse) };
-                head.backward(engine, self.head_gradients(&o.weights, &o.dhidden, &o.dweight))?;
-            }
-            Op::LossHeadFused(o) => {
-                let targets = self.below(name, "targets", &o.targets, |_| o.weight.rows())?;
-                let (hidden, weight) = (f(&o.hidden), f(&o.weight));
-                let head = ends::Head { hidden, weight, targets, start: 0, lse: f(&o.lse) };
-                let gradients = self.head_gradients(&o.weights, &o.dhidden, &o.dweight);
-                head.fused(engine, f(&o.target_logit), gradients)?;
-            }
             Op::SumSquares(o) => {
                 let sum = rows::sum_squares(engine, f(&o.x))?;
                 let old = if o.accumulate { self.scalar(&o.out) } else { 0.0 };
                 self.set_scalar(&o.out, old + sum);
             }
             Op::AdamW(o) => self.adamw(o),
+            Op::LossHead(_) | Op::LossHeadBackward(_) | Op::LossHeadFused(_) => {
+                return self.loss_head(op);
+            }
+            // in which element type activations are is decided once for the whole op
+            _ if is_bf16(op) => return self.layer::<bf16>(op),
+            _ => return self.layer::<f32>(op),
+        }
+        Ok(())
+    }
+
+    /// The ops of a layer, whose activations are of one type.
+    fn layer<E: pack::Native>(&self, op: &Op) -> Result<(), Error> {
+        let (engine, name, f) = (&self.engine, op.name(), |view: &View| self.f32(view));
+        let e = |view: &View| self.host.mat::<E>(view);
+        match op {
+            Op::RmsNorm(o) => {
+                let (x, weight, out, rstd) = (f(&o.x), e(&o.weight), e(&o.out), f(&o.rstd));
+                norm::Forward { x, weight, out, rstd, epsilon: o.epsilon }.run(engine);
+            }
+            Op::RmsNormBackward(o) => {
+                let (x, weight, rstd, dy) = (f(&o.x), e(&o.weight), f(&o.rstd), e(&o.dy));
+                let (dx, dweight) = (f(&o.dx), o.dweight.as_ref().map(f));
+                let accumulate = o.accumulate;
+                norm::Backward { x, weight, rstd, dy, dx, dweight, accumulate }.run(engine)?;
+            }
+            Op::SwiGlu(o) => {
+                plain::sweep(engine, &plain::SwiGlu, [e(&o.gate), e(&o.up)], [e(&o.out)]);
+            }
+            Op::SwiGluBackward(o) => {
+                let inputs = [&o.gate, &o.up, &o.dout].map(e);
+                let [dgate, dup] = [&o.dgate, &o.dup].map(e);
+                let work = plain::SwiGluBackward;
+                match &o.out {
+                    Some(out) => plain::sweep(engine, &work, inputs, [dgate, dup, e(out)]),
+                    None => plain::sweep(engine, &work, inputs, [dgate, dup]),
+                }
+            }
+            Op::Rope(o) => {
+                let positions = self.below(name, "positions", &o.positions, |_| o.table.rows())?;
+                let (x, table, inverse) = (e(&o.x), f(&o.table), o.inverse);
+                rope::Rope { x, positions, table, inverse }.run(engine);
+            }
+            Op::Attention(o) => attention::forward(engine, self.attention::<E>(o)?)?,
+            Op::AttentionBackward(o) => self.attention_backward::<E>(o)?,
+            Op::Embed(o) => {
+                let ids = self.below(name, "ids", &o.ids, |_| o.vocab)?;
+                either!(self.any(&o.out), out => {
+                    ends::embed(engine, ids, e(&o.table), o.vocab_start, out);
+                });
+            }
+            Op::EmbedBackward(o) => {
+                let ids = self.below(name, "ids", &o.ids, |_| o.vocab)?;
+                ends::embed_backward(engine, ids, f(&o.dout), o.vocab_start, f(&o.dtable));
+            }
             _ => unreachable!("{name} is dispatched above"),
         }
+        Ok(())
+    }
+
+    fn loss_head(&self, op: &Op) -> Result<(), Error> {
+        let (engine, name, f) = (&self.engine, op.name(), |view: &View| self.f32(view));
+        let panels = |weight: &View, nt: &Option<View>, nn: &Option<View>| {
+            let nt = self.panels(name, nt, Layout::NT, weight)?;
+            Ok::<_, Error>([nt, self.panels(name, nn, Layout::NN, weight)?])
+        };
+        match op {
+            Op::LossHead(o) => {
+                let targets = self.below(name, "targets", &o.targets, |_| o.vocab)?;
+                let packed = panels(&o.weight, &o.packed, &None)?;
+                let (hidden, weight) = (self.any(&o.hidden), self.any(&o.weight));
+                let (start, lse) = (o.vocab_start, f(&o.lse));
+                let head = ends::Head { hidden, weight, packed, targets, start, lse };
+                head.forward(engine, f(&o.target_logit))
+            }
+            Op::LossHeadBackward(o) => {
+                let targets = self.below(name, "targets", &o.targets, |_| o.vocab)?;
+                let packed = panels(&o.weight, &o.packed, &o.packed_turned)?;
+                let (hidden, weight) = (self.any(&o.hidden), self.any(&o.weight));
+                let (start, lse) = (o.vocab_start, f(&o.lse));
+                let head = ends::Head { hidden, weight, packed, targets, start, lse };
+                head.backward(engine, self.head_gradients(&o.weights, &o.dhidden, &o.dweight))
+            }
+            Op::LossHeadFused(o) => {
+                let targets = self.below(name, "targets", &o.targets, |_| o.weight.rows())?;
+                let packed = panels(&o.weight, &o.packed, &o.packed_turned)?;
+                let (hidden, weight) = (self.any(&o.hidden), self.any(&o.weight));
+                let (start, lse) = (0, f(&o.lse));
+                let head = ends::Head { hidden, weight, packed, targets, start, lse };
+                let gradients = self.head_gradients(&o.weights, &o.dhidden, &o.dweight);
+                head.fused(engine, f(&o.target_logit), gradients)
+            }
+            _ => unreachable!("{name} is dispatched above"),
+        }
+    }
+
+    fn pack(&self, o: &Pack) -> Result<(), Error> {
+        self.panels("Pack", &Some(o.out.clone()), o.layout, &o.x)?;
+        let (b, to) = (self.any(&o.x), self.host.mat::<f32>(&o.out).ptr);
+        let (n, k) = match o.layout {
+            Layout::NT => (b.rows(), b.cols()),
+            Layout::NN | Layout::TN => (b.cols(), b.rows()),
+        };
+        // of the product only the right operand and the shape of the output matter
+        let none = Mat { ptr: std::ptr::dangling_mut::<f32>(), rows: 0, cols: n, stride: n };
+        let a = match o.layout {
+            Layout::TN => Mat { rows: k, ..none },
+            Layout::NT | Layout::NN => Mat { cols: k, ..none },
+        };
+        let (a, out, pairs) = (Any::F32(a), Any::F32(none), matches!(b, Any::Bf16(_)));
+        let product = Product { layout: o.layout, a, b, packed: None, plus: None, out };
+        product.pack(&self.engine, pairs, to);
         Ok(())
     }
 
@@ -322,6 +401,12 @@ impl Cpu {
         macro_rules! convert {
             ($($from:ident $a:ty, $to:ident $b:ty, $f:expr;)*) => {
                 match (o.x.dtype(), o.out.dtype()) {
+                    (DType::F32, DType::BF16) => {
+                        plain::copy(&self.engine, self.f32(&o.x), self.host.mat::<bf16>(&o.out))
+                    }
+                    (DType::BF16, DType::F32) => {
+                        plain::copy(&self.engine, self.host.mat::<bf16>(&o.x), self.f32(&o.out))
+                    }
                     $((DType::$from, DType::$to) => {
                         let (x, out) = (self.host.mat::<$a>(&o.x), self.host.mat::<$b>(&o.out));
                         plain::convert(&self.engine, x, out, $f)
@@ -333,60 +418,39 @@ impl Cpu {
         convert! {
             F32 f32, F32 f32, |x| x;
             F32 f32, F64 f64, |x| x as f64;
-            F32 f32, BF16 bf16, bf16::from_f32;
             F64 f64, F64 f64, |x| x;
             F64 f64, F32 f32, |x| x as f32;
             F64 f64, BF16 bf16, bf16::from_f64;
             BF16 bf16, BF16 bf16, |x| x;
-            BF16 bf16, F32 f32, bf16::to_f32;
             BF16 bf16, F64 f64, bf16::to_f64;
             U32 u32, U32 u32, |x| x;
         }
     }
 
-    fn rms_norm_backward(&self, o: &RmsNormBackward) -> Result<(), Error> {
-        norm::Backward {
-            x: self.f32(&o.x),
-            weight: self.f32(&o.weight),
-            rstd: self.f32(&o.rstd),
-            dy: self.f32(&o.dy),
-            dx: self.f32(&o.dx),
-            dweight: o.dweight.as_ref().map(|v| self.f32(v)),
-            accumulate: o.accumulate,
-        }
-        .run(&self.engine)
-    }
-
-    fn swiglu_backward(&self, o: &SwiGluBackward) {
-        let inputs = [&o.gate, &o.up, &o.dout].map(|v| self.f32(v));
-        let [dgate, dup] = [&o.dgate, &o.dup].map(|v| self.f32(v));
-        let (engine, work) = (&self.engine, plain::SwiGluBackward);
-        match &o.out {
-            Some(out) => plain::sweep(engine, &work, inputs, [dgate, dup, self.f32(out)]),
-            None => plain::sweep(engine, &work, inputs, [dgate, dup]),
-        }
-    }
-
-    fn attention(&self, o: &Attention) -> Result<(), Error> {
+    fn attention<E: pack::Native>(&self, o: &Attention) -> Result<Shape<E>, Error> {
         let last = |row| o.query_offset + row + 1;
         let starts = self.below("Attention", "starts", &o.starts, last)?;
-        let [q, k, v, out, lse] = [&o.q, &o.k, &o.v, &o.out, &o.lse].map(|v| self.f32(v));
-        let (offset, scale) = (o.query_offset, o.scale as f32);
+        let [q, k, v, out] = [&o.q, &o.k, &o.v, &o.out].map(|v| self.host.mat(v));
+        let (offset, scale, lse) = (o.query_offset, o.scale as f32, self.f32(&o.lse));
         let (heads, kv_heads) = (o.heads, o.kv_heads);
-        let shape = Shape { q, k, v, starts, offset, heads, kv_heads, scale, out, lse };
-        attention::forward(&self.engine, shape)
+        Ok(Shape { q, k, v, starts, offset, heads, kv_heads, scale, out, lse })
     }
 
-    fn attention_backward(&self, o: &AttentionBackward) -> Result<(), Error> {
+    fn attention_backward<E: pack::Native>(&self, o: &AttentionBackward) -> Result<(), Error> {
         let last = |row| o.query_offset + row + 1;
         let starts = self.below("AttentionBackward", "starts", &o.starts, last)?;
-        let [q, k, v, out, lse] = [&o.q, &o.k, &o.v, &o.out, &o.lse].map(|v| self.f32(v));
-        let (offset, scale) = (o.query_offset, o.scale as f32);
+        let [q, k, v, out] = [&o.q, &o.k, &o.v, &o.out].map(|v| self.host.mat::<E>(v));
+        let (offset, scale, lse) = (o.query_offset, o.scale as f32, self.f32(&o.lse));
         let (heads, kv_heads) = (o.heads, o.kv_heads);
         let shape = Shape { q, k, v, starts, offset, heads, kv_heads, scale, out, lse };
-        let [dout, dq, dk, dv] = [&o.dout, &o.dq, &o.dk, &o.dv].map(|v| self.f32(v));
-        let gradients =
-            attention_backward::Gradients { dout, dq, dk, dv, accumulate: o.accumulate };
+        let (gradients, dout) = ([&o.dq, &o.dk, &o.dv], self.host.mat(&o.dout));
+        if o.dq.dtype() != DType::F32 {
+            let rounded = gradients.map(|v| self.host.mat::<E>(v));
+            return attention_backward::backward_rounded(&self.engine, shape, dout, rounded);
+        }
+        let [dq, dk, dv] = gradients.map(|v| self.f32(v));
+        let accumulate = o.accumulate;
+        let gradients = attention_backward::Gradients { dout, dq, dk, dv, accumulate };
         attention_backward::backward(&self.engine, shape, gradients)
     }
 
@@ -396,7 +460,7 @@ impl Cpu {
         dhidden: &View,
         dweight: &Option<View>,
     ) -> ends::Gradients {
-        let (weights, dhidden) = (self.f32(weights), self.f32(dhidden));
+        let (weights, dhidden) = (self.f32(weights), self.any(dhidden));
         ends::Gradients { weights, dhidden, dweight: dweight.as_ref().map(|v| self.f32(v)) }
     }
 
@@ -421,19 +485,51 @@ impl Cpu {
     }
 
     fn adamw(&self, o: &AdamW) {
-        let step = plain::Step::of(o, o.gradient_scale.as_ref().map_or(1.0, |v| self.scalar(v)));
-        let [p, g, first, second] =
+        let step = adamw::Step::of(o, o.gradient_scale.as_ref().map_or(1.0, |v| self.scalar(v)));
+        let [master, gradient, first, second] =
             [&o.master, &o.gradient, &o.first, &o.second].map(|v| self.f32(v));
-        let (engine, inputs) = (&self.engine, [p, g, first, second]);
-        match &o.working {
-            None => plain::sweep(engine, &step, inputs, [p, first, second]),
-            Some(w) if w.dtype() == DType::F32 => {
-                plain::sweep(engine, &step, inputs, [p, first, second, self.f32(w)]);
+        match o.working.as_ref().map(|view| self.any(view)) {
+            Some(Any::Bf16(working)) => {
+                let working = Some(working);
+                adamw::States { master, gradient, first, second, working }.run(&self.engine, step);
             }
-            Some(w) => {
-                plain::sweep(engine, &step, inputs, [p, first, second]);
-                plain::convert(engine, p, self.host.mat::<bf16>(w), bf16::from_f32);
+            working => {
+                let working =
+                    working.and_then(|w| if let Any::F32(w) = w { Some(w) } else { None });
+                adamw::States { master, gradient, first, second, working }.run(&self.engine, step);
             }
         }
     }
+}
+
+/// What [`Device::packed`] says where panels have `width` columns.
+pub(crate) fn packed_elements(
+    width: usize,
+    layout: Layout,
+    dtype: DType,
+    rows: usize,
+    cols: usize,
+) -> usize {
+    let (n, k) = if layout == Layout::NT { (rows, cols) } else { (cols, rows) };
+    // f32 weights are twice as large, and packing them costs a hundredth of a step
+    match dtype {
+        DType::BF16 => product::packed_units(n, k.div_ceil(2), width),
+        _ => 0,
+    }
+}
+
+/// Whether the activations of an op of a layer are bf16.
+fn is_bf16(op: &Op) -> bool {
+    let of = match op {
+        Op::RmsNorm(o) => &o.out,
+        Op::RmsNormBackward(o) => &o.dy,
+        Op::SwiGlu(o) => &o.out,
+        Op::SwiGluBackward(o) => &o.dout,
+        Op::Rope(o) => &o.x,
+        Op::Attention(o) => &o.q,
+        Op::AttentionBackward(o) => &o.q,
+        Op::Embed(o) => &o.table,
+        _ => return false,
+    };
+    of.dtype() == DType::BF16
 }

@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 
 use super::Engine;
+use super::element::Element;
 use super::simd::{Kernel, Simd};
 use crate::error::Error;
 use crate::host::Mat;
@@ -11,15 +12,15 @@ use crate::host::Mat;
 const ROWS: usize = 32;
 
 #[derive(Clone, Copy)]
-pub(super) struct Forward {
+pub(super) struct Forward<E> {
     pub x: Mat<f32>,
-    pub weight: Mat<f32>,
-    pub out: Mat<f32>,
+    pub weight: Mat<E>,
+    pub out: Mat<E>,
     pub rstd: Mat<f32>,
     pub epsilon: f64,
 }
 
-impl Forward {
+impl<E: Element> Forward<E> {
     pub fn run(self, engine: &Engine) {
         let rows = self.x.rows;
         engine.parallel_if(self.x.len() > 1 << 14, rows.div_ceil(ROWS), &|task, _| {
@@ -35,7 +36,7 @@ struct Rows<T> {
     end: usize,
 }
 
-impl Kernel for Rows<Forward> {
+impl<E: Element> Kernel for Rows<Forward<E>> {
     #[inline(always)]
     fn run<S: Simd>(self) {
         let o = self.op;
@@ -44,14 +45,14 @@ impl Kernel for Rows<Forward> {
             // SAFETY: rows of this task; columns in range.
             unsafe {
                 let (x, out) = (o.x.row(r), o.out.row(r));
-                let mean = dot::<S>(x, x, cols) as f64 / cols as f64;
+                let mean = dot::<S, f32>(x, x, cols) as f64 / cols as f64;
                 let scale = (1.0 / (mean + o.epsilon).sqrt()) as f32;
                 o.rstd.set(r, 0, scale);
                 for c in (0..cols).step_by(S::LANES) {
                     let n = S::LANES.min(cols - c);
                     let v = S::mul(S::load_part(x.add(c), n), S::splat(scale));
-                    let v = S::mul(v, S::load_part(o.weight.ptr.add(c), n));
-                    S::store_part(out.add(c), n, v);
+                    let v = S::mul(v, E::load_part::<S>(o.weight.ptr.add(c), n));
+                    E::store_part::<S>(out.add(c), n, v);
                 }
             }
         }
@@ -60,20 +61,21 @@ impl Kernel for Rows<Forward> {
 
 /// Σ a · b in a fixed order: two running vectors, then their lanes.
 #[inline(always)]
-pub(super) unsafe fn dot<S: Simd>(a: *const f32, b: *const f32, n: usize) -> f32 {
+pub(super) unsafe fn dot<S: Simd, E: Element>(a: *const E, b: *const E, n: usize) -> f32 {
     // SAFETY: n elements on both sides, the caller's.
     unsafe {
         let (mut even, mut odd) = (S::splat(0.0), S::splat(0.0));
         let mut c = 0;
         while c + 2 * S::LANES <= n {
             let d = c + S::LANES;
-            even = S::fma(S::load(a.add(c)), S::load(b.add(c)), even);
-            odd = S::fma(S::load(a.add(d)), S::load(b.add(d)), odd);
+            even = S::fma(E::load::<S>(a.add(c)), E::load::<S>(b.add(c)), even);
+            odd = S::fma(E::load::<S>(a.add(d)), E::load::<S>(b.add(d)), odd);
             c += 2 * S::LANES;
         }
         while c < n {
             let m = S::LANES.min(n - c);
-            even = S::fma(S::load_part(a.add(c), m), S::load_part(b.add(c), m), even);
+            let (x, y) = (E::load_part::<S>(a.add(c), m), E::load_part::<S>(b.add(c), m));
+            even = S::fma(x, y, even);
             c += m;
         }
         S::sum(S::add(even, odd))
@@ -81,17 +83,17 @@ pub(super) unsafe fn dot<S: Simd>(a: *const f32, b: *const f32, n: usize) -> f32
 }
 
 #[derive(Clone, Copy)]
-pub(super) struct Backward {
+pub(super) struct Backward<E> {
     pub x: Mat<f32>,
-    pub weight: Mat<f32>,
+    pub weight: Mat<E>,
     pub rstd: Mat<f32>,
-    pub dy: Mat<f32>,
+    pub dy: Mat<E>,
     pub dx: Mat<f32>,
     pub dweight: Option<Mat<f32>>,
     pub accumulate: bool,
 }
 
-impl Backward {
+impl<E: Element> Backward<E> {
     pub fn run(self, engine: &Engine) -> Result<(), Error> {
         let (rows, cols) = (self.x.rows, self.x.cols);
         let blocks = rows.div_ceil(ROWS);
@@ -108,12 +110,12 @@ impl Backward {
     }
 }
 
-struct BackwardRows {
-    rows: Rows<Backward>,
+struct BackwardRows<E> {
+    rows: Rows<Backward<E>>,
     partial: *mut f32,
 }
 
-impl Kernel for BackwardRows {
+impl<E: Element> Kernel for BackwardRows<E> {
     #[inline(always)]
     fn run<S: Simd>(self) {
         let o = self.rows.op;
@@ -123,16 +125,16 @@ impl Kernel for BackwardRows {
             unsafe {
                 let (x, dy, dx) = (o.x.row(r), o.dy.row(r), o.dx.row(r));
                 let scale = o.rstd.get(r, 0);
-                let mean = weighted_dot::<S>(x, dy, o.weight.ptr, cols) * scale / cols as f32;
+                let mean = weighted_dot::<S, E>(x, dy, o.weight.ptr, cols) * scale / cols as f32;
                 for c in (0..cols).step_by(S::LANES) {
                     let n = S::LANES.min(cols - c);
-                    let (v, d) = (S::load_part(x.add(c), n), S::load_part(dy.add(c), n));
+                    let (v, d) = (S::load_part(x.add(c), n), E::load_part::<S>(dy.add(c), n));
                     let unit = S::mul(v, S::splat(scale));
                     let sum = self.partial.add(c);
                     let first = r == self.rows.start;
                     let old = if first { S::splat(0.0) } else { S::load_part(sum, n) };
                     S::store_part(sum, n, S::fma(d, unit, old));
-                    let g = S::mul(d, S::load_part(o.weight.ptr.add(c), n));
+                    let g = S::mul(d, E::load_part::<S>(o.weight.ptr.add(c), n));
                     let g = S::mul(S::splat(scale), S::fnma(unit, S::splat(mean), g));
                     let add = o.accumulate;
                     let g = if add { S::add(S::load_part(dx.add(c), n), g) } else { g };
@@ -145,13 +147,18 @@ impl Kernel for BackwardRows {
 
 /// Σ a · b · w.
 #[inline(always)]
-unsafe fn weighted_dot<S: Simd>(a: *const f32, b: *const f32, w: *const f32, n: usize) -> f32 {
+unsafe fn weighted_dot<S: Simd, E: Element>(
+    a: *const f32,
+    b: *const E,
+    w: *const E,
+    n: usize,
+) -> f32 {
     // SAFETY: n elements each, the caller's.
     unsafe {
         let mut sum = S::splat(0.0);
         for c in (0..n).step_by(S::LANES) {
             let m = S::LANES.min(n - c);
-            let v = S::mul(S::load_part(b.add(c), m), S::load_part(w.add(c), m));
+            let v = S::mul(E::load_part::<S>(b.add(c), m), E::load_part::<S>(w.add(c), m));
             sum = S::fma(S::load_part(a.add(c), m), v, sum);
         }
         S::sum(sum)
@@ -185,7 +192,11 @@ impl Kernel for Total {
 }
 
 /// `dbias += Σ_r dy[r]`.
-pub(super) fn bias_backward(engine: &Engine, dy: Mat<f32>, dbias: Mat<f32>) -> Result<(), Error> {
+pub(super) fn bias_backward<E: Element>(
+    engine: &Engine,
+    dy: Mat<E>,
+    dbias: Mat<f32>,
+) -> Result<(), Error> {
     let blocks = dy.rows.div_ceil(ROWS);
     let scratch = engine.scratch(blocks * dy.cols)?;
     engine.parallel_if(dy.len() > 1 << 14, blocks, &|task, _| {
@@ -196,12 +207,12 @@ pub(super) fn bias_backward(engine: &Engine, dy: Mat<f32>, dbias: Mat<f32>) -> R
     Ok(())
 }
 
-struct ColumnSums {
-    block: Mat<f32>,
+struct ColumnSums<E> {
+    block: Mat<E>,
     to: *mut f32,
 }
 
-impl Kernel for ColumnSums {
+impl<E: Element> Kernel for ColumnSums<E> {
     #[inline(always)]
     fn run<S: Simd>(self) {
         for c in (0..self.block.cols).step_by(S::LANES) {
@@ -210,7 +221,7 @@ impl Kernel for ColumnSums {
             unsafe {
                 let mut sum = S::splat(0.0);
                 for r in 0..self.block.rows {
-                    sum = S::add(sum, S::load_part(self.block.row(r).add(c), n));
+                    sum = S::add(sum, E::load_part::<S>(self.block.row(r).add(c), n));
                 }
                 S::store_part(self.to.add(c), n, sum);
             }

@@ -3,9 +3,10 @@
 #![allow(unsafe_code)]
 
 use super::Engine;
+use super::element::Element;
 use super::simd::{Kernel, Simd, exp};
 use crate::host::Mat;
-use crate::op::{AdamW, Normal};
+use crate::op::Normal;
 use crate::random::Random;
 
 /// Elements of one task.
@@ -19,14 +20,13 @@ pub(super) trait Lanewise<const N: usize, const M: usize>: Sync {
 }
 
 /// `outputs = work(inputs)`; all matrices have one shape.
-pub(super) fn sweep<const N: usize, const M: usize, W: Lanewise<N, M>>(
+pub(super) fn sweep<E: Element, F: Element, const N: usize, const M: usize, W: Lanewise<N, M>>(
     engine: &Engine,
     work: &W,
-    inputs: [Mat<f32>; N],
-    outputs: [Mat<f32>; M],
+    inputs: [Mat<E>; N],
+    outputs: [Mat<F>; M],
 ) {
-    let all = || inputs.iter().chain(&outputs);
-    let dense = all().all(|m| m.rows <= 1 || m.stride == m.cols);
+    let dense = inputs.iter().all(is_dense) && outputs.iter().all(is_dense);
     let (inputs, outputs) = match dense {
         true => (inputs.map(flat), outputs.map(flat)),
         false => (inputs, outputs),
@@ -38,6 +38,10 @@ pub(super) fn sweep<const N: usize, const M: usize, W: Lanewise<N, M>>(
             (inputs.map(|m| pieces.cut(m, task)), outputs.map(|m| pieces.cut(m, task)));
         engine.set.run(Sweep { work, inputs, outputs });
     });
+}
+
+fn is_dense<T>(m: &Mat<T>) -> bool {
+    m.rows <= 1 || m.stride == m.cols
 }
 
 /// A dense matrix as one row.
@@ -73,13 +77,15 @@ impl Pieces {
     }
 }
 
-struct Sweep<'a, W, const N: usize, const M: usize> {
+struct Sweep<'a, E, F, W, const N: usize, const M: usize> {
     work: &'a W,
-    inputs: [Mat<f32>; N],
-    outputs: [Mat<f32>; M],
+    inputs: [Mat<E>; N],
+    outputs: [Mat<F>; M],
 }
 
-impl<W: Lanewise<N, M>, const N: usize, const M: usize> Kernel for Sweep<'_, W, N, M> {
+impl<E: Element, F: Element, W: Lanewise<N, M>, const N: usize, const M: usize> Kernel
+    for Sweep<'_, E, F, W, N, M>
+{
     #[inline(always)]
     fn run<S: Simd>(self) {
         let (rows, cols) = (self.outputs[0].rows, self.outputs[0].cols);
@@ -89,16 +95,16 @@ impl<W: Lanewise<N, M>, const N: usize, const M: usize> Kernel for Sweep<'_, W, 
             unsafe {
                 let (from, to) = (self.inputs.map(|m| m.row(r)), self.outputs.map(|m| m.row(r)));
                 for c in (0..whole).step_by(S::LANES) {
-                    let y = self.work.at::<S>(from.map(|p| S::load(p.add(c))));
+                    let y = self.work.at::<S>(from.map(|p| E::load::<S>(p.add(c))));
                     for i in 0..M {
-                        S::store(to[i].add(c), y[i]);
+                        F::store::<S>(to[i].add(c), y[i]);
                     }
                 }
                 if whole < cols {
                     let rest = cols - whole;
-                    let y = self.work.at::<S>(from.map(|p| S::load_part(p.add(whole), rest)));
+                    let y = self.work.at::<S>(from.map(|p| E::load_part::<S>(p.add(whole), rest)));
                     for i in 0..M {
-                        S::store_part(to[i].add(whole), rest, y[i]);
+                        F::store_part::<S>(to[i].add(whole), rest, y[i]);
                     }
                 }
             }
@@ -116,8 +122,22 @@ impl Lanewise<0, 1> for Fill {
     }
 }
 
-pub(super) fn fill(engine: &Engine, out: Mat<f32>, value: f32) {
-    sweep(engine, &Fill(value), [], [out]);
+pub(super) fn fill<E: Element>(engine: &Engine, out: Mat<E>, value: f32) {
+    sweep::<E, E, 0, 1, _>(engine, &Fill(value), [], [out]);
+}
+
+struct Same;
+
+impl Lanewise<1, 1> for Same {
+    #[inline(always)]
+    unsafe fn at<S: Simd>(&self, x: [S::V; 1]) -> [S::V; 1] {
+        x
+    }
+}
+
+/// `out = x`, rounded where `out` is narrower.
+pub(super) fn copy<E: Element, F: Element>(engine: &Engine, x: Mat<E>, out: Mat<F>) {
+    sweep(engine, &Same, [x], [out]);
 }
 
 pub(super) struct Add;
@@ -198,79 +218,36 @@ impl Lanewise<3, 2> for SwiGluBackward {
     }
 }
 
-/// The scalars of an optimizer step, rounded once.
-pub(super) struct Step {
-    scale: f32,
-    beta1: f32,
-    rest1: f32,
-    beta2: f32,
-    rest2: f32,
-    keep: f32,
-    rate: f32,
-    root: f32,
-    epsilon: f32,
-}
-
-impl Step {
-    pub fn of(o: &AdamW, scale: f64) -> Step {
-        let power = |beta: f64| 1.0 - beta.powf(o.step as f64);
-        Step {
-            scale: scale as f32,
-            beta1: o.beta1 as f32,
-            rest1: (1.0 - o.beta1) as f32,
-            beta2: o.beta2 as f32,
-            rest2: (1.0 - o.beta2) as f32,
-            keep: (1.0 - o.rate * o.decay) as f32,
-            rate: (o.rate / power(o.beta1)) as f32,
-            root: (1.0 / power(o.beta2).sqrt()) as f32,
-            epsilon: o.epsilon as f32,
-        }
-    }
-}
-
-/// (master, gradient, first, second) → (master, first, second).
-impl Lanewise<4, 3> for Step {
-    #[inline(always)]
-    unsafe fn at<S: Simd>(&self, [p, g, first, second]: [S::V; 4]) -> [S::V; 3] {
-        // SAFETY: the caller's: the instruction set is there; registers only.
-        unsafe {
-            let g = S::mul(g, S::splat(self.scale));
-            let first = S::fma(S::splat(self.beta1), first, S::mul(S::splat(self.rest1), g));
-            let squares = S::mul(S::splat(self.rest2), S::mul(g, g));
-            let second = S::fma(S::splat(self.beta2), second, squares);
-            let p = S::mul(p, S::splat(self.keep));
-            let root = S::fma(S::sqrt(second), S::splat(self.root), S::splat(self.epsilon));
-            let p = S::fnma(S::splat(self.rate), S::div(first, root), p);
-            [p, first, second]
-        }
-    }
-}
-
-/// The same, with a copy of the new weights in f32.
-impl Lanewise<4, 4> for Step {
-    #[inline(always)]
-    unsafe fn at<S: Simd>(&self, x: [S::V; 4]) -> [S::V; 4] {
-        // SAFETY: the caller's: the instruction set is there; registers only.
-        unsafe {
-            let [p, first, second] = <Self as Lanewise<4, 3>>::at::<S>(self, x);
-            [p, first, second, p]
-        }
-    }
-}
-
 /// `out[r] += bias`.
-pub(super) fn add_bias(engine: &Engine, bias: Mat<f32>, out: Mat<f32>) {
+pub(super) fn add_bias<B: Element, E: Element>(engine: &Engine, bias: Mat<B>, out: Mat<E>) {
     let pieces = Pieces::of(out.rows.max(2), out.cols);
     engine.parallel_if(out.len() > CHUNK, out.rows.div_ceil(pieces.step), &|task, _| {
         let start = task * pieces.step;
-        for r in start..(start + pieces.step).min(out.rows) {
-            engine.set.run(Sweep {
-                work: &Add,
-                inputs: [out.part(r, 1), bias],
-                outputs: [out.part(r, 1)],
-            });
-        }
+        let out = out.part(start, pieces.step.min(out.rows - start));
+        engine.set.run(AddBias { bias, out });
     });
+}
+
+struct AddBias<B, E> {
+    bias: Mat<B>,
+    out: Mat<E>,
+}
+
+impl<B: Element, E: Element> Kernel for AddBias<B, E> {
+    #[inline(always)]
+    fn run<S: Simd>(self) {
+        for r in 0..self.out.rows {
+            for c in (0..self.out.cols).step_by(S::LANES) {
+                let n = S::LANES.min(self.out.cols - c);
+                // SAFETY: n elements from (r, c) on; the output's belong to this task.
+                unsafe {
+                    let to = self.out.row(r).add(c);
+                    let bias = B::load_part::<S>(self.bias.ptr.add(c), n);
+                    E::store_part::<S>(to, n, S::add(E::load_part::<S>(to, n), bias));
+                }
+            }
+        }
+    }
 }
 
 /// `out = parts[0] + parts[1] + …`, in this order.

@@ -3,18 +3,19 @@
 #![allow(unsafe_code)]
 
 use super::Engine;
+use super::element::Element;
 use super::simd::{Kernel, Simd};
 use crate::host::Mat;
 
 #[derive(Clone, Copy)]
-pub(super) struct Rope {
-    pub x: Mat<f32>,
+pub(super) struct Rope<E> {
+    pub x: Mat<E>,
     pub positions: Mat<u32>,
     pub table: Mat<f32>,
     pub inverse: bool,
 }
 
-impl Rope {
+impl<E: Element> Rope<E> {
     pub fn run(self, engine: &Engine) {
         const ROWS: usize = 32;
         engine.parallel_if(self.x.len() > 1 << 14, self.x.rows.div_ceil(ROWS), &|task, _| {
@@ -25,7 +26,7 @@ impl Rope {
     }
 }
 
-impl Kernel for Rope {
+impl<E: Element> Kernel for Rope<E> {
     #[inline(always)]
     fn run<S: Simd>(self) {
         let half = self.table.cols / 2;
@@ -38,11 +39,12 @@ impl Kernel for Rope {
                     let (low, high) = (self.x.row(r).add(head), self.x.row(r).add(head + half));
                     for i in (0..half).step_by(S::LANES) {
                         let n = S::LANES.min(half - i);
-                        let (u, v) = (S::load_part(low.add(i), n), S::load_part(high.add(i), n));
+                        let u = E::load_part::<S>(low.add(i), n);
+                        let v = E::load_part::<S>(high.add(i), n);
                         let (c, s) = (S::load_part(cos.add(i), n), S::load_part(sin.add(i), n));
                         let s = if self.inverse { S::sub(S::splat(0.0), s) } else { s };
-                        S::store_part(low.add(i), n, S::fnma(v, s, S::mul(u, c)));
-                        S::store_part(high.add(i), n, S::fma(u, s, S::mul(v, c)));
+                        E::store_part::<S>(low.add(i), n, S::fnma(v, s, S::mul(u, c)));
+                        E::store_part::<S>(high.add(i), n, S::fma(u, s, S::mul(v, c)));
                     }
                 }
             }

@@ -2,47 +2,30 @@
 //! so that no op pays for fresh pages.
 #![allow(unsafe_code)]
 
-use std::alloc::{Layout, alloc, dealloc};
 use std::ptr::NonNull;
 use std::sync::{Mutex, PoisonError};
 
 use crate::error::Error;
+use crate::pages::Pages;
 
 /// Blocks that a device keeps when nobody uses them.
 const KEPT: usize = 4;
-const ALIGN: usize = 64;
-
 /// One allocation of f32 numbers.
 #[derive(Debug)]
 pub(crate) struct Block {
-    start: NonNull<f32>,
-    layout: Layout,
-}
-
-// SAFETY: plain memory, owned by one holder at a time.
-unsafe impl Send for Block {}
-
-impl Drop for Block {
-    fn drop(&mut self) {
-        // SAFETY: allocated in `Block::new` with this layout, freed once.
-        unsafe { dealloc(self.start.as_ptr().cast(), self.layout) }
-    }
+    pages: Pages,
+    bytes: usize,
 }
 
 impl Block {
     fn new(floats: usize) -> Result<Block, Error> {
-        let bytes = floats.saturating_mul(size_of::<f32>()).max(ALIGN);
-        let fail = |reason: &str| {
+        let bytes = floats.saturating_mul(size_of::<f32>());
+        let pages = Pages::new(bytes).map_err(|reason| {
             let (device, reason) =
                 ("cpu (working memory of an op)".to_string(), reason.to_string());
             Error::Allocate { device, bytes, reason }
-        };
-        let layout = Layout::from_size_align(bytes, ALIGN)
-            .map_err(|_| fail("more than an address can hold"))?;
-        // SAFETY: the layout is not empty.
-        let start = NonNull::new(unsafe { alloc(layout) })
-            .ok_or_else(|| fail("the system has no more memory for this process"))?;
-        Ok(Block { start: start.cast(), layout })
+        })?;
+        Ok(Block { pages, bytes })
     }
 }
 
@@ -62,18 +45,18 @@ impl<'a> Scratch<'a> {
     pub(crate) fn take(free: &'a Mutex<Vec<Block>>, floats: usize) -> Result<Scratch<'a>, Error> {
         let bytes = floats.saturating_mul(size_of::<f32>());
         let mut kept = free.lock().unwrap_or_else(PoisonError::into_inner);
-        let fitting = kept.iter().enumerate().filter(|(_, b)| b.layout.size() >= bytes);
-        let found = fitting.min_by_key(|(_, b)| b.layout.size()).map(|(i, _)| i);
+        let fitting = kept.iter().enumerate().filter(|(_, b)| b.bytes >= bytes);
+        let found = fitting.min_by_key(|(_, b)| b.bytes).map(|(i, _)| i);
         let block = match found {
             Some(i) => kept.swap_remove(i),
             None => {
-                let smallest = (0..kept.len()).min_by_key(|&i| kept[i].layout.size());
+                let smallest = (0..kept.len()).min_by_key(|&i| kept[i].bytes);
                 smallest.filter(|_| kept.len() >= KEPT).map(|i| kept.swap_remove(i));
                 drop(kept);
                 Block::new(floats)?
             }
         };
-        Ok(Scratch { start: block.start, block: Some(block), floats, free })
+        Ok(Scratch { start: block.pages.start().cast(), block: Some(block), floats, free })
     }
 
     /// Address of number `offset`.

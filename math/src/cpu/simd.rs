@@ -1,8 +1,13 @@
-//! Vectors of f32 on three instruction sets, and the choice between them at run time. A kernel is
-//! written once, generic over [`Simd`], and compiled three times; which copy runs is decided by
+//! Vectors of f32 on four instruction sets, and the choice between them at run time. A kernel is
+//! written once, generic over [`Simd`], and compiled four times; which copy runs is decided by
 //! [`Instructions::run`]. Not a general SIMD library: only what the kernels here need.
+//!
+//! bf16 is a form of memory: numbers are widened when they are loaded and rounded when they are stored
+//! (to nearest even). Only the product has arithmetic of its own for it, on *pairs*: lanes that hold
+//! two bf16 numbers, the first in the lower half.
 #![allow(unsafe_code)]
 
+use half::bf16;
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;
 
@@ -10,6 +15,8 @@ use std::arch::x86_64::*;
 /// bits; results of one set never depend on anything else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Instructions {
+    /// AVX-512 with BF16: as the next, and products of bf16 pairs in one instruction.
+    Avx512Bf16,
     /// AVX-512 F, BW, DQ and VL: 16 lanes, fused multiply-add.
     Avx512,
     /// AVX2 and FMA: 8 lanes, fused multiply-add.
@@ -20,13 +27,20 @@ pub enum Instructions {
 
 impl Instructions {
     /// All of them, the fastest first.
-    pub const ALL: [Instructions; 3] =
-        [Instructions::Avx512, Instructions::Avx2, Instructions::Portable];
+    pub const ALL: [Instructions; 4] = [
+        Instructions::Avx512Bf16,
+        Instructions::Avx512,
+        Instructions::Avx2,
+        Instructions::Portable,
+    ];
 
     /// Whether this processor has it.
     pub fn available(self) -> bool {
         #[cfg(target_arch = "x86_64")]
         return match self {
+            Instructions::Avx512Bf16 => {
+                Instructions::Avx512.available() && is_x86_feature_detected!("avx512bf16")
+            }
             Instructions::Avx512 => {
                 is_x86_feature_detected!("avx512f")
                     && is_x86_feature_detected!("avx512bw")
@@ -49,9 +63,10 @@ impl Instructions {
         found.unwrap_or(Instructions::Portable)
     }
 
-    /// `avx512`, `avx2` or `portable`.
+    /// `avx512_bf16`, `avx512`, `avx2` or `portable`.
     pub const fn name(self) -> &'static str {
         match self {
+            Instructions::Avx512Bf16 => "avx512_bf16",
             Instructions::Avx512 => "avx512",
             Instructions::Avx2 => "avx2",
             Instructions::Portable => "portable",
@@ -64,6 +79,8 @@ impl Instructions {
         #[cfg(target_arch = "x86_64")]
         match self {
             // SAFETY: the features are there: devices are made from available sets only.
+            Instructions::Avx512Bf16 => return unsafe { on_avx512_bf16(kernel) },
+            // SAFETY: as above.
             Instructions::Avx512 => return unsafe { on_avx512(kernel) },
             // SAFETY: as above.
             Instructions::Avx2 => return unsafe { on_avx2(kernel) },
@@ -74,13 +91,22 @@ impl Instructions {
 }
 
 #[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512bf16,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+#[inline(never)]
+unsafe fn on_avx512_bf16<K: Kernel>(kernel: K) {
+    kernel.run::<Avx512Bf16>();
+}
+
+#[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+#[inline(never)]
 unsafe fn on_avx512<K: Kernel>(kernel: K) {
     kernel.run::<Avx512>();
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
+#[inline(never)]
 unsafe fn on_avx2<K: Kernel>(kernel: K) {
     kernel.run::<Avx2>();
 }
@@ -100,6 +126,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     type V: Copy;
     /// Elements of a vector.
     const LANES: usize;
+    /// The set itself.
+    const SET: Instructions;
     /// Rows of a tile of the matrix product that fit the registers, two vectors wide.
     const TILE: usize;
 
@@ -135,6 +163,28 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     unsafe fn largest(a: Self::V) -> f32;
     /// Asks for the cache line at `p`, which need not be valid.
     unsafe fn prefetch(p: *const f32);
+    /// The same into the second-level cache.
+    unsafe fn prefetch_far(p: *const f32);
+    /// LANES bf16 numbers, widened.
+    unsafe fn load_bf16(p: *const bf16) -> Self::V;
+    /// The first `n` (at most all), zeros after them.
+    unsafe fn load_bf16_part(p: *const bf16, n: usize) -> Self::V;
+    /// Rounds and stores LANES bf16 numbers.
+    unsafe fn store_bf16(p: *mut bf16, v: Self::V);
+    /// Rounds and stores the first `n` (at most all).
+    unsafe fn store_bf16_part(p: *mut bf16, n: usize, v: Self::V);
+    /// Pairs of the lanes of two vectors, rounded.
+    unsafe fn pair(low: Self::V, high: Self::V) -> Self::V;
+    /// Pairs of LANES numbers each of two rows of bf16.
+    #[inline(always)]
+    unsafe fn zip(low: *const bf16, high: *const bf16) -> Self::V {
+        // SAFETY: the caller's.
+        unsafe { Self::pair(Self::load_bf16(low), Self::load_bf16(high)) }
+    }
+    /// Pairs of neighbouring lanes of two vectors that follow each other, rounded.
+    unsafe fn join(first: Self::V, second: Self::V) -> Self::V;
+    /// `c + a₀ · b₀ + a₁ · b₁` of the pairs in a and b. Denormal numbers may count as zero.
+    unsafe fn dot(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     /// `to[j · to_stride + i] = from[i · from_stride + j]` for i, j below LANES.
     unsafe fn transpose(from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize);
 }
@@ -192,6 +242,7 @@ fn lanes(n: usize) -> u16 {
 impl Simd for Avx512 {
     type V = __m512;
     const LANES: usize = 16;
+    const SET: Instructions = Instructions::Avx512;
     const TILE: usize = 14;
 
     methods! {
@@ -217,6 +268,34 @@ impl Simd for Avx512 {
         fn scale(a: __m512, n: __m512) -> __m512 = _mm512_scalef_ps(a, n);
         fn keep(a: __m512, n: usize, rest: __m512) -> __m512 =
             _mm512_mask_blend_ps(lanes(n), rest, a);
+        fn load_bf16(p: *const bf16) -> __m512 = widen(_mm256_loadu_si256(p.cast()));
+        fn load_bf16_part(p: *const bf16, n: usize) -> __m512 =
+            if n >= 16 { Self::load_bf16(p) }
+            else { widen(_mm256_maskz_loadu_epi16(lanes(n), p.cast())) };
+        fn store_bf16(p: *mut bf16, v: __m512) =
+            _mm256_storeu_si256(p.cast(), _mm512_cvtepi32_epi16(rounded(v)));
+        fn store_bf16_part(p: *mut bf16, n: usize, v: __m512) =
+            if n >= 16 { Self::store_bf16(p, v) } else {
+                let v = _mm512_cvtepi32_epi16(rounded(v));
+                _mm256_mask_storeu_epi16(p.cast(), lanes(n), v)
+            };
+        fn pair(low: __m512, high: __m512) -> __m512 = _mm512_castsi512_ps(
+            _mm512_or_si512(rounded(low), _mm512_slli_epi32::<16>(rounded(high))));
+        fn zip(low: *const bf16, high: *const bf16) -> __m512 = {
+            let low = _mm512_cvtepu16_epi32(_mm256_loadu_si256(low.cast()));
+            let high = _mm512_cvtepu16_epi32(_mm256_loadu_si256(high.cast()));
+            _mm512_castsi512_ps(_mm512_or_si512(low, _mm512_slli_epi32::<16>(high)))
+        };
+        fn join(first: __m512, second: __m512) -> __m512 =
+            halves(_mm512_cvtepi32_epi16(rounded(first)), _mm512_cvtepi32_epi16(rounded(second)));
+        fn dot(a: __m512, b: __m512, c: __m512) -> __m512 = {
+            let (a, b) = (_mm512_castps_si512(a), _mm512_castps_si512(b));
+            let low = |x| _mm512_castsi512_ps(_mm512_slli_epi32::<16>(x));
+            let high = |x| {
+                _mm512_castsi512_ps(_mm512_and_si512(x, _mm512_set1_epi32(!0xffff)))
+            };
+            _mm512_fmadd_ps(high(a), high(b), _mm512_fmadd_ps(low(a), low(b), c))
+        };
     }
     #[inline(always)]
     unsafe fn sum(a: __m512) -> f32 {
@@ -236,6 +315,7 @@ impl Simd for Avx512 {
     }
     methods! {
         fn prefetch(p: *const f32) = _mm_prefetch::<_MM_HINT_T0>(p.cast());
+        fn prefetch_far(p: *const f32) = _mm_prefetch::<_MM_HINT_T1>(p.cast());
     }
     #[inline(always)]
     unsafe fn transpose(from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
@@ -280,6 +360,110 @@ impl Simd for Avx512 {
     }
 }
 
+/// bf16 to f32: the same bits in the upper half.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+unsafe fn widen(x: __m256i) -> __m512 {
+    // SAFETY: registers only, on an instruction set that is there, as `Simd` has it.
+    unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(x))) }
+}
+
+/// f32 to bf16 in the lower half of each lane, the upper half zero. A NaN stays one.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+unsafe fn rounded(v: __m512) -> __m512i {
+    // SAFETY: registers only, on an instruction set that is there, as `Simd` has it.
+    unsafe {
+        let x = _mm512_castps_si512(v);
+        let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(x), _mm512_set1_epi32(1));
+        let up = _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff));
+        let near = _mm512_srli_epi32::<16>(_mm512_add_epi32(x, up));
+        let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(v, v);
+        let quiet = _mm512_or_si512(_mm512_srli_epi32::<16>(x), _mm512_set1_epi32(0x40));
+        _mm512_mask_mov_epi32(near, nan, quiet)
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+unsafe fn halves(low: __m256i, high: __m256i) -> __m512 {
+    // SAFETY: registers only, on an instruction set that is there, as `Simd` has it.
+    unsafe { _mm512_castsi512_ps(_mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high)) }
+}
+
+/// [`Avx512`] with the instructions for bf16.
+#[cfg(target_arch = "x86_64")]
+#[derive(Clone, Copy)]
+pub(crate) struct Avx512Bf16;
+
+/// Methods that are those of [`Avx512`].
+#[cfg(target_arch = "x86_64")]
+macro_rules! as_avx512 {
+    ($($name:ident($($argument:ident: $type:ty),*) $(-> $out:ty)?;)*) => {
+        methods! { $(fn $name($($argument: $type),*) $(-> $out)? = Avx512::$name($($argument),*);)* }
+    };
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Simd for Avx512Bf16 {
+    type V = __m512;
+    const LANES: usize = 16;
+    const SET: Instructions = Instructions::Avx512Bf16;
+    const TILE: usize = 14;
+
+    as_avx512! {
+        splat(x: f32) -> __m512;
+        load(p: *const f32) -> __m512;
+        store(p: *mut f32, v: __m512);
+        load_part(p: *const f32, n: usize) -> __m512;
+        store_part(p: *mut f32, n: usize, v: __m512);
+        add(a: __m512, b: __m512) -> __m512;
+        sub(a: __m512, b: __m512) -> __m512;
+        mul(a: __m512, b: __m512) -> __m512;
+        div(a: __m512, b: __m512) -> __m512;
+        sqrt(a: __m512) -> __m512;
+        fma(a: __m512, b: __m512, c: __m512) -> __m512;
+        fnma(a: __m512, b: __m512, c: __m512) -> __m512;
+        max(a: __m512, b: __m512) -> __m512;
+        min(a: __m512, b: __m512) -> __m512;
+        round(a: __m512) -> __m512;
+        scale(a: __m512, n: __m512) -> __m512;
+        keep(a: __m512, n: usize, rest: __m512) -> __m512;
+        sum(a: __m512) -> f32;
+        largest(a: __m512) -> f32;
+        prefetch(p: *const f32);
+        prefetch_far(p: *const f32);
+        load_bf16(p: *const bf16) -> __m512;
+        load_bf16_part(p: *const bf16, n: usize) -> __m512;
+        zip(low: *const bf16, high: *const bf16) -> __m512;
+        transpose(from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize);
+    }
+    methods! {
+        fn store_bf16(p: *mut bf16, v: __m512) = _mm256_storeu_si256(p.cast(), near(v));
+        fn store_bf16_part(p: *mut bf16, n: usize, v: __m512) =
+            if n >= 16 { Self::store_bf16(p, v) }
+            else { _mm256_mask_storeu_epi16(p.cast(), lanes(n), near(v)) };
+        fn pair(low: __m512, high: __m512) -> __m512 = {
+            let high = _mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(near(high)));
+            _mm512_castsi512_ps(_mm512_or_si512(_mm512_cvtepu16_epi32(near(low)), high))
+        };
+        fn join(first: __m512, second: __m512) -> __m512 =
+            std::mem::transmute::<__m512bh, __m512>(_mm512_cvtne2ps_pbh(second, first));
+        fn dot(a: __m512, b: __m512, c: __m512) -> __m512 = _mm512_dpbf16_ps(
+            c,
+            std::mem::transmute::<__m512, __m512bh>(a),
+            std::mem::transmute::<__m512, __m512bh>(b)
+        );
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+unsafe fn near(v: __m512) -> __m256i {
+    // SAFETY: registers only, on an instruction set that is there, as `Simd` has it.
+    unsafe { std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(v)) }
+}
+
 #[cfg(target_arch = "x86_64")]
 #[derive(Clone, Copy)]
 pub(crate) struct Avx2;
@@ -296,6 +480,7 @@ unsafe fn mask(n: usize) -> __m256i {
 impl Simd for Avx2 {
     type V = __m256;
     const LANES: usize = 8;
+    const SET: Instructions = Instructions::Avx2;
     const TILE: usize = 6;
 
     methods! {
@@ -333,6 +518,34 @@ impl Simd for Avx2 {
     methods! {
         fn keep(a: __m256, n: usize, rest: __m256) -> __m256 =
             _mm256_blendv_ps(rest, a, _mm256_castsi256_ps(mask(n)));
+        fn load_bf16(p: *const bf16) -> __m256 = _mm256_castsi256_ps(
+            _mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(_mm_loadu_si128(p.cast()))));
+        fn load_bf16_part(p: *const bf16, n: usize) -> __m256 =
+            Self::load_bf16(first_of(p, n).as_ptr());
+        fn store_bf16(p: *mut bf16, v: __m256) = {
+            let x = rounded_256(v);
+            let x = _mm256_permute4x64_epi64::<0xd8>(_mm256_packus_epi32(x, x));
+            _mm_storeu_si128(p.cast(), _mm256_castsi256_si128(x))
+        };
+        fn store_bf16_part(p: *mut bf16, n: usize, v: __m256) = {
+            let mut all = [bf16::ZERO; 8];
+            Self::store_bf16(all.as_mut_ptr(), v);
+            std::ptr::copy_nonoverlapping(all.as_ptr(), p, n.min(8))
+        };
+        fn pair(low: __m256, high: __m256) -> __m256 = _mm256_castsi256_ps(
+            _mm256_or_si256(rounded_256(low), _mm256_slli_epi32::<16>(rounded_256(high))));
+        fn join(first: __m256, second: __m256) -> __m256 = {
+            let both = _mm256_packus_epi32(rounded_256(first), rounded_256(second));
+            _mm256_castsi256_ps(_mm256_permute4x64_epi64::<0xd8>(both))
+        };
+        fn dot(a: __m256, b: __m256, c: __m256) -> __m256 = {
+            let (a, b) = (_mm256_castps_si256(a), _mm256_castps_si256(b));
+            let low = |x| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(x));
+            let high = |x| {
+                _mm256_castsi256_ps(_mm256_and_si256(x, _mm256_set1_epi32(!0xffff)))
+            };
+            _mm256_fmadd_ps(high(a), high(b), _mm256_fmadd_ps(low(a), low(b), c))
+        };
     }
     #[inline(always)]
     unsafe fn sum(a: __m256) -> f32 {
@@ -354,12 +567,38 @@ impl Simd for Avx2 {
     }
     methods! {
         fn prefetch(p: *const f32) = _mm_prefetch::<_MM_HINT_T0>(p.cast());
+        fn prefetch_far(p: *const f32) = _mm_prefetch::<_MM_HINT_T1>(p.cast());
     }
     #[inline(always)]
     unsafe fn transpose(from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
         // SAFETY: 8 rows of 8 elements on both sides, the caller's.
         unsafe { transpose_by_element(8, from, from_stride, to, to_stride) }
     }
+}
+
+/// As [`rounded`].
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+unsafe fn rounded_256(v: __m256) -> __m256i {
+    // SAFETY: registers only, on an instruction set that is there, as `Simd` has it.
+    unsafe {
+        let x = _mm256_castps_si256(v);
+        let odd = _mm256_and_si256(_mm256_srli_epi32::<16>(x), _mm256_set1_epi32(1));
+        let up = _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff));
+        let near = _mm256_srli_epi32::<16>(_mm256_add_epi32(x, up));
+        let nan = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(v, v));
+        let quiet = _mm256_or_si256(_mm256_srli_epi32::<16>(x), _mm256_set1_epi32(0x40));
+        _mm256_blendv_epi8(near, quiet, nan)
+    }
+}
+
+/// The first `n` of eight numbers, zeros after them.
+#[inline(always)]
+unsafe fn first_of(p: *const bf16, n: usize) -> [bf16; 8] {
+    let mut all = [bf16::ZERO; 8];
+    // SAFETY: the caller's: the first `n` are valid.
+    unsafe { std::ptr::copy_nonoverlapping(p, all.as_mut_ptr(), n.min(8)) }
+    all
 }
 
 /// Eight lanes in an array: what the compiler makes of it is what the target's base set has.
@@ -371,6 +610,17 @@ type Eight = [f32; 8];
 #[inline(always)]
 fn lanewise(a: Eight, b: Eight, f: impl Fn(f32, f32) -> f32) -> Eight {
     std::array::from_fn(|i| f(a[i], b[i]))
+}
+
+#[inline(always)]
+fn widened(x: bf16) -> f32 {
+    f32::from_bits(u32::from(x.to_bits()) << 16)
+}
+
+#[inline(always)]
+fn paired(low: f32, high: f32) -> f32 {
+    let bits = |x| u32::from(bf16::from_f32(x).to_bits());
+    f32::from_bits(bits(low) | bits(high) << 16)
 }
 
 #[inline(always)]
@@ -392,6 +642,7 @@ unsafe fn transpose_by_element(
 impl Simd for Portable {
     type V = Eight;
     const LANES: usize = 8;
+    const SET: Instructions = Instructions::Portable;
     const TILE: usize = 3;
 
     #[inline(always)]
@@ -477,7 +728,46 @@ impl Simd for Portable {
         a.into_iter().fold(f32::NEG_INFINITY, |m, x| if x > m { x } else { m })
     }
     #[inline(always)]
+    unsafe fn load_bf16(p: *const bf16) -> Eight {
+        // SAFETY: the caller's: the lanes that `Simd` names are valid.
+        unsafe { Self::load_bf16_part(p, 8) }
+    }
+    #[inline(always)]
+    unsafe fn load_bf16_part(p: *const bf16, n: usize) -> Eight {
+        // SAFETY: the caller's: the first `n` lanes are valid.
+        unsafe { first_of(p, n) }.map(widened)
+    }
+    #[inline(always)]
+    unsafe fn store_bf16(p: *mut bf16, v: Eight) {
+        // SAFETY: the caller's: the lanes that `Simd` names are valid.
+        unsafe { Self::store_bf16_part(p, 8, v) }
+    }
+    #[inline(always)]
+    unsafe fn store_bf16_part(p: *mut bf16, n: usize, v: Eight) {
+        for (i, x) in v.into_iter().enumerate().take(n) {
+            // SAFETY: the caller's: the first `n` lanes are valid.
+            unsafe { *p.add(i) = bf16::from_f32(x) }
+        }
+    }
+    #[inline(always)]
+    unsafe fn pair(low: Eight, high: Eight) -> Eight {
+        lanewise(low, high, paired)
+    }
+    #[inline(always)]
+    unsafe fn join(first: Eight, second: Eight) -> Eight {
+        let at = |i: usize| if i < 8 { first[i] } else { second[i - 8] };
+        std::array::from_fn(|i| paired(at(2 * i), at(2 * i + 1)))
+    }
+    #[inline(always)]
+    unsafe fn dot(a: Eight, b: Eight, c: Eight) -> Eight {
+        let low = |x: f32| f32::from_bits(x.to_bits() << 16);
+        let high = |x: f32| f32::from_bits(x.to_bits() & !0xffff);
+        std::array::from_fn(|i| high(a[i]) * high(b[i]) + (low(a[i]) * low(b[i]) + c[i]))
+    }
+    #[inline(always)]
     unsafe fn prefetch(_: *const f32) {}
+    #[inline(always)]
+    unsafe fn prefetch_far(_: *const f32) {}
     #[inline(always)]
     unsafe fn transpose(from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
         // SAFETY: 8 rows of 8 elements on both sides, the caller's.

@@ -89,6 +89,7 @@ pub(super) fn loss_head_fused(m: &Memory, o: &LossHeadFused) -> Result<(), Error
         vocab,
         target_logit: o.target_logit.clone(),
         lse: o.lse.clone(),
+        packed: None,
     };
     loss_head(m, &forward)?;
     let backward = LossHeadBackward {
@@ -101,6 +102,8 @@ pub(super) fn loss_head_fused(m: &Memory, o: &LossHeadFused) -> Result<(), Error
         weights: o.weights.clone(),
         dhidden: o.dhidden.clone(),
         dweight: o.dweight.clone(),
+        packed: None,
+        packed_turned: None,
     };
     loss_head_backward(m, &backward)
 }

@@ -15,6 +15,8 @@ pub(super) fn run(m: &Memory, op: &Op) {
         Op::Scale(o) => each(m, &o.out, &[&o.out], |x| o.alpha * x[0]),
         Op::Normal(o) => normal(m, o),
         Op::Matmul(o) => matmul(m, o),
+        // the weight itself is read
+        Op::Pack(_) => {}
         Op::AddBias(o) => {
             let (bias, mut out) = (m.get(&o.bias), m.get(&o.out));
             (0..out.rows).for_each(|r| axpy(out.row_mut(r), 1.0, bias.row(0)));
@@ -121,7 +123,10 @@ fn matmul(m: &Memory, o: &Matmul) {
             };
         }
     }
-    m.add(&o.out, &out, o.accumulate);
+    if let Some(plus) = &o.plus {
+        axpy(&mut out.data, 1.0, &m.get(plus).data);
+    }
+    m.put(&o.out, &out);
 }
 
 fn rms_norm(m: &Memory, o: &RmsNorm) {

@@ -4,11 +4,13 @@
 mod clock;
 mod text;
 
-use crate::cli::Bench;
+use crate::cli::{Bench, TrainStep};
 use crate::error::Error;
 use crate::stage::device;
 use crate::terminal::Terminal;
 use quipu_corpus::{encoding, html};
+use quipu_math::DType;
+use quipu_train::recipe::Dtype;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,23 +18,49 @@ use std::time::Duration;
 /// Measures and prints.
 pub fn run(what: Bench, terminal: &Terminal) -> Result<(), Error> {
     match what {
-        Bench::Train { steps } => train(steps, terminal),
-        Bench::Math { budget } => math(Duration::from_millis(budget), terminal),
+        Bench::Train(step) => train(&step, terminal),
+        Bench::Kernels { dtype, threads, budget } => {
+            let threads = threads.unwrap_or_else(device::cores);
+            kernels(dtype.into(), threads, Duration::from_millis(budget), terminal)
+        }
         Bench::Extract { dir } => extract(&dir, terminal),
         Bench::Text { input, passes } => text::run(&input, passes, terminal),
     }
 }
 
-fn train(steps: usize, terminal: &Terminal) -> Result<(), Error> {
-    if steps == 0 {
-        return Err(Error::usage("--steps must be at least 1"));
+fn train(sizes: &TrainStep, terminal: &Terminal) -> Result<(), Error> {
+    let numbers = [
+        ("--steps", sizes.steps),
+        ("--threads", sizes.threads.unwrap_or(1)),
+        ("--vocab", sizes.vocab),
+        ("--batch", sizes.batch),
+        ("--seq", sizes.seq),
+    ];
+    if let Some((flag, _)) = numbers.into_iter().find(|(_, number)| *number == 0) {
+        return Err(Error::usage(format!("{flag} is 0; it must be at least 1")));
     }
-    let bench = quipu_train::bench::Bench { steps, ..Default::default() };
-    let before = device::ceiling();
-    let timing = quipu_train::bench::run(device::whole(), bench)?;
-    let share = timing.flop_per_s / before.max(device::ceiling());
+    let bench = quipu_train::bench::Bench {
+        vocab: sizes.vocab,
+        dim: sizes.dim,
+        layers: sizes.layers,
+        heads: sizes.heads,
+        kv_heads: sizes.kv_heads,
+        ffn: sizes.ffn,
+        seq: sizes.seq,
+        batch: sizes.batch,
+        steps: sizes.steps,
+        dtype: sizes.dtype.into(),
+    };
+    let (threads, dtype) = (sizes.threads.unwrap_or_else(device::cores), bench.dtype);
+    let before = device::ceiling(threads, dtype);
+    let (device, spent) = (device::of_threads(threads), Vec::new());
+    let (timing, spent) = match sizes.by_op {
+        true => quipu_train::bench::run_by_op(device, bench)?,
+        false => (quipu_train::bench::run(device, bench)?, spent),
+    };
+    let share = timing.flop_per_s / before.max(device::ceiling(threads, dtype));
     terminal.say(&format!(
-        "{:.0} tokens/s (best {:.0}) · {:.1} GFLOP/s, {:.0} % of the f32 ceiling · {} parameters \
+        "{:.0} tokens/s (best {:.0}) · {:.1} GFLOP/s, {:.0} % of the {dtype} ceiling · {} parameters \
          · {} · peak {:.0} MiB",
         timing.tokens_per_s,
         timing.tokens_per_s_best,
@@ -42,17 +70,33 @@ fn train(steps: usize, terminal: &Terminal) -> Result<(), Error> {
         timing.mode,
         timing.peak_rss_mib
     ));
+    for row in &spent {
+        let (op, often, ms) = (&row.op, row.per_step, 1e3 * row.seconds);
+        terminal.say(&format!("{op:32} {often:>6.0} a step {ms:>9.3} ms"));
+    }
     let mut result = json!(timing);
     result["share_of_ceiling"] = json!(share);
+    if sizes.by_op {
+        result["by_op"] = json!(spent);
+    }
     terminal.result(&result);
     Ok(())
 }
 
 /// The ops of a training step at their shapes, and what share of the peak each reaches.
-fn math(budget: Duration, terminal: &Terminal) -> Result<(), Error> {
-    let threads = device::cores();
-    let (peak, rows) = quipu_math::bench::ops(threads, budget)?;
-    terminal.say(&format!("f32 ceiling {peak:.1} GFLOP/s on {threads} threads; by op, best run:"));
+fn kernels(
+    dtype: Dtype,
+    threads: usize,
+    budget: Duration,
+    terminal: &Terminal,
+) -> Result<(), Error> {
+    if threads == 0 {
+        return Err(Error::usage("--threads is 0; it must be at least 1"));
+    }
+    let narrow = if dtype == Dtype::Bf16 { DType::BF16 } else { DType::F32 };
+    let (peak, rows) = quipu_math::bench::ops(threads, narrow, budget)?;
+    terminal
+        .say(&format!("{dtype} ceiling {peak:.1} GFLOP/s on {threads} threads; by op, best run:"));
     let header = ("op", "a step", "ms", "GFLOP/s", "GB/s", "of the ceiling");
     let (op, often, ms, flops, bytes, share) = header;
     terminal.say(&format!("{op:28} {often:>6} {ms:>9} {flops:>9} {bytes:>7} {share:>15}"));

@@ -3,6 +3,7 @@
 use crate::error::Error;
 use crate::stage::device;
 use crate::terminal::Terminal;
+use quipu_train::recipe::Dtype;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::process::Command;
@@ -10,7 +11,10 @@ use std::process::Command;
 /// Prints what the machine has.
 pub fn run(terminal: &Terminal) -> Result<(), Error> {
     let mut facts = facts();
-    facts["f32 ceiling"] = json!(format!("{:.0} GFLOP/s", device::ceiling() / 1e9));
+    for dtype in [Dtype::F32, Dtype::Bf16] {
+        let ceiling = device::ceiling(device::cores(), dtype) / 1e9;
+        facts[format!("{dtype} ceiling")] = json!(format!("{ceiling:.0} GFLOP/s"));
+    }
     for (name, value) in facts.as_object().into_iter().flatten() {
         let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         terminal.say(&format!("{name:14} {text}"));

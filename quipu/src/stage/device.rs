@@ -5,6 +5,7 @@ use crate::error::Error;
 use crate::recipe::Recipe;
 use quipu_math::{Cpu, Device};
 use quipu_mesh::{Axes, Axis};
+use quipu_train::recipe::Dtype;
 use std::sync::Arc;
 
 /// The ranks that the recipe asks for.
@@ -14,24 +15,29 @@ pub fn axes(recipe: &Recipe) -> Result<Axes, Error> {
 
 /// The device of this process when it is a rank of its own.
 pub fn whole() -> Arc<dyn Device> {
-    open(cores())
+    of_threads(cores())
 }
 
 /// What opens the device of a rank.
 pub fn of_ranks(axes: Axes) -> impl Fn(usize) -> Result<Arc<dyn Device>, quipu_math::Error> + Sync {
     let threads = (cores() / axes.size(Axis::Dp)).max(1);
-    move |_| Ok(open(threads))
+    move |_| Ok(of_threads(threads))
 }
 
-/// What this machine's processors can do at most in f32: multiply-adds on registers, on all cores,
+/// A device of so many threads.
+pub fn of_threads(threads: usize) -> Arc<dyn Device> {
+    Arc::new(Cpu::new(threads))
+}
+
+/// What this machine's processors can do at most: multiply-adds on registers, on so many threads,
 /// FLOP/s. The best of many short measurements, a tenth of a second in all; what runs beside it
 /// lowers it, so shares of it are measured around the work that they are shares of.
-pub fn ceiling() -> f64 {
-    quipu_math::bench::peak(&Cpu::new(cores())) * 1e9
-}
-
-fn open(threads: usize) -> Arc<dyn Device> {
-    Arc::new(Cpu::new(threads))
+pub fn ceiling(threads: usize, dtype: Dtype) -> f64 {
+    let cpu = Cpu::new(threads);
+    1e9 * match dtype {
+        Dtype::F32 => quipu_math::bench::peak(&cpu),
+        Dtype::Bf16 => quipu_math::bench::peak_of_pairs(&cpu),
+    }
 }
 
 /// Cores that this process may use.

@@ -57,9 +57,10 @@ pub fn run(context: &Context) -> Result<Outcome, Error> {
         watch: &screen,
         cancel: &context.cancel,
     };
-    let before = device::ceiling();
+    let ceiling = || device::ceiling(device::cores(), pretraining.dtype);
+    let before = ceiling();
     let report = quipu_train::run(&job)?;
-    let ceiling = before.max(device::ceiling());
+    let ceiling = before.max(ceiling());
     if !report.finished {
         context.cancel.check()?;
     }

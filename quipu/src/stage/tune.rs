@@ -8,6 +8,7 @@ use crate::error::Error;
 use crate::terminal::thousands;
 use quipu_store::atomic;
 use quipu_tokens::{Tokenizer, Tokens};
+use quipu_train::recipe::Dtype;
 use quipu_tune::from_documents::{Limits, make};
 use quipu_tune::stage::{Stage, Tuned, dpo, sft};
 use quipu_tune::{Dialogue, Pairs, Preference, dialogue, read_dialogues};
@@ -127,6 +128,7 @@ fn made(context: &Context) -> Result<quipu_tune::from_documents::Made, Error> {
 fn stage(
     context: &Context,
     tokenizer: &Arc<Tokenizer>,
+    dtype: Dtype,
     (label, from, out): (&'static str, &str, &str),
     run: impl FnOnce(&Stage) -> Result<Tuned, quipu_tune::Error>,
 ) -> Result<Value, Error> {
@@ -137,7 +139,8 @@ fn stage(
     }
     let axes = device::axes(&context.recipe)?;
     let screen = Screen::new(context, label, Vec::new(), tokenizer.clone());
-    let before = device::ceiling();
+    let ceiling = || device::ceiling(device::cores(), dtype);
+    let before = ceiling();
     let tuned = run(&Stage {
         dir: &dir,
         base: &base,
@@ -152,7 +155,7 @@ fn stage(
     if !tuned.report.finished {
         context.cancel.check()?;
     }
-    let ceiling = before.max(device::ceiling());
+    let ceiling = before.max(ceiling());
     let mut facts = facts(&dir.join("metrics.jsonl"), &screen, ceiling)?;
     facts["used"] = json!(tuned.used);
     facts["too_long"] = json!(tuned.too_long);
@@ -167,7 +170,7 @@ fn fine_tune(
 ) -> Result<Value, Error> {
     let recipe = &context.recipe.sft;
     let place = ("sft", BASE, SFT);
-    stage(context, tokenizer, place, |stage| sft(stage, recipe, &lessons.dialogues))
+    stage(context, tokenizer, recipe.dtype, place, |stage| sft(stage, recipe, &lessons.dialogues))
 }
 
 /// One round of preference training; without a pair to learn from, the final model is the
@@ -189,7 +192,7 @@ fn prefer(
     };
     let place = ("dpo", SFT, FINAL);
     let run = |stage: &Stage| dpo(stage, recipe, weights, &pairs);
-    let mut facts = stage(context, tokenizer, place, run)?;
+    let mut facts = stage(context, tokenizer, recipe.dtype, place, run)?;
     let records = quipu_train::metrics::read(&context.run.path("dpo").join("metrics.jsonl"))?;
     let tail = &records[records.len().saturating_sub(LAST)..];
     let sum: f64 = tail.iter().filter_map(|r| r.more.get("accuracy")).sum();

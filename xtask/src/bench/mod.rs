@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: the program and its peers side by side, interleaved in rounds, so that a
 //! busy machine slows both. What it compares is a ratio per round; the median and the range are
-//! reported, never the best. One file a subject: [`training`] is the training step and extraction,
-//! [`corpus`] all that curation must reach. Not here: correctness (`test`, `peers`).
+//! reported, never the best. One file a subject: [`training`] is the training step, [`corpus`] all
+//! that curation must reach. Not here: correctness (`test`, `peers`).
 
 pub mod corpus;
 mod extraction;
@@ -24,7 +24,8 @@ use std::process::Command;
 pub fn run(flags: &[&str]) -> Result<bool, Error> {
     match flags.first() {
         Some(&"corpus") => corpus::run(&flags[1..]),
-        _ => training::run(flags),
+        Some(&"train") => training::run(&flags[1..]),
+        other => Err(format!("bench {}: expected train or corpus", other.unwrap_or(&"")).into()),
     }
 }
 

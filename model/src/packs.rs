@@ -1,0 +1,97 @@
+//! The weights once more, in the form in which the device's products read them. A copy belongs to its
+//! weight and is renewed when the weight has changed; how it looks only the device knows.
+
+use crate::Error;
+use crate::parameters::Flat;
+use quipu_math::op::{Layout, Pack};
+use quipu_math::{DType, Device, View};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A weight packed for `x · Wᵀ` and, where there are gradients, for `dy · W`; none where the device
+/// has no use for it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Both {
+    pub forward: Option<View>,
+    pub backward: Option<View>,
+}
+
+/// The matrices of one layer.
+#[derive(Clone, Debug)]
+pub(crate) struct LayerPacks {
+    pub qkv: Both,
+    pub output: Both,
+    pub gate_up: Both,
+    pub down: Both,
+}
+
+/// All matrices of a model.
+#[derive(Debug)]
+pub(crate) struct Packs {
+    pub layers: Vec<LayerPacks>,
+    pub head: Both,
+    pub bytes: usize,
+    /// Of the weights, when they were packed; counted from one, zero before.
+    version: AtomicU64,
+}
+
+impl Packs {
+    pub fn allocate(device: &dyn Device, weights: &Flat, gradients: bool) -> Result<Packs, Error> {
+        let mut bytes = 0;
+        let mut pack = |weight: &View| {
+            let mut one = |layout| -> Result<Option<View>, Error> {
+                let elements = device.packed(layout, weight.dtype(), weight.rows(), weight.cols());
+                if elements == 0 || (layout == Layout::NN && !gradients) {
+                    return Ok(None);
+                }
+                let view = device.matrix(DType::U32, 1, elements)?;
+                bytes += view.bytes();
+                Ok(Some(view))
+            };
+            Ok::<_, Error>(Both { forward: one(Layout::NT)?, backward: one(Layout::NN)? })
+        };
+        let mut layers = Vec::with_capacity(weights.layers.len());
+        for w in &weights.layers {
+            layers.push(LayerPacks {
+                qkv: pack(&w.qkv)?,
+                output: pack(&w.output)?,
+                gate_up: pack(&w.gate_up)?,
+                down: pack(&w.down)?,
+            });
+        }
+        let head = pack(&weights.head)?;
+        Ok(Packs { layers, head, bytes, version: AtomicU64::new(0) })
+    }
+
+    /// Packs again what has changed.
+    pub fn renew(&self, device: &dyn Device, weights: &Flat) -> Result<(), Error> {
+        if self.bytes == 0 {
+            return Ok(());
+        }
+        let now = weights.flat.buffer().version() + 1;
+        if self.version.load(Ordering::Acquire) == now {
+            return Ok(());
+        }
+        for (w, p) in weights.layers.iter().zip(&self.layers) {
+            for (weight, both) in [
+                (&w.qkv, &p.qkv),
+                (&w.output, &p.output),
+                (&w.gate_up, &p.gate_up),
+                (&w.down, &p.down),
+            ] {
+                pack(device, weight, both)?;
+            }
+        }
+        pack(device, &weights.head, &self.head)?;
+        self.version.store(now, Ordering::Release);
+        Ok(())
+    }
+}
+
+fn pack(device: &dyn Device, weight: &View, both: &Both) -> Result<(), Error> {
+    for (layout, out) in [(Layout::NT, &both.forward), (Layout::NN, &both.backward)] {
+        if let Some(out) = out {
+            device.execute(Pack { x: weight.clone(), layout, out: out.clone() })?;
+        }
+    }
+    Ok(())
+}
