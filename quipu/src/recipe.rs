@@ -4,6 +4,7 @@
 
 use crate::error::{Error, RecipeError};
 use miette::NamedSource;
+use quipu_tokens::{prepare::Grouping, spelling};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -56,6 +57,9 @@ pub struct Tokens {
     pub vocabulary: usize,
     /// share of documents, chosen by hash, that is kept for validation
     pub validation_share: f64,
+    /// what a mix names: the documents' `route` or their `source`
+    #[serde(default)]
+    pub grouping: Grouping,
 }
 
 /// The model's shape, as far as a recipe decides it.
@@ -181,10 +185,20 @@ impl Recipe {
         let axes = quipu_mesh::Axes::parse(&self.mesh);
         let axes = axes.map_err(|e| ("mesh".to_owned(), e.to_string()))?;
         let ranks = axes.size(quipu_mesh::Axis::Dp);
+        let parameters =
+            crate::stage::parameters(self).map_err(|e| ("model".into(), e.to_string()))?;
         for (table, recipe) in [("train", &self.train), ("sft", &self.sft), ("dpo", &self.dpo)] {
-            recipe.check(ranks).map_err(|e| keyed(table, &e.to_string()))?;
-            if recipe.sequence_length > shape.positions {
-                let (length, positions) = (recipe.sequence_length, shape.positions);
+            let checked = recipe.check(ranks).and_then(|()| recipe.treatments(&parameters));
+            checked.map_err(|e| keyed(table, &e.to_string()))?;
+            let of_documents = [("ramp", recipe.ramp.is_empty()), ("mix", recipe.mix.is_empty())];
+            if table != "train"
+                && let Some((key, _)) = of_documents.iter().find(|(_, empty)| !empty)
+            {
+                let message = "dialogues have one length and one source; it goes with [train]";
+                return no(&format!("{table}.{key}"), message.to_owned());
+            }
+            let (length, positions) = (recipe.longest_sequence(), shape.positions);
+            if length > positions {
                 let message = format!("{length} is more than model.positions, {positions}");
                 return no(&format!("{table}.sequence_length"), message);
             }
@@ -276,25 +290,7 @@ fn meant(message: &str) -> Option<String> {
         message.strip_prefix("unknown field `").or(message.strip_prefix("unknown variant `"))?;
     let (unknown, rest) = rest.split_once('`')?;
     let known: Vec<&str> = rest.split('`').skip(1).step_by(2).collect();
-    let nearest = known.iter().min_by_key(|k| distance(unknown, k))?;
-    let near = distance(unknown, nearest) <= 2.max(unknown.len() / 3);
-    near.then(|| format!("did you mean `{nearest}`?"))
-}
-
-/// How many letters must be put in, taken out or changed between two words (Levenshtein).
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let changed = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
+    spelling::nearest(unknown, known).map(|nearest| format!("did you mean `{nearest}`?"))
 }
 
 /// Offset and length of the line that sets `table.key`.
@@ -365,7 +361,34 @@ mod tests {
     }
 
     #[test]
+    fn tables_come_back() {
+        let sets = [
+            "train.ramp=[{after_tokens=9000,sequence_length=128,batch_tokens=1024,\
+             micro_batch_tokens=1024}]",
+            "train.mix=[{after_tokens=0,shares={prose=0.5,code=0.5}}]",
+            "train.max_epochs.code=4.0",
+            "train.groups=[{parameters=[\"*norm*\"],rate=0.5}]",
+            "train.freeze=[\"embedding\"]",
+            "train.spikes.window=64",
+            "train.average={from=3000,every=100}",
+            "tokens.grouping=\"source\"",
+        ];
+        let recipe = Recipe::resolve(None, &sets.map(str::to_owned)).unwrap();
+        let again: Recipe = toml::from_str(&recipe.to_toml()).unwrap();
+        assert_eq!(recipe, again);
+        assert_eq!(Recipe::resolve(None, &recipe.as_sets()).unwrap(), recipe);
+        assert_eq!((recipe.train.ramp.len(), recipe.train.spikes.unwrap().window), (1, 64));
+    }
+
+    #[test]
     fn wrong_keys_and_values_are_refused_by_name() {
+        check(&["train.freeze=[\"embeding\"]"], &["train.freeze", "did you mean", "embedding"]);
+        check(&["train.schedule=\"linaer\""], &["did you mean `linear`"]);
+        check(&["train.average={from=9,every=9}"], &["train.average.every"]);
+        check(&["sft.mix=[{after_tokens=0,shares={prose=1.0}}]"], &["sft.mix", "[train]"]);
+        let level = "{after_tokens=9000,sequence_length=1024,batch_tokens=1024,\
+                     micro_batch_tokens=1024}";
+        check(&[&format!("train.ramp=[{level}]")], &["1024 is more than model.positions"]);
         check(&["train.stepz=5"], &["unknown field `stepz`", "did you mean `steps`"]);
         check(&["modell.layers=5"], &["unknown field `modell`", "did you mean `model`"]);
         check(&["train.steps=\"many\""], &["invalid type", "steps"]);
@@ -375,12 +398,5 @@ mod tests {
         check(&["corpus.line_limit=0"], &["line_limit"]);
         check(&["nonsense"], &["expected key=value"]);
         check(&["train.steps.more=1"], &["not a table"]);
-    }
-
-    #[test]
-    fn distances() {
-        assert_eq!(distance("kitten", "sitting"), 3);
-        assert_eq!(distance("", "abc"), 3);
-        assert_eq!(distance("steps", "steps"), 0);
     }
 }

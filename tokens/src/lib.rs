@@ -5,6 +5,7 @@
 pub mod alphabet;
 pub mod bpe;
 pub mod chat;
+pub mod course;
 mod error;
 mod hugging_face;
 pub mod loader;
@@ -12,13 +13,15 @@ pub mod loader;
 pub mod prepare;
 pub mod shard;
 pub mod special;
+pub mod spelling;
 pub mod split;
 mod stream;
 pub mod tiktoken;
 mod tokenizer;
 
 pub use chat::{Chat, Dialogue, Message, Role};
+pub use course::{Course, Mix, Stage};
 pub use error::Error;
-pub use loader::{Loader, Mix, Packed, Piece, Sequential, Stage, Tokens};
+pub use loader::{Loader, Packed, Piece, Sequential, Tokens};
 pub use stream::StreamDecoder;
 pub use tokenizer::Tokenizer;

@@ -2,16 +2,24 @@
 //! documents, each opened by `<|begin_of_text|>` and closed by `<|end_of_text|>` as the target of
 //! its last token; what belongs to which document is said per token, so that attention need not
 //! cross (paper, section 3.2). The sample is a pure function of (seed, index): there is no state to
-//! lose, and a resumed run reads on where it stopped. Sources are mixed by token share, and the mix
-//! may change at given samples (trap D17). Not here: batches and ranks (`train`).
+//! lose, and a resumed run reads on where it stopped. Not here: which source a sample is of and how
+//! long it is (`course`), batches and ranks (`train`).
+//!
+//! Where a source is read on when the length changes: its documents, epoch after epoch in another
+//! order, are one endless row of (token, target) pairs, and a sample is the next stretch of it. The
+//! position in the data is how many pairs of each source lie before a sample, whatever lengths they
+//! were read in, so that none is left out or read twice where the length changes. A document that a
+//! sample cuts goes on in the next sample of its source.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use quipu_store::manifest::Manifest;
 use xxhash_rust::xxh3::Xxh3;
 
+use crate::course::{self, Course, Deal, Mix, Pattern, Spent};
 use crate::{Error, Tokenizer, shard::Shard, special};
 
 /// Name of the format of a folder of tokens in its manifest.
@@ -82,7 +90,7 @@ pub struct Piece {
     pub length: u32,
 }
 
-/// One packed row; all vectors but `pieces` have the loader's sequence length.
+/// One packed row; all vectors but `pieces` have the length of its stage.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Packed {
     /// Input tokens.
@@ -100,32 +108,13 @@ pub struct Packed {
     pub pieces: Vec<Piece>,
 }
 
-/// The share of each source by tokens; shares are relative, a source that is not named is left out.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Mix {
-    /// All documents as one source: each once an epoch.
-    Natural,
-    /// By source name.
-    Shares(Vec<(String, f64)>),
-}
-
-/// A mix and the sample from which it holds.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Stage {
-    /// First sample of this mix; the first stage begins at 0.
-    pub from: u64,
-    /// The mix.
-    pub mix: Mix,
-}
-
 /// The loader of one set of shards.
 #[derive(Debug)]
 pub struct Loader {
     shards: Arc<Vec<Shard>>,
     streams: Vec<Stream>,
-    stages: Vec<Pattern>,
+    deal: Deal,
     seed: u64,
-    length: usize,
     begin: u32,
     end: u32,
     orders: Mutex<BTreeMap<(usize, u64), Arc<Order>>>,
@@ -149,75 +138,35 @@ struct Order {
     ends: Vec<u64>,
 }
 
-/// Which source each sample of a block is of, repeated for the length of a stage.
-#[derive(Debug)]
-struct Pattern {
-    from: u64,
-    /// (stream, how many samples of it stand before in the block)
-    block: Vec<(usize, u64)>,
-    quotas: Vec<u64>,
-    /// rows of each stream that earlier stages have read
-    before: Vec<u64>,
-}
-
-/// Samples in a block: the finest share is one in so many.
-const BLOCK: u64 = 10_000;
-
 impl Loader {
-    /// A loader over shards. `sequence_length` is the number of tokens of a sample.
+    /// A loader over shards.
     ///
     /// # Errors
-    /// [`Error::Loader`] for no tokens, a length of 0, or a mix that names no source there is.
+    /// [`Error::Loader`] for no tokens, a length of 0, stages that do not ascend from sample 0, or
+    /// sources that are not there.
     pub fn new(
         tokenizer: &Tokenizer,
         shards: Arc<Vec<Shard>>,
-        schedule: &[Stage],
+        course: &Course,
         seed: u64,
-        sequence_length: usize,
     ) -> Result<Self, Error> {
-        let refuse = |reason: String| Err(Error::Loader { reason });
-        if sequence_length == 0 || u32::try_from(sequence_length).is_err() {
-            return refuse(format!("sequence length {sequence_length}: expected 1 to 2^32 - 1"));
-        }
         if shards.iter().all(|s| s.documents() == 0) {
-            return refuse("no documents in the token shards; prepare more text".to_owned());
+            let reason = "no documents in the token shards; prepare more text".to_owned();
+            return Err(Error::Loader { reason });
         }
-        let natural = schedule.iter().all(|s| s.mix == Mix::Natural);
+        let natural = course.stages.iter().all(|s| s.mix == Mix::Natural);
         let streams = streams(&shards, natural);
-        let mut stages: Vec<Pattern> = Vec::new();
-        for stage in schedule {
-            let before = match stages.last() {
-                None if stage.from == 0 => vec![0; streams.len()],
-                Some(last) if stage.from > last.from => last.rows_before(stage.from),
-                _ => {
-                    return refuse(format!(
-                        "a mix from sample {}: stages must begin at 0 and ascend",
-                        stage.from
-                    ));
-                }
-            };
-            let quotas = quotas(&streams, &stage.mix)?;
-            stages.push(Pattern { from: stage.from, block: spread(&quotas), quotas, before });
-        }
-        if stages.is_empty() {
-            return refuse("a loader needs at least one mix".to_owned());
-        }
+        let sources: Vec<_> = streams.iter().map(|s| (s.name.as_str(), s.pairs)).collect();
+        let deal = course::deal(&sources, course)?;
         Ok(Self {
             shards,
             streams,
-            stages,
+            deal,
             seed,
-            length: sequence_length,
             begin: tokenizer.required(special::BEGIN_OF_TEXT)?,
             end: tokenizer.required(special::END_OF_TEXT)?,
             orders: Mutex::default(),
         })
-    }
-
-    /// Tokens of a sample.
-    #[must_use]
-    pub fn sequence_length(&self) -> usize {
-        self.length
     }
 
     /// Names of the sources and their (token, target) pairs in one epoch.
@@ -233,46 +182,73 @@ impl Loader {
         let mut hash = Xxh3::new();
         let mut add = |n: u64| hash.update(&n.to_le_bytes());
         add(self.seed);
-        add(self.length as u64);
+        let patterns = &self.deal.patterns;
+        add(patterns[0].length);
         self.shards.iter().for_each(|s| add(s.checksum()));
-        for stage in &self.stages {
-            add(stage.from);
-            stage.quotas.iter().for_each(|q| add(*q));
+        for pattern in patterns {
+            add(pattern.from);
+            pattern.quotas.iter().for_each(|q| add(*q));
         }
+        patterns[1..].iter().for_each(|pattern| add(pattern.length));
         hash.digest()
+    }
+
+    /// The first sample that no source can give, where all of them have a cap.
+    #[must_use]
+    pub fn ends(&self) -> Option<u64> {
+        self.deal.ends
+    }
+
+    /// What is worth saying once when these samples are read: which sources no stage has a share of
+    /// (with the first sample of all), and which have been read as often as they may be.
+    #[must_use]
+    pub fn notes(&self, samples: Range<u64>) -> Vec<String> {
+        let left_out = |i: &usize| self.deal.patterns.iter().all(|p| p.quotas[*i] == 0);
+        let left_out = (0..self.streams.len()).filter(left_out).map(|i| {
+            let Stream { name, pairs, .. } = &self.streams[i];
+            format!("source {name:?} has no share in the mix: its {pairs} tokens are not read")
+        });
+        let spent = self.deal.spent.iter().filter(|spent| samples.contains(&spent.sample));
+        let spent = spent.map(|Spent { sample, source, max_epochs }| {
+            format!(
+                "sample {sample}: source {source:?} has been read {max_epochs} times, its \
+                 max_epochs; its share goes to the others in proportion"
+            )
+        });
+        let first = samples.contains(&0).then_some(left_out).into_iter().flatten();
+        first.chain(spent).collect()
     }
 
     /// How often each source has been read when sample `index` comes: epochs, with their fraction.
     #[must_use]
     pub fn epochs(&self, index: u64) -> Vec<(&str, f64)> {
-        let rows = self.stage(index).rows_before(index);
-        let read = |(s, rows): (&Stream, u64)| rows as f64 * self.length as f64 / s.pairs as f64;
-        self.streams.iter().zip(rows).map(|(s, r)| (s.name.as_str(), read((s, r)))).collect()
+        let pairs = self.pattern(index).pairs_before(index);
+        let epochs = |(s, read): (&Stream, u64)| read as f64 / s.pairs as f64;
+        let read = self.streams.iter().zip(pairs);
+        read.map(|read| (read.0.name.as_str(), epochs(read))).collect()
     }
 
-    /// Sample `index`: a pure function of the seed and the index.
+    /// Sample `index`: a pure function of the seed and the index. From [`ends`](Self::ends) on caps
+    /// are passed over.
     #[must_use]
     pub fn sample(&self, index: u64) -> Packed {
-        let stage = self.stage(index);
-        let within = index - stage.from;
-        let (stream, rank) = stage.block[(within % BLOCK) as usize];
-        let row = stage.before[stream] + within / BLOCK * stage.quotas[stream] + rank;
+        let pattern = self.pattern(index);
+        let (stream, mut at) = pattern.place(index);
         let mut packed = Packed::default();
-        let mut at = row * self.length as u64;
-        while packed.tokens.len() < self.length {
+        let end = at + pattern.length;
+        while at < end {
             let pairs = self.streams[stream].pairs;
             let order = self.order(stream, at / pairs);
-            let left = pairs - at % pairs;
-            let take = left.min((self.length - packed.tokens.len()) as u64);
+            let take = (pairs - at % pairs).min(end - at);
             self.fill(&self.streams[stream], &order, at % pairs, take, &mut packed);
             at += take;
         }
         packed
     }
 
-    fn stage(&self, index: u64) -> &Pattern {
-        let after = self.stages.partition_point(|s| s.from <= index);
-        &self.stages[after.max(1) - 1]
+    fn pattern(&self, index: u64) -> &Pattern {
+        let after = self.deal.patterns.partition_point(|p| p.from <= index);
+        &self.deal.patterns[after.max(1) - 1]
     }
 
     /// Appends `take` pairs of an epoch from pair `at` on.
@@ -333,23 +309,6 @@ impl Order {
     }
 }
 
-impl Pattern {
-    /// Rows of each stream that stand before sample `index` of this stage.
-    fn rows_before(&self, index: u64) -> Vec<u64> {
-        let within = index - self.from;
-        let mut rows: Vec<u64> = self
-            .before
-            .iter()
-            .zip(&self.quotas)
-            .map(|(before, quota)| before + within / BLOCK * quota)
-            .collect();
-        for (stream, _) in &self.block[..(within % BLOCK) as usize] {
-            rows[*stream] += 1;
-        }
-        rows
-    }
-}
-
 /// All documents in stored order, once, in rows; the last row is filled up with weight 0. What
 /// validation reads.
 #[derive(Debug)]
@@ -374,8 +333,8 @@ impl Sequential {
         sequence_length: usize,
     ) -> Result<Self, Error> {
         // The loader's own checks hold here too.
-        let all = [Stage { from: 0, mix: Mix::Natural }];
-        let loader = Loader::new(tokenizer, Arc::clone(&shards), &all, 0, sequence_length)?;
+        let course = Course::natural(sequence_length);
+        let loader = Loader::new(tokenizer, Arc::clone(&shards), &course, 0)?;
         let mut streams = loader.streams;
         let stream = streams.remove(0);
         let order = Order::new(&shards, &stream, None);
@@ -483,68 +442,6 @@ fn streams(shards: &[Shard], natural: bool) -> Vec<Stream> {
     by_name.into_values().collect()
 }
 
-/// Samples of each stream in a block: largest remainders, at least one for a share above 0.
-fn quotas(streams: &[Stream], mix: &Mix) -> Result<Vec<u64>, Error> {
-    let shares: Vec<f64> = match mix {
-        Mix::Natural => streams.iter().map(|s| s.pairs as f64).collect(),
-        Mix::Shares(named) => {
-            let mut shares = vec![0.0; streams.len()];
-            for (name, share) in named {
-                let known = || streams.iter().map(|s| s.name.as_str()).collect::<Vec<_>>();
-                let Some(at) = streams.iter().position(|s| s.name == *name) else {
-                    let reason = format!("the mix names source {name:?}; there are {:?}", known());
-                    return Err(Error::Loader { reason });
-                };
-                if !share.is_finite() || *share < 0.0 {
-                    let reason = format!("source {name:?} has share {share}; expected 0 or more");
-                    return Err(Error::Loader { reason });
-                }
-                shares[at] += share;
-            }
-            shares
-        }
-    };
-    let sum: f64 = shares.iter().sum();
-    if !sum.is_finite() || sum <= 0.0 {
-        return Err(Error::Loader { reason: "the mix has no share above 0".to_owned() });
-    }
-    let exact: Vec<f64> = shares.iter().map(|s| s / sum * BLOCK as f64).collect();
-    let floor = |e: &f64| if *e > 0.0 { (e.floor() as u64).max(1) } else { 0 };
-    let mut quotas: Vec<u64> = exact.iter().map(floor).collect();
-    while quotas.iter().sum::<u64>() != BLOCK {
-        let short = quotas.iter().sum::<u64>() < BLOCK;
-        let gap = |i: &usize| exact[*i] - quotas[*i] as f64;
-        let by_gap = |a: &usize, b: &usize| gap(a).total_cmp(&gap(b)).then(b.cmp(a));
-        let candidates = (0..quotas.len()).filter(|&i| exact[i] > 0.0 && (short || quotas[i] > 1));
-        let pick = if short { candidates.max_by(by_gap) } else { candidates.min_by(by_gap) };
-        match pick {
-            Some(i) if short => quotas[i] += 1,
-            Some(i) => quotas[i] -= 1,
-            None => {
-                let reason = format!("more than {BLOCK} sources in one mix");
-                return Err(Error::Loader { reason });
-            }
-        }
-    }
-    Ok(quotas)
-}
-
-/// Spreads quotas evenly: at each place the stream that is farthest behind its share.
-fn spread(quotas: &[u64]) -> Vec<(usize, u64)> {
-    let mut taken = vec![0_u64; quotas.len()];
-    (1..=BLOCK)
-        .map(|n| {
-            let behind = |i: usize| (quotas[i] * n) as i64 - (taken[i] * BLOCK) as i64;
-            let next = (0..quotas.len())
-                .filter(|&i| taken[i] < quotas[i])
-                .max_by_key(|&i| (behind(i), std::cmp::Reverse(i)))
-                .unwrap_or(0);
-            taken[next] += 1;
-            (next, taken[next] - 1)
-        })
-        .collect()
-}
-
 /// A counter-based generator: one 64-bit draw for a key and a counter (SplitMix64's finisher).
 pub(crate) fn mix(key: u64, counter: u64) -> u64 {
     let finish = |mut z: u64| {
@@ -558,6 +455,7 @@ pub(crate) fn mix(key: u64, counter: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::course::Stage;
     use crate::{shard, tokenizer::tests::small};
     use std::collections::HashMap;
 
@@ -584,9 +482,13 @@ mod tests {
             .collect()
     }
 
+    fn course(stages: &[Stage]) -> Course {
+        Course { stages: stages.into(), ..Course::default() }
+    }
+
     fn loader(shards: &Arc<Vec<Shard>>, mix: Mix, length: usize) -> Loader {
-        let stage = [Stage { from: 0, mix }];
-        Loader::new(&small(), Arc::clone(shards), &stage, 5, length).unwrap()
+        let course = course(&[Stage { from: 0, length, mix }]);
+        Loader::new(&small(), Arc::clone(shards), &course, 5).unwrap()
     }
 
     /// Each pair of a packed row is the right pair of its document.
@@ -640,8 +542,7 @@ mod tests {
             assert_eq!(second.sample(i), forward[i as usize]);
         }
         assert_eq!(first.fingerprint(), second.fingerprint());
-        let stage = [Stage { from: 0, mix: Mix::Natural }];
-        let other = Loader::new(&small(), Arc::clone(&shards), &stage, 6, 16).unwrap();
+        let other = Loader::new(&small(), Arc::clone(&shards), &Course::natural(16), 6).unwrap();
         assert_ne!(other.sample(0), forward[0]);
         assert_ne!(other.fingerprint(), first.fingerprint());
     }
@@ -657,9 +558,9 @@ mod tests {
         let shares = |code: f64, prose: f64| {
             Mix::Shares(vec![("code".to_owned(), code), ("prose".to_owned(), prose)])
         };
-        let stages =
-            [Stage { from: 0, mix: shares(3.0, 7.0) }, Stage { from: 100, mix: shares(1.0, 0.0) }];
-        let loader = Loader::new(&small(), Arc::clone(&shards), &stages, 5, 8).unwrap();
+        let stage = |from, mix| Stage { from, length: 8, mix };
+        let stages = [stage(0, shares(3.0, 7.0)), stage(100, shares(1.0, 0.0))];
+        let loader = Loader::new(&small(), Arc::clone(&shards), &course(&stages), 5).unwrap();
         let mut code = 0_f64;
         for index in 0..100 {
             let row = loader.sample(index);
@@ -674,21 +575,66 @@ mod tests {
         assert!(two[0].1 > one[0].1 && two[1].1 == one[1].1, "{one:?} {two:?}");
     }
 
+    /// The pairs of all samples before `end`, one after the other.
+    fn pairs(loader: &Loader, samples: std::ops::Range<u64>) -> Vec<(u32, u32)> {
+        let rows: Vec<Packed> = samples.map(|i| loader.sample(i)).collect();
+        rows.iter().flat_map(|r| r.tokens.iter().copied().zip(r.targets.iter().copied())).collect()
+    }
+
+    #[test]
+    fn another_length_reads_on_at_the_same_pair() {
+        let documents = documents(40);
+        let (_dir, shards) = shards(&documents);
+        let stage = |from, length| Stage { from, length, mix: Mix::Natural };
+        let stages = [stage(0, 8), stage(11, 16), stage(20, 5)];
+        let ramp = Loader::new(&small(), Arc::clone(&shards), &course(&stages), 5).unwrap();
+        // 11 · 8 + 9 · 16 + 20 · 5 pairs, over the border of an epoch.
+        let read = pairs(&ramp, 0..40);
+        assert!(ramp.epochs(40)[0].1 > 1.0, "{:?}", ramp.epochs(40));
+        assert_eq!(read, pairs(&loader(&shards, Mix::Natural, 4), 0..83));
+        (0..40).for_each(|i| check_row(&ramp.sample(i), &documents));
+        let constant = loader(&shards, Mix::Natural, 8);
+        assert_ne!(ramp.fingerprint(), constant.fingerprint());
+        let lengths: Vec<usize> = [0, 10, 11, 19, 20].map(|i| ramp.sample(i).tokens.len()).into();
+        assert_eq!(lengths, [8, 8, 16, 16, 5]);
+    }
+
     #[test]
     fn bad_mixes_are_refused_by_name() {
         let documents = documents(20);
         let (_dir, shards) = shards(&documents);
         let check = |schedule: &[Stage], says: &str| {
-            let result = Loader::new(&small(), Arc::clone(&shards), schedule, 5, 8);
+            let result = Loader::new(&small(), Arc::clone(&shards), &course(schedule), 5);
             let error = result.unwrap_err().to_string();
             assert!(error.contains(says), "{error}");
         };
         let mix = |name: &str, share| Mix::Shares(vec![(name.to_owned(), share)]);
-        check(&[Stage { from: 0, mix: mix("poetry", 1.0) }], "poetry");
-        check(&[Stage { from: 0, mix: mix("code", f64::NAN) }], "NaN");
-        check(&[Stage { from: 0, mix: mix("code", 0.0) }], "no share above 0");
-        check(&[Stage { from: 3, mix: Mix::Natural }], "sample 3");
+        let stage = |from, mix| Stage { from, length: 8, mix };
+        check(&[stage(0, mix("poetry", 1.0))], "poetry");
+        check(&[stage(0, mix("code", f64::NAN))], "NaN");
+        check(&[stage(0, mix("code", 0.0))], "no share above 0");
+        check(&[stage(3, Mix::Natural)], "sample 3");
+        check(&[stage(0, Mix::Natural), stage(0, Mix::Natural)], "sample 0");
+        check(&[Stage { length: 0, ..stage(0, Mix::Natural) }], "sequence length 0");
         check(&[], "at least one");
+    }
+
+    #[test]
+    fn what_is_left_out_or_spent_is_said_once() {
+        let documents = documents(60);
+        let (_dir, shards) = shards(&documents);
+        let code = Mix::Shares(vec![("code".to_owned(), 1.0)]);
+        let mut course = course(&[Stage { from: 0, length: 8, mix: code }]);
+        course.max_epochs.insert("code".to_owned(), 1.5);
+        let loader = Loader::new(&small(), Arc::clone(&shards), &course, 5).unwrap();
+        let first = loader.notes(0..4);
+        assert!(first.len() == 1 && first[0].contains("\"prose\" has no share"), "{first:?}");
+        let ends = loader.ends().unwrap();
+        assert!(loader.notes(1..ends).is_empty());
+        let last = loader.notes(ends..ends + 1);
+        assert!(last.len() == 1 && last[0].contains("\"code\" has been read 1.5"), "{last:?}");
+        let (code, read) = (loader.sources()[0].1 as f64, loader.epochs(ends)[0].1);
+        assert!(read <= 1.5 && read > 1.5 - 8.0 / code, "{read}");
     }
 
     #[test]

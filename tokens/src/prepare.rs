@@ -30,10 +30,11 @@ const BATCH_BYTES: usize = 16 << 20;
 const FEW: f64 = 20.0;
 
 /// By what the loader can mix.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Grouping {
     /// The document's route: prose, code, mathematics.
+    #[default]
     Route,
     /// The document's source as the corpus names it.
     Source,

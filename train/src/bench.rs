@@ -197,7 +197,7 @@ fn measure(device: Arc<dyn Device>, bench: Bench, warm: &dyn Fn()) -> Result<Tim
         Capacity { precision, ..Capacity::training(&*device, recipe.micro_batch_tokens) };
     let mode = device.arithmetic();
     let model = Model::new(device, Mesh::one(), config.clone(), capacity)?;
-    let mut learner = Learner::new(model)?;
+    let mut learner = Learner::new(model, &recipe)?;
     learner.init(0)?;
     let samples = Random { bench };
     let objective = NextToken { samples: &samples, validation: None, token_bytes: None };

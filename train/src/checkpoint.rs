@@ -6,6 +6,8 @@
 //! the state of both is the step.
 
 use crate::optimizer::State;
+use crate::spikes::Guard;
+use crate::step::Place;
 use crate::{Error, Job, Learner, Recipe, folder};
 use quipu_math::Device;
 use quipu_mesh::{Mesh, Use};
@@ -23,6 +25,21 @@ pub struct Progress {
     pub step: u64,
     /// Target tokens seen.
     pub tokens: u64,
+    /// Steps among them that changed nothing.
+    #[serde(default)]
+    pub skipped: u64,
+    /// Batches that the run passed over when it went back.
+    #[serde(default)]
+    pub passed: u64,
+}
+
+impl Progress {
+    /// Where that is for the next step.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        let Self { step, skipped, passed, .. } = *self;
+        Place { step, updates: step - skipped, batch: step + passed }
+    }
 }
 
 /// What stands beside the tensors.
@@ -32,6 +49,9 @@ pub struct Facts {
     pub progress: Progress,
     /// Global index of the next sample.
     pub next_sample: u64,
+    /// What the next step is judged by.
+    #[serde(default)]
+    pub guard: Guard,
     /// Seed and counter of the random numbers.
     pub random: (u64, u64),
     /// The recipe, resolved.
@@ -44,22 +64,27 @@ pub struct Facts {
     pub arithmetic: String,
     /// The ranks.
     pub mesh: String,
+    /// The steps whose mean it is; none where it is a state of the run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub averaged: Vec<u64>,
 }
 
 impl Facts {
     /// The facts of a job at some point.
     #[must_use]
-    pub fn new(job: &Job<'_>, device: &dyn Device, progress: Progress) -> Self {
+    pub fn new(job: &Job<'_>, device: &dyn Device, progress: Progress, guard: Guard) -> Self {
         let config = job.config.to_json();
         Self {
             progress,
-            next_sample: progress.step * job.recipe.step_samples(),
+            next_sample: job.recipe.portion(progress.place().batch).first_sample,
+            guard,
             random: (job.recipe.seed, progress.step),
             recipe: job.recipe.clone(),
             config: serde_json::from_str(&config).unwrap_or(Value::String(config)),
             objective: job.objective.identity(),
             arithmetic: device.arithmetic(),
             mesh: job.axes.to_string(),
+            averaged: Vec::new(),
         }
     }
 
@@ -94,10 +119,12 @@ impl Facts {
 }
 
 /// The first key in which two recipes differ, as `key = value` of each; how often checkpoints are
-/// written and how many are kept may change.
+/// written and how many are kept may change, but for a run that may go back to one.
 fn difference(written: &Recipe, now: &Recipe) -> Option<(String, String)> {
     let mut written = written.clone();
-    written.checkpoint_every = now.checkpoint_every;
+    if now.spikes.is_none() {
+        written.checkpoint_every = now.checkpoint_every;
+    }
     written.keep_checkpoints = now.keep_checkpoints;
     let keys = |recipe: &Recipe| match serde_json::to_value(recipe) {
         Ok(Value::Object(map)) => map,
@@ -122,14 +149,15 @@ fn name(state: State, entry: &Entry) -> String {
     format!("{}.{}", state.name(), entry.name)
 }
 
-/// Writes the checkpoint of all ranks below `dir` and keeps the newest `keep`. All ranks call it.
+/// Writes the checkpoint of all ranks below `dir` and keeps as many as `recipe` says. All ranks
+/// call it.
 ///
 /// # Errors
 /// A full disk and what else the file system, the device and the mesh report; nothing is then left
 /// under a final name.
 pub fn save(
     dir: &Path,
-    keep: usize,
+    recipe: &Recipe,
     facts: &Facts,
     learner: &Learner,
     mesh: &Mesh,
@@ -153,7 +181,8 @@ pub fn save(
             what: format!("its facts cannot be written: {e}"),
         })?;
         seal(&temporary, mesh.axes().world(), value)?;
-        folder::commit(dir, step, keep)?;
+        let needed = |old| recipe.needs_checkpoint(step, old);
+        folder::commit(dir, step, recipe.keep_checkpoints, &needed)?;
     }
     world.barrier()?;
     Ok(folder::path(dir, step))
@@ -226,6 +255,7 @@ pub fn restore(reader: &Reader, path: &Path, learner: &Learner) -> Result<(), Er
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spikes::Spikes;
 
     #[test]
     fn recipes_may_differ_only_in_how_they_are_kept() {
@@ -235,5 +265,8 @@ mod tests {
         let faster = Recipe { peak_lr: 0.5, ..Recipe::default() };
         let (found, expected) = difference(&written, &faster).unwrap();
         assert_eq!((&*found, &*expected), ("peak_lr = 0.003", "peak_lr = 0.5"));
+        let goes_back = Recipe { spikes: Some(Spikes::default()), ..Recipe::default() };
+        let kept = Recipe { checkpoint_every: 7, ..goes_back.clone() };
+        assert_eq!(difference(&goes_back, &kept).unwrap().1, "checkpoint_every = 7");
     }
 }

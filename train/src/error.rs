@@ -35,15 +35,35 @@ pub enum Error {
         /// Last global sample index of the step.
         last_sample: u64,
     },
-    /// A step without a single target token.
+    /// The run went back as often as it may, and the figures leap again.
     #[error(
-        "step {step}: none of its {samples} samples has a token to learn; look at the data of the \
-         run (documents of one token, or dialogues without answers)"
+        "step {step}: {what} {value} is above {limit}, and the run has gone back {returns} times, \
+         its spikes.returns; the last checkpoint is sound; look at the documents in {path}, lower \
+         `peak_lr`, or raise `spikes.threshold`"
     )]
-    NothingToLearn {
+    Spikes {
         /// Step, counted from 1.
         step: u64,
-        /// Samples of the step.
+        /// What leapt.
+        what: String,
+        /// The value found.
+        value: f64,
+        /// What it would have had to stay below.
+        limit: f64,
+        /// How often the run went back.
+        returns: u64,
+        /// The record of skipped batches.
+        path: PathBuf,
+    },
+    /// A batch without a single target token.
+    #[error(
+        "batch {batch}: none of its {samples} samples has a token to learn; look at the data of \
+         the run (documents of one token, or dialogues without answers)"
+    )]
+    NothingToLearn {
+        /// Its number, from 0.
+        batch: u64,
+        /// Samples of the batch.
         samples: u64,
     },
     /// The run folder holds a checkpoint that another recipe, model or data wrote.

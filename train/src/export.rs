@@ -6,6 +6,7 @@ use crate::{Error, checkpoint};
 use quipu_math::Device;
 use quipu_math::op::Copy;
 use quipu_mesh::Mesh;
+use quipu_model::checkpoint::Reader;
 use quipu_model::{Capacity, Config, Model};
 use quipu_tokens::{Tokenizer, special};
 use std::fs;
@@ -71,7 +72,16 @@ pub fn load(
     let (reader, facts) = checkpoint::open(path)?;
     let config = Config::parse(&facts.config.to_string())?;
     let capacity = capacity.unwrap_or_else(|| Capacity::generating(&*device, 1));
-    let model = Model::new(device.clone(), Mesh::one(), config, capacity)?;
+    let model = Model::new(device, Mesh::one(), config, capacity)?;
+    fill(&model, &reader, path)?;
+    Ok(model)
+}
+
+/// Puts the weights of a checkpoint into a model.
+///
+/// # Errors
+/// As [`load`].
+pub fn fill(model: &Model, reader: &Reader, path: &Path) -> Result<(), Error> {
     for entry in model.table().entries() {
         let name = format!("{}.{}", State::Master.name(), entry.name);
         let info = reader.info(&name)?;
@@ -87,12 +97,12 @@ pub fn load(
         let out = model.weight(entry)?;
         let x = match out.dtype() == kept {
             true => out.clone(),
-            false => device.matrix(kept, entry.rows, entry.cols)?,
+            false => model.device().matrix(kept, entry.rows, entry.cols)?,
         };
-        device.write(quipu_math::Queue::MAIN, &x, &reader.read_all(&name)?)?;
+        model.device().write(quipu_math::Queue::MAIN, &x, &reader.read_all(&name)?)?;
         if !x.same(&out) {
-            device.execute(Copy { x, out })?;
+            model.device().execute(Copy { x, out })?;
         }
     }
-    Ok(model)
+    Ok(())
 }

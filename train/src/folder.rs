@@ -73,21 +73,33 @@ pub fn temporary(dir: &Path, step: u64) -> PathBuf {
     dir.join(format!("{UNFINISHED}{step:08}"))
 }
 
-/// Gives what was written since [`begin`] its final name, then removes all but the newest `keep`.
-/// Returns its path.
+/// Gives what was written since [`begin`] its final name, then removes all but the newest `keep`
+/// and those that are `needed`. Returns its path.
 ///
 /// # Errors
 /// [`Error::Io`].
-pub fn commit(dir: &Path, step: u64, keep: usize) -> Result<PathBuf, Error> {
+pub fn commit(
+    dir: &Path,
+    step: u64,
+    keep: usize,
+    needed: &dyn Fn(u64) -> bool,
+) -> Result<PathBuf, Error> {
     let target = path(dir, step);
     remove(dir, step)?;
     fs::rename(temporary(dir, step), &target).map_err(Error::io(&target))?;
     fs::File::open(dir).and_then(|d| d.sync_all()).map_err(Error::io(dir))?;
     let all = steps(dir)?;
-    for old in &all[..all.len().saturating_sub(keep)] {
-        remove(dir, *old)?;
-    }
+    let old = &all[..all.len().saturating_sub(keep)];
+    old.iter().filter(|old| !needed(**old)).try_for_each(|old| remove(dir, *old))?;
     Ok(target)
+}
+
+/// Removes the checkpoints after `step`: of a run that goes back, they are of what is undone.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn remove_after(dir: &Path, step: u64) -> Result<(), Error> {
+    steps(dir)?.into_iter().filter(|later| *later > step).try_for_each(|later| remove(dir, later))
 }
 
 /// Removes a checkpoint: first its final name goes, so that half of one never stands under it.
@@ -108,7 +120,7 @@ mod tests {
     fn write(dir: &Path, step: u64) {
         let folder = begin(dir, step).unwrap();
         fs::write(folder.join("x"), "x").unwrap();
-        commit(dir, step, 2).unwrap();
+        commit(dir, step, 2, &|old| old == 20).unwrap();
     }
 
     #[test]
@@ -122,6 +134,12 @@ mod tests {
         assert_eq!(steps(&dir).unwrap(), [10, 15]);
         assert!(path(&dir, 15).join("x").is_file());
         assert_eq!(names(&dir).unwrap().len(), 2);
+        for step in [20, 25, 30, 35] {
+            write(&dir, step);
+        }
+        assert_eq!(steps(&dir).unwrap(), [20, 30, 35]);
+        remove_after(&dir, 20).unwrap();
+        assert_eq!(steps(&dir).unwrap(), [20]);
     }
 
     #[test]

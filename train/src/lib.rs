@@ -4,17 +4,22 @@
 //! This crate does not know generation, dialogues, benchmarks or HTTP: who watches a run hands in
 //! a [`Watch`], who learns from something else than packed documents an [`Objective`].
 
+pub mod average;
 pub mod bench;
 pub mod checkpoint;
 mod error;
 pub mod export;
 pub mod folder;
+pub mod groups;
 pub mod metrics;
+pub mod mix;
 pub mod objective;
 pub mod optimizer;
+pub mod ramp;
 pub mod recipe;
 mod run;
 pub mod schedule;
+pub mod spikes;
 pub mod step;
 pub mod watch;
 
@@ -23,6 +28,6 @@ pub use objective::{NextToken, Objective, Samples};
 pub use optimizer::Optimizer;
 pub use recipe::Recipe;
 pub use run::{Job, Report, Start, run};
-pub use schedule::Schedule;
+pub use schedule::{Curve, Schedule};
 pub use step::Learner;
 pub use watch::Watch;

@@ -7,6 +7,7 @@
 //! micro-batch's short rows weigh more than others (the sum of means is not the mean).
 
 use crate::metrics::Validation;
+use crate::recipe::refuse;
 use crate::watch::Outside;
 use crate::{Error, Recipe};
 use quipu_mesh::placement::Sum;
@@ -16,12 +17,12 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 /// A row of packed tokens: all vectors have one entry a token.
-pub use quipu_tokens::Packed;
+pub use quipu_tokens::{Packed, Piece};
 
 /// Where samples come from: a pure function of the index, so that order, ranks and resuming need
 /// no state but a number.
 pub trait Samples: Sync {
-    /// The sample of that number, of the run's sequence length. Every index is valid: a source of
+    /// The sample of that number, of its batch's sequence length. Every index is valid: a source of
     /// a finite number of samples starts again, in another order.
     ///
     /// # Errors
@@ -31,6 +32,17 @@ pub trait Samples: Sync {
     /// What distinguishes this data from other data: two sources with equal identity give equal
     /// samples.
     fn identity(&self) -> String;
+
+    /// The first sample that there is not, where the source does not start again for ever.
+    fn ends(&self) -> Option<u64> {
+        None
+    }
+
+    /// What is worth saying when these samples are read.
+    fn notes(&self, samples: Range<u64>) -> Vec<String> {
+        let _ = samples;
+        Vec::new()
+    }
 }
 
 /// What a step's forward and backward gave, over the whole batch.
@@ -48,8 +60,8 @@ pub struct Outcome {
 
 /// What a step learns.
 pub trait Objective: Sync {
-    /// Adds the gradients of this rank's share of the step's loss to the model's. `step` counts
-    /// from 0. Figures returned are equal on all ranks.
+    /// Adds the gradients of this rank's share of a batch's loss to the model's; what batch number
+    /// `batch` is, [`Recipe::portion`] says. Figures returned are equal on all ranks.
     ///
     /// # Errors
     /// What the data, the device or the mesh report; [`Error::NothingToLearn`].
@@ -58,7 +70,7 @@ pub trait Objective: Sync {
         model: &mut Model,
         mesh: &Mesh,
         recipe: &Recipe,
-        step: u64,
+        batch: u64,
     ) -> Result<Outcome, Error>;
 
     /// Loss on data that is held out, where there is such.
@@ -75,12 +87,27 @@ pub trait Objective: Sync {
     /// What a resumed run must share with the run that wrote the checkpoint.
     fn identity(&self) -> String;
 
+    /// The documents of a batch over all ranks, where the data know them.
+    ///
+    /// # Errors
+    /// What the data report.
+    fn pieces(&self, recipe: &Recipe, batch: u64) -> Result<Vec<Piece>, Error> {
+        let _ = (recipe, batch);
+        Ok(Vec::new())
+    }
+
+    /// What is worth saying when that batch is read.
+    fn notes(&self, recipe: &Recipe, batch: u64) -> Vec<String> {
+        let _ = (recipe, batch);
+        Vec::new()
+    }
+
     /// Refuses a model that cannot take what is learned.
     ///
     /// # Errors
     /// [`Error::Recipe`].
     fn check(&self, recipe: &Recipe, config: &Config) -> Result<(), Error> {
-        check_length(recipe.sequence_length, config)
+        check_length(recipe.longest_sequence(), config)
     }
 }
 
@@ -110,12 +137,12 @@ pub struct NextToken<'a> {
     pub token_bytes: Option<&'a [u32]>,
 }
 
-/// The samples of `step` that are this rank's, cut into micro-batches.
-pub fn shares(recipe: &Recipe, mesh: &Mesh, step: u64) -> Vec<Range<u64>> {
-    let (all, ranks) = (recipe.step_samples(), mesh.axes().size(Axis::Dp) as u64);
-    let own = all / ranks;
-    let first = step * all + mesh.at(Axis::Dp) as u64 * own;
-    let micro = recipe.micro_samples();
+/// The samples of batch number `batch` that are this rank's, cut into micro-batches.
+pub fn shares(recipe: &Recipe, mesh: &Mesh, batch: u64) -> Vec<Range<u64>> {
+    let portion = recipe.portion(batch);
+    let own = portion.samples() / mesh.axes().size(Axis::Dp) as u64;
+    let first = portion.first_sample + mesh.at(Axis::Dp) as u64 * own;
+    let micro = portion.micro_samples();
     (0..own / micro).map(|i| first + i * micro..first + (i + 1) * micro).collect()
 }
 
@@ -191,15 +218,16 @@ impl Objective for NextToken<'_> {
         model: &mut Model,
         mesh: &Mesh,
         recipe: &Recipe,
-        step: u64,
+        batch: u64,
     ) -> Result<Outcome, Error> {
-        let shares = shares(recipe, mesh, step);
-        let batch = |share| micro_batch(self.samples, share, recipe.sequence_length);
-        let batches = shares.into_iter().map(batch).collect::<Result<Vec<_>, _>>()?;
+        let portion = recipe.portion(batch);
+        let rows = |share| micro_batch(self.samples, share, portion.level.sequence_length);
+        let shares = shares(recipe, mesh, batch).into_iter();
+        let batches = shares.map(rows).collect::<Result<Vec<_>, _>>()?;
         let local = Sum::of_this_rank(batches.iter().map(Batch::total).sum());
         let tokens = mesh.sum(Use::Losses, &[local])?[0].value();
         if tokens == 0.0 {
-            return Err(Error::NothingToLearn { step: step + 1, samples: recipe.step_samples() });
+            return Err(Error::NothingToLearn { batch, samples: portion.samples() });
         }
         let mut loss = 0.0;
         for batch in &batches {
@@ -208,8 +236,14 @@ impl Objective for NextToken<'_> {
             loss -= weighted(&logps, &batch.weights);
         }
         let loss = mesh.sum(Use::Losses, &[Sum::of_this_rank(loss)])?[0].value() / tokens;
-        let processed = recipe.batch_tokens as u64;
-        Ok(Outcome { loss, tokens: tokens as u64, processed, more: BTreeMap::new() })
+        let sizes = [
+            ("batch_tokens", portion.level.batch_tokens),
+            ("sequence_length", portion.level.sequence_length),
+        ];
+        let shown = if recipe.ramp.is_empty() { &[][..] } else { &sizes[..] };
+        let more = shown.iter().map(|(name, n)| ((*name).to_owned(), *n as f64)).collect();
+        let processed = portion.level.batch_tokens as u64;
+        Ok(Outcome { loss, tokens: tokens as u64, processed, more })
     }
 
     fn validate(
@@ -223,8 +257,9 @@ impl Objective for NextToken<'_> {
         let (ranks, rank) = (mesh.axes().size(Axis::Dp) as u64, mesh.at(Axis::Dp) as u64);
         let own = rank * count / ranks..(rank + 1) * count / ranks;
         let (mut loss, mut tokens, mut bytes) = (0.0, 0.0, 0.0);
-        for start in own.clone().step_by(recipe.micro_samples() as usize) {
-            let share = start..own.end.min(start + recipe.micro_samples());
+        let micro = recipe.portion(0).micro_samples();
+        for start in own.clone().step_by(micro as usize) {
+            let share = start..own.end.min(start + micro);
             let batch = micro_batch(samples, share, recipe.sequence_length)?;
             model.forward(0, &batch.view())?;
             loss -= weighted(&model.log_probs(0)?, &batch.weights);
@@ -243,6 +278,32 @@ impl Objective for NextToken<'_> {
 
     fn identity(&self) -> String {
         self.samples.identity()
+    }
+
+    fn pieces(&self, recipe: &Recipe, batch: u64) -> Result<Vec<Piece>, Error> {
+        let mut pieces = Vec::new();
+        for index in recipe.portion(batch).indices() {
+            pieces.extend(self.samples.sample(index).map_err(Error::Outside)?.pieces);
+        }
+        Ok(pieces)
+    }
+
+    fn notes(&self, recipe: &Recipe, batch: u64) -> Vec<String> {
+        self.samples.notes(recipe.portion(batch).indices())
+    }
+
+    fn check(&self, recipe: &Recipe, config: &Config) -> Result<(), Error> {
+        check_length(recipe.longest_sequence(), config)?;
+        let (needed, ends) = (recipe.portion(recipe.steps).first_sample, self.samples.ends());
+        match ends.filter(|ends| *ends < needed) {
+            None => Ok(()),
+            Some(ends) => refuse(
+                "max_epochs",
+                format!("{:?}", recipe.max_epochs),
+                format!("every source is spent after {ends} of the run's {needed} samples"),
+                "raise a cap, leave one out, or take fewer steps",
+            ),
+        }
     }
 }
 
@@ -264,7 +325,20 @@ pub fn weighted(logps: &[f64], weights: &[f64]) -> f64 {
 
 impl Samples for quipu_tokens::Loader {
     fn sample(&self, index: u64) -> Result<Packed, Outside> {
-        Ok(Self::sample(self, index))
+        match Self::ends(self) {
+            Some(ends) if ends <= index => {
+                Err(format!("sample {index}: every source is spent after {ends}").into())
+            }
+            _ => Ok(Self::sample(self, index)),
+        }
+    }
+
+    fn ends(&self) -> Option<u64> {
+        Self::ends(self)
+    }
+
+    fn notes(&self, samples: Range<u64>) -> Vec<String> {
+        Self::notes(self, samples)
     }
 
     fn identity(&self) -> String {

@@ -6,6 +6,7 @@
 //! Formulas: Loshchilov and Hutter, "Decoupled weight decay regularization", 2019; what the device
 //! computes stands at [`quipu_math::op::AdamW`].
 
+use crate::groups::Treatment;
 use crate::{Error, Recipe};
 use quipu_math::op::{AdamW, Copy, SumSquares};
 use quipu_math::{DType, Device, Queue, View};
@@ -47,8 +48,10 @@ pub struct Optimizer {
     mesh: Mesh,
     /// The slice, in elements of the flat range.
     slice: Range<usize>,
-    /// Stretches of the slice of equal decay, counted from the slice's start.
-    groups: Vec<(Range<usize>, bool)>,
+    /// Stretches of the slice of equal treatment, counted from the slice's start.
+    groups: Vec<(Range<usize>, Treatment)>,
+    /// Stretches of it that are learned, whatever their treatment.
+    learned: Vec<Range<usize>>,
     /// Whether `master` lies in the working weights.
     shared: bool,
     master: View,
@@ -63,12 +66,14 @@ impl Optimizer {
     /// An optimizer whose master weights are copies of `working` (1 × elements of `table`).
     ///
     /// # Errors
-    /// [`Error::Recipe`] where the ranks do not divide the range; what the device reports.
+    /// [`Error::Recipe`] where the ranks do not divide the range, and those of
+    /// [`Recipe::treatments`]; what the device reports.
     pub fn new(
         device: Arc<dyn Device>,
         mesh: Mesh,
         table: &Table,
         working: &View,
+        recipe: &Recipe,
     ) -> Result<Self, Error> {
         let group = mesh.group(Use::Gradients);
         let (ranks, all) = (group.size(), table.elements());
@@ -88,14 +93,27 @@ impl Optimizer {
         // With one precision for all roles the working weights are the master weights.
         let shared = working.dtype() == kind;
         let master = if shared { working.slice_cols(slice.clone())? } else { flat()? };
-        let groups = intersect(&table.decay_ranges(), &slice);
+        let groups = intersect(&recipe.treatments(table)?, &slice);
+        let learned = learned(&groups);
         let square = device.matrix(DType::F64, 1, 1)?;
         let scale = device.matrix(kind, 1, 1)?;
         if !shared {
             let x = working.slice_cols(slice.clone())?;
             device.execute(Copy { x, out: master.clone() })?;
         }
-        Ok(Self { device, mesh, slice, groups, shared, master, first, second, square, scale })
+        Ok(Self {
+            device,
+            mesh,
+            slice,
+            groups,
+            learned,
+            shared,
+            master,
+            first,
+            second,
+            square,
+            scale,
+        })
     }
 
     /// Working weights from master weights, on every rank: after [`Optimizer::write`].
@@ -128,23 +146,26 @@ impl Optimizer {
     }
 
     /// Adds up the gradients of all ranks, each keeping its slice, and returns the global norm,
-    /// in which each parameter counts once.
+    /// in which each parameter that is learned counts once.
     ///
     /// # Errors
     /// What the device and the mesh report.
     pub fn reduce(&self, gradients: Gradients<Local>) -> Result<f64, Error> {
         let part = gradients.view().slice_cols(self.slice.clone())?;
         let reduced = scatter_gradients(&self.mesh, &*self.device, gradients, part)?;
-        self.device.execute(SumSquares {
-            x: reduced.view().clone(),
-            out: self.square.clone(),
-            accumulate: false,
-        })?;
-        let square = self.device.read_f64(&self.square)?[0];
+        for (i, range) in self.learned.iter().enumerate() {
+            self.device.execute(SumSquares {
+                x: reduced.view().slice_cols(range.clone())?,
+                out: self.square.clone(),
+                accumulate: i > 0,
+            })?;
+        }
+        let none = self.learned.is_empty();
+        let square = if none { 0.0 } else { self.device.read_f64(&self.square)?[0] };
         Ok(self.mesh.sum(Use::Norm, &[Sum::of_this_rank(square)])?[0].value().sqrt())
     }
 
-    /// One update with the reduced gradients: decay on matrices only, gradients scaled down to
+    /// One update of what is learned with the reduced gradients: gradients scaled down to
     /// norm `recipe.clip` where `norm` exceeds it, then the working weights of all ranks.
     ///
     /// `step` counts from 1.
@@ -160,7 +181,8 @@ impl Optimizer {
     ) -> Result<(), Error> {
         let scale = if norm > recipe.clip { recipe.clip / norm } else { 1.0 };
         self.device.write_floats(&self.scale, &[scale])?;
-        for (range, decays) in &self.groups {
+        for (range, treatment) in &self.groups {
+            let Treatment::Learned { rate: factor, decay } = *treatment else { continue };
             let own = |view: &View| view.slice_cols(range.clone());
             let flat = self.slice.start + range.start..self.slice.start + range.end;
             self.device.execute(AdamW {
@@ -170,11 +192,11 @@ impl Optimizer {
                 second: own(&self.second)?,
                 working: if self.shared { None } else { Some(working.slice_cols(flat)?) },
                 gradient_scale: Some(self.scale.clone()),
-                rate,
+                rate: rate * factor,
                 beta1: recipe.beta1,
                 beta2: recipe.beta2,
                 epsilon: recipe.eps,
-                decay: if *decays { recipe.decay } else { 0.0 },
+                decay,
                 step,
             })?;
         }
@@ -228,12 +250,27 @@ impl Optimizer {
 }
 
 /// The parts of `ranges` inside `slice`, counted from its start.
-fn intersect(ranges: &[(Range<usize>, bool)], slice: &Range<usize>) -> Vec<(Range<usize>, bool)> {
-    let cut = |(range, decays): &(Range<usize>, bool)| {
+fn intersect<T: Clone>(
+    ranges: &[(Range<usize>, T)],
+    slice: &Range<usize>,
+) -> Vec<(Range<usize>, T)> {
+    let cut = |(range, what): &(Range<usize>, T)| {
         let (start, end) = (range.start.max(slice.start), range.end.min(slice.end));
-        (start < end).then(|| (start - slice.start..end - slice.start, *decays))
+        (start < end).then(|| (start - slice.start..end - slice.start, what.clone()))
     };
     ranges.iter().filter_map(cut).collect()
+}
+
+/// Neighbouring groups that are learned as one: where all are, the norm is one sum.
+fn learned(groups: &[(Range<usize>, Treatment)]) -> Vec<Range<usize>> {
+    let mut learned: Vec<Range<usize>> = Vec::new();
+    for (range, _) in groups.iter().filter(|(_, how)| *how != Treatment::Frozen) {
+        match learned.last_mut() {
+            Some(last) if last.end == range.start => last.end = range.end,
+            _ => learned.push(range.clone()),
+        }
+    }
+    learned
 }
 
 #[cfg(test)]
@@ -246,5 +283,15 @@ mod tests {
         assert_eq!(intersect(&ranges, &(0..10)), [(0..10, true)]);
         assert_eq!(intersect(&ranges, &(5..15)), [(0..5, true), (5..7, false), (7..10, true)]);
         assert_eq!(intersect(&ranges, &(11..12)), [(0..1, false)]);
+    }
+
+    #[test]
+    fn the_norm_is_one_sum_but_for_what_is_frozen() {
+        let one = |rate| Treatment::Learned { rate, decay: 0.0 };
+        let groups =
+            [(0..5, one(1.0)), (5..7, one(2.0)), (7..9, Treatment::Frozen), (9..12, one(1.0))];
+        assert_eq!(learned(&groups[..2]), vec![0..7; 1]);
+        assert_eq!(learned(&groups), [0..7, 9..12]);
+        assert!(learned(&groups[2..3]).is_empty());
     }
 }

@@ -3,10 +3,16 @@
 //! clipping of the large runs (trap D9), so they stand here with the values of LLaMA 1.
 
 use crate::Error;
-use crate::schedule::Schedule;
+use crate::average::Average;
+use crate::groups::Group;
+use crate::mix::Phase;
+use crate::ramp::Level;
+use crate::schedule::{Curve, Schedule};
+use crate::spikes::Spikes;
 use quipu_math::{DType, Device};
 use quipu_model::{Precision, working_dtype};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// In what numbers a model is trained.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,7 +54,7 @@ pub struct Recipe {
     pub seed: u64,
     /// In what numbers it is computed.
     pub dtype: Dtype,
-    /// Tokens of one sample.
+    /// Tokens of one sample. This and the next two hold until the first entry of `ramp`.
     pub sequence_length: usize,
     /// Tokens of one step over all ranks: a multiple of `sequence_length`.
     pub batch_tokens: usize,
@@ -56,9 +62,11 @@ pub struct Recipe {
     pub micro_batch_tokens: usize,
     /// Optimizer steps.
     pub steps: u64,
+    /// How the learning rate falls after the warm-up: `cosine`, `linear`, `constant`.
+    pub schedule: Curve,
     /// Highest learning rate.
     pub peak_lr: f64,
-    /// Learning rate at the last step.
+    /// Learning rate at the end, one step after the last: see [`Schedule`].
     pub floor_lr: f64,
     /// Steps of linear warm-up.
     pub warm_up: u64,
@@ -72,6 +80,8 @@ pub struct Recipe {
     pub eps: f64,
     /// Decoupled weight decay, on matrices (embedding included), not on norms and biases.
     pub decay: f64,
+    /// Patterns of parameters that are not learned: see [`crate::groups`].
+    pub freeze: Vec<String>,
     /// Steps between checkpoints; the last step always writes one.
     pub checkpoint_every: u64,
     /// Checkpoints kept.
@@ -84,6 +94,20 @@ pub struct Recipe {
     pub sample_prompts: Vec<String>,
     /// When they are completed, as shares of the steps.
     pub sample_at: Vec<f64>,
+    /// Other sizes of batches and sequences after so many tokens. Validation keeps the first
+    /// length, so that its losses can be compared.
+    pub ramp: Vec<Level>,
+    /// Shares of the sources in what is read, by phases of the run; none: every document once an
+    /// epoch.
+    pub mix: Vec<Phase>,
+    /// How often a source is read at most in the whole run; its share then goes to the others.
+    pub max_epochs: BTreeMap<String, f64>,
+    /// Parameters that are learned at another rate or with another decay.
+    pub groups: Vec<Group>,
+    /// When a step is skipped and the run goes back; none: never.
+    pub spikes: Option<Spikes>,
+    /// Which checkpoints' mean is the result of the run; none: it is the last one.
+    pub average: Option<Average>,
 }
 
 impl Default for Recipe {
@@ -95,6 +119,7 @@ impl Default for Recipe {
             batch_tokens: 8_192,
             micro_batch_tokens: 2_048,
             steps: 1_000,
+            schedule: Curve::Cosine,
             peak_lr: 3e-3,
             floor_lr: 3e-4,
             warm_up: 50,
@@ -103,17 +128,24 @@ impl Default for Recipe {
             beta2: 0.95,
             eps: 1e-8,
             decay: 0.1,
+            freeze: Vec::new(),
             checkpoint_every: 200,
             keep_checkpoints: 2,
             evaluate_every: 100,
             validation_samples: 128,
             sample_prompts: Vec::new(),
             sample_at: vec![0.01, 0.1, 1.0],
+            ramp: Vec::new(),
+            mix: Vec::new(),
+            max_epochs: BTreeMap::new(),
+            groups: Vec::new(),
+            spikes: None,
+            average: None,
         }
     }
 }
 
-fn refuse<T>(
+pub(crate) fn refuse<T>(
     key: &'static str,
     found: impl ToString,
     expected: impl Into<String>,
@@ -123,10 +155,49 @@ fn refuse<T>(
     Err(Error::Recipe { key, found: found.to_string(), expected, change })
 }
 
+/// Holds the sizes of a level against each other and the ranks; `keys` are their names.
+fn check_level(keys: [&'static str; 3], level: &Level, ranks: usize) -> Result<(), Error> {
+    let (length, batch, micro) =
+        (level.sequence_length, level.batch_tokens, level.micro_batch_tokens);
+    if length < 2 {
+        return refuse(keys[0], length, "it must be at least 2", "use 256");
+    }
+    if batch == 0 || !batch.is_multiple_of(length * ranks) {
+        let unit = length * ranks;
+        return refuse(
+            keys[1],
+            batch,
+            format!("it must be a multiple of sequence_length × ranks = {length} × {ranks}"),
+            format!("use {}", batch.next_multiple_of(unit).max(unit)),
+        );
+    }
+    if micro == 0 || !micro.is_multiple_of(length) || !(batch / ranks).is_multiple_of(micro) {
+        return refuse(
+            keys[2],
+            micro,
+            format!(
+                "it must be a multiple of sequence_length = {length} that divides a rank's {} \
+                 tokens of a step",
+                batch / ranks
+            ),
+            format!("use {length}, or {}", batch / ranks),
+        );
+    }
+    Ok(())
+}
+
+fn positive(key: &'static str, value: f64) -> Result<(), Error> {
+    match value > 0.0 && value.is_finite() {
+        true => Ok(()),
+        false => refuse(key, value, "it must be above 0 and finite", "see recipes/"),
+    }
+}
+
 impl Recipe {
     /// The schedule of the learning rate.
     pub fn schedule(&self) -> Schedule {
         Schedule {
+            curve: self.schedule,
             peak: self.peak_lr,
             floor: self.floor_lr,
             warm_up: self.warm_up,
@@ -134,19 +205,22 @@ impl Recipe {
         }
     }
 
-    /// Samples of one step over all ranks.
-    pub fn step_samples(&self) -> u64 {
-        (self.batch_tokens / self.sequence_length.max(1)) as u64
+    /// Whether the recipe asks for a checkpoint after `step`.
+    pub fn wants_checkpoint(&self, step: u64) -> bool {
+        let averaged = self.average.is_some_and(|average| average.takes(step));
+        step.is_multiple_of(self.checkpoint_every.max(1)) || averaged || step == self.steps
     }
 
-    /// Samples that pass through the model at once.
-    pub fn micro_samples(&self) -> u64 {
-        (self.micro_batch_tokens / self.sequence_length.max(1)) as u64
+    /// The last step up to `step` after which it does, or 0: where a run goes back to.
+    pub fn checkpoint_before(&self, step: u64) -> u64 {
+        (0..=step).rev().find(|step| self.wants_checkpoint(*step)).unwrap_or(0)
     }
 
-    /// Tokens of the whole run.
-    pub fn total_tokens(&self) -> u64 {
-        self.steps * self.batch_tokens as u64
+    /// Whether a run with `now` steps behind it still needs the checkpoint of `step`, however many
+    /// newer ones are kept.
+    pub fn needs_checkpoint(&self, now: u64, step: u64) -> bool {
+        let averaged = self.average.is_some_and(|average| average.takes(step));
+        averaged || (self.spikes.is_some() && step == self.checkpoint_before(now))
     }
 
     /// Steps after which the sample prompts are completed, ascending, none twice.
@@ -164,7 +238,12 @@ impl Recipe {
     /// [`Error::Recipe`] names the key, its value, the condition and the change.
     pub fn check(&self, ranks: usize) -> Result<(), Error> {
         self.check_sizes(ranks.max(1))?;
+        self.check_mix()?;
+        self.check_schedule()?;
         self.check_optimizer()?;
+        self.check_groups()?;
+        self.spikes.as_ref().map_or(Ok(()), Spikes::check)?;
+        self.average.as_ref().map_or(Ok(()), |average| average.check(self.steps))?;
         if self.checkpoint_every == 0 || self.keep_checkpoints == 0 {
             return refuse(
                 if self.keep_checkpoints == 0 { "keep_checkpoints" } else { "checkpoint_every" },
@@ -185,46 +264,28 @@ impl Recipe {
     }
 
     fn check_sizes(&self, ranks: usize) -> Result<(), Error> {
-        let (length, batch) = (self.sequence_length, self.batch_tokens);
-        if length < 2 {
-            return refuse("sequence_length", length, "it must be at least 2", "use 256");
-        }
         if self.steps == 0 {
             return refuse("steps", 0, "a run needs a step", "use at least 1");
         }
-        if batch == 0 || !batch.is_multiple_of(length * ranks) {
-            let unit = length * ranks;
-            return refuse(
-                "batch_tokens",
-                batch,
-                format!("it must be a multiple of sequence_length × ranks = {length} × {ranks}"),
-                format!("use {}", batch.next_multiple_of(unit).max(unit)),
-            );
+        let keys = ["sequence_length", "batch_tokens", "micro_batch_tokens"];
+        check_level(keys, &self.first_level(), ranks)?;
+        let keys = ["ramp.sequence_length", "ramp.batch_tokens", "ramp.micro_batch_tokens"];
+        self.ramp.iter().try_for_each(|level| check_level(keys, level, ranks))?;
+        // One level is popped where another begins with the same batch.
+        let levels = self.levels();
+        match self.ramp.iter().find(|level| !levels.iter().any(|first| first.level == **level)) {
+            None if levels.len() == self.ramp.len() + 1 => Ok(()),
+            found => refuse(
+                "ramp.after_tokens",
+                found.map_or(0, |level| level.after_tokens),
+                "no batch falls between it and the next entry; they ascend, from above 0",
+                "leave the entry out, or begin the next one later",
+            ),
         }
-        let micro = self.micro_batch_tokens;
-        if micro == 0 || !micro.is_multiple_of(length) || !(batch / ranks).is_multiple_of(micro) {
-            return refuse(
-                "micro_batch_tokens",
-                micro,
-                format!(
-                    "it must be a multiple of sequence_length = {length} that divides a rank's \
-                     {} tokens of a step",
-                    batch / ranks
-                ),
-                format!("use {length}, or {}", batch / ranks),
-            );
-        }
-        Ok(())
     }
 
-    fn check_optimizer(&self) -> Result<(), Error> {
-        let positive = |key, value: f64| match value > 0.0 && value.is_finite() {
-            true => Ok(()),
-            false => refuse(key, value, "it must be above 0 and finite", "see recipes/"),
-        };
+    fn check_schedule(&self) -> Result<(), Error> {
         positive("peak_lr", self.peak_lr)?;
-        positive("clip", self.clip)?;
-        positive("eps", self.eps)?;
         if !(self.floor_lr >= 0.0 && self.floor_lr <= self.peak_lr) {
             let expected = format!("it must lie between 0 and peak_lr = {}", self.peak_lr);
             return refuse("floor_lr", self.floor_lr, expected, "use a tenth of the peak");
@@ -233,6 +294,33 @@ impl Recipe {
             let expected = format!("it must not exceed steps = {}", self.steps);
             return refuse("warm_up", self.warm_up, expected, "use a twentieth of the steps");
         }
+        let (peak, floor) = (self.peak_lr, self.floor_lr);
+        match self.schedule {
+            Curve::Constant if floor < peak => refuse(
+                "floor_lr",
+                floor,
+                format!("a constant rate ends where it began, at peak_lr = {peak}"),
+                "set floor_lr to it, or use schedule = \"cosine\" or \"linear\"",
+            ),
+            Curve::Linear if floor == peak => refuse(
+                "floor_lr",
+                floor,
+                format!("a line falls from peak_lr = {peak} to less"),
+                "use 0, or schedule = \"constant\"",
+            ),
+            Curve::Linear if self.warm_up == self.steps => refuse(
+                "warm_up",
+                self.warm_up,
+                format!("of {} steps the warm-up leaves none in which the rate falls", self.steps),
+                "use fewer, or schedule = \"constant\"",
+            ),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_optimizer(&self) -> Result<(), Error> {
+        positive("clip", self.clip)?;
+        positive("eps", self.eps)?;
         for (key, value) in [("beta1", self.beta1), ("beta2", self.beta2)] {
             if !(0.0..1.0).contains(&value) {
                 return refuse(key, value, "it must lie in [0, 1)", "use 0.9 and 0.95");
@@ -274,9 +362,29 @@ mod tests {
         check(|r| r.micro_batch_tokens = 0, 1, "micro_batch_tokens");
         check(|r| r.sequence_length = 0, 1, "sequence_length");
         check(|r| r.steps = 0, 1, "steps");
+        let level = |after_tokens, sequence_length, batch_tokens, micro_batch_tokens| Level {
+            after_tokens,
+            sequence_length,
+            batch_tokens,
+            micro_batch_tokens,
+        };
+        let ramp = |levels: &[Level]| Recipe { ramp: levels.into(), ..Recipe::default() };
+        let sound = level(9_000, 512, 8_192, 512);
+        ramp(&[sound]).check(2).unwrap();
+        check(|r| *r = ramp(&[level(9_000, 1, 8_192, 512)]), 1, "ramp.sequence_length");
+        check(|r| *r = ramp(&[level(9_000, 512, 8_000, 512)]), 1, "ramp.batch_tokens");
+        check(|r| *r = ramp(&[sound, level(99_000, 512, 512, 512)]), 2, "ramp.batch_tokens");
+        check(|r| *r = ramp(&[level(9_000, 512, 8_192, 256)]), 1, "ramp.micro_batch_tokens");
+        check(|r| *r = ramp(&[level(0, 512, 8_192, 512)]), 1, "ramp.after_tokens");
+        check(|r| *r = ramp(&[sound, level(9_001, 256, 512, 256)]), 1, "ramp.after_tokens");
+        check(|r| *r = ramp(&[sound, level(8_000, 256, 512, 256)]), 1, "ramp.after_tokens");
         check(|r| r.peak_lr = f64::NAN, 1, "peak_lr");
         check(|r| r.floor_lr = 1.0, 1, "floor_lr");
         check(|r| r.warm_up = 5_000, 1, "warm_up");
+        check(|r| r.schedule = Curve::Constant, 1, "floor_lr");
+        let line = || Recipe { schedule: Curve::Linear, ..Recipe::default() };
+        check(|r| *r = Recipe { floor_lr: line().peak_lr, ..line() }, 1, "floor_lr");
+        check(|r| *r = Recipe { warm_up: line().steps, ..line() }, 1, "warm_up");
         check(|r| r.beta2 = 1.0, 1, "beta2");
         check(|r| r.decay = -0.1, 1, "decay");
         check(|r| r.clip = 0.0, 1, "clip");

@@ -1,16 +1,18 @@
 //! The loop: steps, validation, samples, metrics, checkpoints, recovery (paper, sections 3.3.4 and
 //! 3.4). A run is a folder; calling [`run`] again on it goes on where its last checkpoint stands
 //! and ends with the same bits as a run that was never stopped. Not what is learned (an
-//! [`Objective`]) and not how it is shown (a [`Watch`]).
+//! [`Objective`]), not when a step is skipped ([`crate::spikes`]) and not how it is shown (a
+//! [`Watch`]).
 
-use crate::checkpoint::{self, Progress};
-use crate::metrics::{Log, Machine, Record};
-use crate::step::Learner;
+use crate::checkpoint::{self, Facts, Progress};
+use crate::metrics::{Log, Machine, Record, Validation};
+use crate::spikes::{Guard, Line, Skipped, Spike};
+use crate::step::{Learner, Place, Seen};
 use crate::watch::Started;
-use crate::{Error, Objective, Recipe, Watch, folder};
+use crate::{Error, Objective, Recipe, Watch, average, export, folder};
 use quipu_math::Device;
 use quipu_mesh::{Axes, Axis, LaunchError, Mesh, Use, launch};
-use quipu_model::{Capacity, Config, Model};
+use quipu_model::{Capacity, Config, Model, Table};
 use quipu_store::Cancel;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,7 +30,7 @@ pub enum Start<'a> {
 /// Everything a run needs.
 #[derive(Clone, Copy)]
 pub struct Job<'a> {
-    /// Its folder: `checkpoints/`, `metrics.jsonl`.
+    /// Its folder: `checkpoints/`, `metrics.jsonl`, `skipped.jsonl`.
     pub dir: &'a Path,
     /// What it does.
     pub recipe: &'a Recipe,
@@ -57,8 +59,10 @@ pub struct Report {
     pub finished: bool,
     /// Target tokens seen.
     pub tokens: u64,
-    /// The last checkpoint.
+    /// The last checkpoint, or the mean of those that a finished run averages.
     pub checkpoint: PathBuf,
+    /// What the mean comes to on held-out text, where there are both.
+    pub averaged: Option<Validation>,
 }
 
 impl Job<'_> {
@@ -74,6 +78,12 @@ impl Job<'_> {
         self.dir.join("metrics.jsonl")
     }
 
+    /// The record of batches from which nothing was learned.
+    #[must_use]
+    pub fn skipped(&self) -> PathBuf {
+        self.dir.join("skipped.jsonl")
+    }
+
     fn check(&self) -> Result<(), Error> {
         let others = [Axis::Tp, Axis::Cp, Axis::Pp].map(|axis| self.axes.size(axis));
         if others != [1, 1, 1] {
@@ -84,8 +94,9 @@ impl Job<'_> {
                 change: format!("use dp={}", self.axes.world()),
             });
         }
-        self.objective.check(self.recipe, self.config)?;
-        self.recipe.check(self.axes.size(Axis::Dp))
+        self.recipe.check(self.axes.size(Axis::Dp))?;
+        self.recipe.treatments(&Table::new(self.config))?;
+        self.objective.check(self.recipe, self.config)
     }
 }
 
@@ -119,7 +130,12 @@ struct Trainer<'a> {
     learner: Learner,
     /// On rank 0.
     log: Option<Log>,
+    /// On rank 0 of a run that skips steps.
+    record: Option<Skipped>,
     progress: Progress,
+    guard: Guard,
+    /// Whether no checkpoint stood when it began.
+    fresh: bool,
 }
 
 impl<'a> Trainer<'a> {
@@ -127,29 +143,42 @@ impl<'a> Trainer<'a> {
         let device = (job.device)(mesh.rank())?;
         // Who watches completes prompts with the model itself, where the recipe has any.
         let generated = if job.recipe.sample_prompts.is_empty() { 0 } else { SAMPLE_ROWS };
-        let capacity = Capacity::training(&*device, job.recipe.micro_batch_tokens);
+        let capacity = Capacity::training(&*device, job.recipe.largest_micro_batch());
         let precision = job.recipe.dtype.precision(&*device);
         let capacity = Capacity { generated, precision, ..capacity };
         let model = Model::new(device, mesh.clone(), job.config.clone(), capacity)?;
         let newest = folder::steps(&job.checkpoints())?.last().copied();
-        let mut learner = Learner::new(model)?;
+        let mut learner = Learner::new(model, job.recipe)?;
         if newest.is_none() {
             match job.start {
                 Start::Random => learner.init(job.recipe.seed)?,
                 Start::From(path) => learner.load(path)?,
             }
         }
-        let mut new = Self { job, mesh, learner, log: None, progress: Progress::default() };
+        let (progress, guard) = (Progress::default(), Guard::default());
+        let (log, record, fresh) = (None, None, newest.is_none());
+        let mut trainer = Self { job, mesh, learner, log, record, progress, guard, fresh };
         if let Some(step) = newest {
-            new.resume(step)?;
+            let facts = trainer.restore(step)?;
+            (trainer.progress, trainer.guard) = (facts.progress, facts.guard);
         }
-        if new.mesh.rank() == 0 {
-            let (path, step) = (job.metrics(), new.progress.step);
-            std::fs::create_dir_all(job.dir).map_err(Error::io(job.dir))?;
-            new.log = Some(Log::open(&path, step)?);
-            new.announce();
+        trainer.open_logs()?;
+        Ok(trainer)
+    }
+
+    /// On rank 0, the files that grow with the run, cut back to where it stands.
+    fn open_logs(&mut self) -> Result<(), Error> {
+        if self.mesh.rank() != 0 {
+            return Ok(());
         }
-        Ok(new)
+        let job = self.job;
+        std::fs::create_dir_all(job.dir).map_err(Error::io(job.dir))?;
+        self.log = Some(Log::open(&job.metrics(), self.progress.step)?);
+        if job.recipe.spikes.is_some() {
+            self.record = Some(Skipped::open(&job.skipped(), self.guard.lines)?);
+        }
+        self.announce();
+        Ok(())
     }
 
     fn announce(&self) {
@@ -160,16 +189,37 @@ impl<'a> Trainer<'a> {
             steps: recipe.steps,
             batch_tokens: recipe.batch_tokens,
             parameters: table.parameters(),
-            flop_per_token: crate::bench::flop_per_token(self.job.config, recipe.sequence_length),
+            flop_per_token: self.flop_per_token(),
             ranks: self.job.axes.world(),
         });
     }
 
+    /// Floating-point operations of a token: the mean over the run's, since longer sequences take
+    /// more for each.
+    fn flop_per_token(&self) -> f64 {
+        let recipe = self.job.recipe;
+        let (levels, all) = (recipe.levels(), recipe.total_tokens());
+        let of = |i: usize| {
+            let end = levels.get(i + 1).map_or(all, |next| next.tokens_before.min(all));
+            let share = end.saturating_sub(levels[i].tokens_before) as f64 / all.max(1) as f64;
+            let length = levels[i].level.sequence_length;
+            share * crate::bench::flop_per_token(self.job.config, length)
+        };
+        (0..levels.len()).map(of).sum()
+    }
+
     fn run(mut self) -> Result<Report, Error> {
         let recipe = self.job.recipe;
+        if self.fresh && recipe.spikes.is_some() {
+            // So that there is always one to go back to.
+            self.save()?;
+        }
         let mut written = self.progress.step;
         while self.progress.step < recipe.steps {
-            let mut record = self.step()?;
+            let Some(mut record) = self.step()? else {
+                written = self.progress.step;
+                continue;
+            };
             self.extend(&mut record)?;
             if let Some(log) = &mut self.log {
                 log.append(&record)?;
@@ -177,7 +227,7 @@ impl<'a> Trainer<'a> {
             }
             let step = self.progress.step;
             let stop = self.asked_to_stop()?;
-            if stop || step == recipe.steps || step.is_multiple_of(recipe.checkpoint_every) {
+            if stop || recipe.wants_checkpoint(step) {
                 self.save()?;
                 written = step;
             }
@@ -185,36 +235,144 @@ impl<'a> Trainer<'a> {
                 break;
             }
         }
-        Ok(Report {
+        let finished = self.progress.step == recipe.steps;
+        let mut report = Report {
             step: self.progress.step,
-            finished: self.progress.step == recipe.steps,
+            finished,
             tokens: self.progress.tokens,
             checkpoint: folder::path(&self.job.checkpoints(), written),
-        })
+            averaged: None,
+        };
+        if finished && recipe.average.is_some() {
+            (report.checkpoint, report.averaged) = self.average()?;
+        }
+        Ok(report)
     }
 
-    fn step(&mut self) -> Result<Record, Error> {
+    /// Takes the mean of the run's last checkpoints and measures it; the learner ends with it.
+    fn average(&mut self) -> Result<(PathBuf, Option<Validation>), Error> {
+        let (job, steps) = (self.job, self.job.recipe.averaged_steps());
+        let path = average::path(&job.checkpoints());
+        if self.mesh.rank() == 0 {
+            average::write(&job.checkpoints(), &steps)?;
+        }
+        self.mesh.group(Use::World).barrier()?;
+        let (reader, _) = checkpoint::open(&path)?;
+        let model = &mut self.learner.model;
+        export::fill(model, &reader, &path)?;
+        let recipe = Recipe { validation_samples: u64::MAX, ..job.recipe.clone() };
+        let found = job.objective.validate(model, &self.mesh, &recipe)?;
+        let count = steps.len();
+        let loss = found.as_ref().map_or(String::new(), |v| format!(", validation {:.3}", v.loss));
+        self.note(&format!("mean of the checkpoints of {count} steps{loss}"));
+        Ok((path, found))
+    }
+
+    /// One step and its record; none where the run went back.
+    fn step(&mut self) -> Result<Option<Record>, Error> {
         let start = Instant::now();
         let (objective, recipe) = (self.job.objective, self.job.recipe);
-        let done = self.learner.step(objective, recipe, self.progress.step)?;
+        let place = self.progress.place();
+        objective.notes(recipe, place.batch).iter().for_each(|note| self.note(note));
+        let Seen { outcome, norm } = self.learner.gradient(objective, recipe, place)?;
+        let spike = self.judge(place, outcome.loss, norm);
+        let rate = match spike {
+            Some(_) => 0.0,
+            None => self.learner.update(recipe, place, norm)?,
+        };
         let seconds = start.elapsed().as_secs_f64();
         self.progress.step += 1;
-        self.progress.tokens += done.outcome.tokens;
-        Ok(Record {
+        self.progress.tokens += outcome.tokens;
+        let mut more = outcome.more;
+        if let Some(spike) = spike {
+            self.progress.skipped += 1;
+            more.insert("skipped".into(), 1.0);
+            self.skip(place.batch, &spike)?;
+            if recipe.spikes.is_some_and(|rules| self.guard.goes_back(&rules)) {
+                self.go_back(&spike)?;
+                return Ok(None);
+            }
+        }
+        Ok(Some(Record {
             step: self.progress.step,
-            loss: done.outcome.loss,
-            grad_norm: done.norm,
-            lr: done.rate,
+            loss: outcome.loss,
+            grad_norm: norm,
+            lr: rate,
             tokens: self.progress.tokens,
-            more: done.outcome.more,
+            more,
             validation: None,
             samples: None,
             machine: Machine {
                 seconds,
-                tokens_per_s: done.outcome.processed as f64 / seconds,
+                tokens_per_s: outcome.processed as f64 / seconds,
                 memory_mib: crate::metrics::peak_memory_mib(),
             },
-        })
+        }))
+    }
+
+    /// What leaps in the step that is being done. Loss and norm are the same on all ranks, and so
+    /// is the judgement.
+    fn judge(&mut self, place: Place, loss: f64, norm: f64) -> Option<Spike> {
+        let rules = self.job.recipe.spikes?;
+        self.guard.enter(self.job.recipe.stage_of(place.batch));
+        self.guard.judge(&rules, place.step + 1, (loss, norm))
+    }
+
+    /// Records a batch that was skipped.
+    fn skip(&mut self, batch: u64, spike: &Spike) -> Result<(), Error> {
+        let Spike { what, value, limit, .. } = spike;
+        let step = self.progress.step;
+        self.write_line(batch, |line| line.spike = Some(spike.clone()))?;
+        self.note(&format!("step {step}: {what} {value:.3} is above {limit:.3}, nothing learned"));
+        Ok(())
+    }
+
+    /// Goes back to the last checkpoint that the recipe asked for, and past the batches since.
+    fn go_back(&mut self, spike: &Spike) -> Result<(), Error> {
+        let (job, now) = (self.job, self.progress);
+        let returns = self.guard.returns;
+        if job.recipe.spikes.is_some_and(|rules| returns >= rules.returns) {
+            let Spike { what, value, limit, .. } = spike.clone();
+            let path = job.skipped();
+            return Err(Error::Spikes { step: now.step, what, value, limit, returns, path });
+        }
+        let then = self.restore(job.recipe.checkpoint_before(now.step - 1))?;
+        let (back_to, next) = (then.progress.step, now.place().batch);
+        let batches = then.progress.place().batch..next;
+        for batch in batches.clone() {
+            self.write_line(batch, |line| line.back_to = Some(back_to))?;
+        }
+        self.guard = std::mem::take(&mut self.guard).gone_back(then.guard);
+        self.progress = Progress { passed: next - back_to, ..then.progress };
+        if self.mesh.rank() == 0 {
+            folder::remove_after(&job.checkpoints(), back_to)?;
+        }
+        self.mesh.group(Use::World).barrier()?;
+        self.note(&format!(
+            "step {}: back to step {back_to}, past batches {} to {}: see {}",
+            now.step,
+            batches.start,
+            next - 1,
+            job.skipped().display()
+        ));
+        self.open_logs()
+    }
+
+    /// On rank 0, a line of the record for a batch; counted on all.
+    fn write_line(&mut self, batch: u64, finish: impl Fn(&mut Line)) -> Result<(), Error> {
+        self.guard.lines += 1;
+        let (job, step) = (self.job, self.progress.step);
+        let Some(record) = &mut self.record else { return Ok(()) };
+        let pieces = job.objective.pieces(job.recipe, batch)?;
+        let mut line = Line::new(job.recipe, step, batch, &pieces);
+        finish(&mut line);
+        record.append(&line)
+    }
+
+    fn note(&self, line: &str) {
+        if self.mesh.rank() == 0 {
+            self.job.watch.note(line);
+        }
     }
 
     /// What is due after this step: validation, samples.
@@ -250,29 +408,28 @@ impl<'a> Trainer<'a> {
         if let Some(log) = &mut self.log {
             log.sync()?;
         }
-        let step = self.progress.step;
-        let facts = checkpoint::Facts::new(self.job, &**self.learner.model.device(), self.progress);
-        let dir = self.job.checkpoints();
-        let keep = self.job.recipe.keep_checkpoints;
-        let path = checkpoint::save(&dir, keep, &facts, &self.learner, &self.mesh)?;
+        if let Some(record) = &mut self.record {
+            record.sync()?;
+        }
+        let (job, step) = (self.job, self.progress.step);
+        let device = &**self.learner.model.device();
+        let facts = Facts::new(job, device, self.progress, self.guard.clone());
+        let dir = job.checkpoints();
+        let path = checkpoint::save(&dir, job.recipe, &facts, &self.learner, &self.mesh)?;
         if self.mesh.rank() == 0 {
             self.job.watch.checkpoint(step, &path);
         }
         Ok(())
     }
 
-    fn resume(&mut self, step: u64) -> Result<(), Error> {
+    /// Puts weights and moments of a checkpoint in place; what else stands in it.
+    fn restore(&mut self, step: u64) -> Result<Facts, Error> {
         let path = folder::path(&self.job.checkpoints(), step);
         let (reader, facts) = checkpoint::open(&path)?;
         let device = &**self.learner.model.device();
-        let now = checkpoint::Facts::new(self.job, device, facts.progress);
-        if let Some(note) = now.compare(&facts, &path)?
-            && self.mesh.rank() == 0
-        {
-            self.job.watch.note(&note);
-        }
+        let now = Facts::new(self.job, device, facts.progress, Guard::default());
+        now.compare(&facts, &path)?.iter().for_each(|note| self.note(note));
         checkpoint::restore(&reader, &path, &self.learner)?;
-        self.progress = facts.progress;
-        Ok(())
+        Ok(facts)
     }
 }

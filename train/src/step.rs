@@ -20,6 +20,34 @@ pub struct Learner {
     mesh: Mesh,
 }
 
+/// Where a run stands before a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Steps behind it: what the schedule counts.
+    pub step: u64,
+    /// Updates behind it: what the moments have seen.
+    pub updates: u64,
+    /// The batch that is next.
+    pub batch: u64,
+}
+
+impl Place {
+    /// After `steps` steps of a run that skipped none and passed over no batch.
+    #[must_use]
+    pub fn after(steps: u64) -> Self {
+        Self { step: steps, updates: steps, batch: steps }
+    }
+}
+
+/// What a batch gave, before any update.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Seen {
+    /// Loss, tokens, further figures.
+    pub outcome: Outcome,
+    /// Global norm of the gradient before clipping.
+    pub norm: f64,
+}
+
 /// What a step gave, over the whole batch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Step {
@@ -36,10 +64,10 @@ impl Learner {
     ///
     /// # Errors
     /// As [`Optimizer::new`].
-    pub fn new(model: Model) -> Result<Self, Error> {
+    pub fn new(model: Model, recipe: &Recipe) -> Result<Self, Error> {
         let (device, mesh) = (model.device().clone(), model.mesh().clone());
-        let optimizer =
-            Optimizer::new(device.clone(), mesh.clone(), model.table(), model.weights())?;
+        let (table, weights) = (model.table(), model.weights());
+        let optimizer = Optimizer::new(device.clone(), mesh.clone(), table, weights, recipe)?;
         Ok(Self { model, optimizer, device, mesh })
     }
 
@@ -78,38 +106,61 @@ impl Learner {
         Ok(())
     }
 
-    /// One step with `behind` steps behind it. Loss and norm are checked before the optimizer
-    /// runs, so that a step that gave no numbers changes nothing.
+    /// One step with `behind` steps behind it.
     ///
     /// # Errors
-    /// [`Error::NotFinite`]; those of the objective; what device and mesh report.
+    /// Those of [`Learner::gradient`] and [`Learner::update`].
     pub fn step(
         &mut self,
         objective: &dyn Objective,
         recipe: &Recipe,
         behind: u64,
     ) -> Result<Step, Error> {
-        self.model.zero_gradients()?;
-        let outcome = objective.accumulate(&mut self.model, &self.mesh, recipe, behind)?;
-        finite(recipe, behind, "loss", outcome.loss)?;
-        let gradients = self.model.gradients()?;
-        let flat = gradients.view().clone();
-        let norm = self.optimizer.reduce(gradients)?;
-        finite(recipe, behind, "gradient norm", norm)?;
-        let rate = recipe.schedule().rate(behind);
-        let working = self.model.weights();
-        self.optimizer.update(&flat, working, recipe, (behind + 1, rate, norm))?;
-        self.device.synchronize(Queue::MAIN)?;
+        let place = Place::after(behind);
+        let Seen { outcome, norm } = self.gradient(objective, recipe, place)?;
+        let rate = self.update(recipe, place, norm)?;
         Ok(Step { outcome, norm, rate })
+    }
+
+    /// Forward and backward of the batch that is next, its gradients reduced. Loss and norm are
+    /// checked, so that a step that gave no numbers never reaches the optimizer.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`]; those of the objective; what device and mesh report.
+    pub fn gradient(
+        &mut self,
+        objective: &dyn Objective,
+        recipe: &Recipe,
+        place: Place,
+    ) -> Result<Seen, Error> {
+        self.model.zero_gradients()?;
+        let outcome = objective.accumulate(&mut self.model, &self.mesh, recipe, place.batch)?;
+        finite(recipe, place, "loss", outcome.loss)?;
+        let norm = self.optimizer.reduce(self.model.gradients()?)?;
+        finite(recipe, place, "gradient norm", norm)?;
+        Ok(Seen { outcome, norm })
+    }
+
+    /// One update with the gradients of [`Learner::gradient`], which had that norm; the rate of it.
+    ///
+    /// # Errors
+    /// What device and mesh report.
+    pub fn update(&mut self, recipe: &Recipe, place: Place, norm: f64) -> Result<f64, Error> {
+        let rate = recipe.schedule().rate(place.step);
+        let flat = self.model.gradients()?.view().clone();
+        let number = place.updates + 1;
+        self.optimizer.update(&flat, self.model.weights(), recipe, (number, rate, norm))?;
+        self.device.synchronize(Queue::MAIN)?;
+        Ok(rate)
     }
 }
 
-fn finite(recipe: &Recipe, behind: u64, what: &'static str, value: f64) -> Result<(), Error> {
+fn finite(recipe: &Recipe, place: Place, what: &'static str, value: f64) -> Result<(), Error> {
     if value.is_finite() {
         return Ok(());
     }
-    let samples = recipe.step_samples();
-    let first_sample = behind * samples;
-    let last_sample = first_sample + samples.max(1) - 1;
-    Err(Error::NotFinite { step: behind + 1, what, value, first_sample, last_sample })
+    let portion = recipe.portion(place.batch);
+    let first_sample = portion.first_sample;
+    let last_sample = first_sample + portion.samples().max(1) - 1;
+    Err(Error::NotFinite { step: place.step + 1, what, value, first_sample, last_sample })
 }

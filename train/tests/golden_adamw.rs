@@ -68,7 +68,7 @@ fn check(device: Arc<dyn Device>, micro: usize, test: &str) {
         let values = floats(&format!("start.{}", entry.name));
         device.write_floats(&model.weight(entry).unwrap(), &values).unwrap();
     }
-    let mut learner = Learner::new(model).unwrap();
+    let mut learner = Learner::new(model, &recipe).unwrap();
     let objective = NextToken { samples: &samples, validation: None, token_bytes: None };
     let close = |what: &str, t: u64, found: f64, expected: f64, tolerance: f64| {
         let error = ((found - expected) / expected).abs();

@@ -297,7 +297,7 @@ impl Objective for Dpo<'_> {
         recipe: &Recipe,
         step: u64,
     ) -> Result<Outcome, TrainError> {
-        let count = recipe.step_samples() as usize;
+        let count = recipe.portion(step).samples() as usize;
         let (mut total, mut tokens, mut processed) = ([0.0; 5], 0, 0);
         for share in shares(recipe, mesh, step) {
             let which: Vec<usize> = share.map(|index| self.order.at(index)).collect();

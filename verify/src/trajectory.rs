@@ -69,7 +69,7 @@ pub(crate) fn rows(dir: &Path, case: &Case, device: &Arc<dyn Device>) -> Result<
         decay: 0.1,
         ..Recipe::default()
     };
-    let mut learner = Learner::new(model)?;
+    let mut learner = Learner::new(model, &recipe)?;
     let (mut losses, mut norms, mut rates) = (Vec::new(), Vec::new(), Vec::new());
     for behind in 0..recipe.steps {
         let step = learner.step(&given, &recipe, behind)?;

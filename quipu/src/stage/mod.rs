@@ -62,6 +62,11 @@ pub const STAGES: &[Stage] = &[
     ("eval", eval::run),
 ];
 
+/// The parameters of a recipe's model.
+pub fn parameters(recipe: &Recipe) -> Result<quipu_model::Table, Error> {
+    Ok(quipu_model::Table::new(&train::config(recipe, recipe.tokens.vocabulary)?))
+}
+
 /// Runs the stages that are not finished, up to and including `last`.
 pub fn run(context: &Context, last: Option<&str>) -> Result<(), Error> {
     for (name, stage) in STAGES {

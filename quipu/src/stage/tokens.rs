@@ -12,6 +12,7 @@ pub fn run(context: &Context) -> Result<Outcome, Error> {
     let options = Preparation {
         vocabulary: recipe.vocabulary,
         validation_share: recipe.validation_share,
+        grouping: recipe.grouping,
         ..Preparation::default()
     };
     let (documents, out) = (context.run.path("corpus"), context.run.path("tokens"));

@@ -10,7 +10,6 @@ use crate::terminal::thousands;
 use quipu_eval::ngram::{self, Baselines};
 use quipu_model::{Config, Sizes};
 use quipu_store::atomic;
-use quipu_tokens::loader::{Mix, Stage};
 use quipu_tokens::{Loader, Sequential, Tokenizer, Tokens};
 use quipu_train::objective::NextToken;
 use quipu_train::{Job, Start, export, metrics};
@@ -29,9 +28,9 @@ pub fn run(context: &Context) -> Result<Outcome, Error> {
     let tokens = Tokens::open(&context.run.path("tokens"))?;
     let beside = baselines(context, &tokens)?;
     let tokenizer = &*tokens.tokenizer;
-    let all = [Stage { from: 0, mix: Mix::Natural }];
+    let course = recipe.train.course();
+    let loader = Loader::new(tokenizer, tokens.train.clone(), &course, recipe.seed)?;
     let length = recipe.train.sequence_length;
-    let loader = Loader::new(tokenizer, tokens.train.clone(), &all, recipe.seed, length)?;
     let held = Sequential::new(tokenizer, tokens.validation.clone(), length)?;
     let bytes = token_bytes(tokenizer);
     let objective = NextToken {
@@ -72,6 +71,11 @@ pub fn run(context: &Context) -> Result<Outcome, Error> {
     context.progress.finish("");
     let mut facts = facts(&job.metrics(), &screen, ceiling)?;
     facts["baselines"] = levels(&beside);
+    if let Some(averaged) = &report.averaged {
+        // What is exported is what is spoken of.
+        facts["validation_of_last"] = facts["validation"].take();
+        facts["validation"] = json!(averaged);
+    }
     Ok(Outcome { line: line(&facts), facts })
 }
 
