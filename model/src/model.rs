@@ -218,7 +218,7 @@ impl Model {
     pub fn draw(&self, entry: &Entry, seed: u64, out: &View) -> Result<(), Error> {
         let out = out.clone();
         let place = self.table.entries().iter().position(|e| e.name == entry.name);
-        Ok(match entry.init {
+        match entry.init {
             Init::Ones => self.device.execute(Fill { out, value: 1.0 })?,
             Init::Zeros => self.device.execute(Fill { out, value: 0.0 })?,
             Init::Normal(deviation) => self.device.execute(Normal {
@@ -230,7 +230,8 @@ impl Model {
                 mean: 0.0,
                 deviation,
             })?,
-        })
+        }
+        Ok(())
     }
 
     /// A layer's weights, before its use: free on one rank (with full sharding, a gather).

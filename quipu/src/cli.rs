@@ -47,7 +47,7 @@ pub struct Global {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// From a crawl to a model that answers: all stages, one command
-    Speedrun(Input),
+    Speedrun(Trained),
     /// Write a simulated world: a crawl with the truth about each page, for any pipeline
     World {
         /// The folder to write
@@ -79,11 +79,11 @@ pub enum Command {
         what: Classify,
     },
     /// Go on with a run up to its base model
-    Train(Input),
+    Train(Trained),
     /// Go on with a run up to its final model
-    Tune(Input),
+    Tune(Trained),
     /// Examine a run's models
-    Eval(Input),
+    Eval(Trained),
     /// Talk with a model
     Chat {
         /// A run's folder, or a Hugging Face checkpoint with a tokenizer
@@ -100,6 +100,12 @@ pub enum Command {
         /// 0 takes the most likely token each time
         #[arg(long, value_name = "T", default_value_t = 0.0)]
         temperature: f64,
+    },
+    /// Look at runs beside each other
+    Run {
+        /// What to do
+        #[command(subcommand)]
+        what: RunCommand,
     },
     /// Write a run's report.json and report.html anew, and show what the run said
     Report {
@@ -125,6 +131,9 @@ pub enum Command {
         /// Which device computes
         #[arg(long, value_enum, default_value_t = Referee::Cpu)]
         device: Referee,
+        /// In what numbers the cpu computes
+        #[arg(long, value_enum, default_value = "f32")]
+        dtype: Numbers,
     },
     /// Measure this machine at one part of the work
     Bench {
@@ -206,6 +215,18 @@ pub struct Input {
     /// [default: 100MB of a run's input, everything with --out]
     #[arg(long, value_name = "SIZE", value_parser = sample)]
     pub sample: Option<quipu_corpus::Sample>,
+}
+
+/// What a command that trains is told.
+#[derive(Debug, Args)]
+pub struct Trained {
+    /// what is read
+    #[command(flatten)]
+    pub input: Input,
+    /// While it trains, answer GET /metrics at this address, in Prometheus' text format; port 0
+    /// takes a free one, which is printed. There are no passwords: not on open networks
+    #[arg(long, value_name = "HOST:PORT")]
+    pub metrics: Option<String>,
 }
 
 /// What `curate` is told. With a recipe of its own, `--out` or `--join` it stands for itself;
@@ -308,6 +329,43 @@ pub enum Classify {
     },
 }
 
+/// What can be done with runs.
+#[derive(Debug, Subcommand)]
+pub enum RunCommand {
+    /// Hold runs against the first by their metrics: what each reached, and how their losses differ
+    ///
+    /// Losses are compared in pairs, at equal steps, or over the same stretch of tokens where
+    /// batches have other sizes. Neighbouring pairs are correlated, so they are put into blocks,
+    /// twice as long each time, until the means of neighbouring blocks are not (correlation at most
+    /// 0.1, or fewer than 32 blocks left); the 95 % interval is Student's, of these means. The last
+    /// fifth of what both have stands by itself: it shows how they end
+    Compare(Against),
+}
+
+/// What `run compare` is told.
+#[derive(Debug, Args)]
+pub struct Against {
+    /// Folders of runs, or of a stage below one, such as runs/speedrun/sft; the first is the one
+    /// that the others are held against. Those that still run can be read
+    #[arg(value_name = "RUN", required = true, num_args = 2..=8)]
+    pub runs: Vec<PathBuf>,
+    /// Write a page with their curves over each other
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Compare at equal steps or at equal tokens [default: steps, where those saw as many tokens]
+    #[arg(long, value_enum)]
+    pub by: Option<Equal>,
+}
+
+/// What makes points of two runs equal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Equal {
+    /// the number of the step
+    Steps,
+    /// the tokens seen
+    Tokens,
+}
+
 /// What can be asked of curated documents.
 #[derive(Debug, Subcommand)]
 pub enum About {
@@ -407,10 +465,12 @@ pub enum Stage {
 /// Which device `verify` computes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Referee {
-    /// f32, as in training
+    /// As in training
     Cpu,
     /// f64, plain loops: the oracle of the kernels
     Reference,
+    /// The cpu behind a wall: only copies reach its memory
+    Opaque,
 }
 
 /// Sizes of the step that `bench train` measures.

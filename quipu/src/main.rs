@@ -9,6 +9,7 @@ mod report;
 mod run_folder;
 mod stage;
 mod terminal;
+mod watched;
 
 use clap::Parser;
 use cli::{Cli, Command};

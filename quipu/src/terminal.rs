@@ -91,8 +91,17 @@ pub fn one_line(text: &str, most: usize) -> String {
 
 /// The highest resident memory of this process so far, MiB; 0 where the system does not say.
 pub fn peak_memory_mib() -> f64 {
+    memory_mib("VmHWM:")
+}
+
+/// The resident memory of this process now, MiB; 0 where the system does not say.
+pub fn resident_memory_mib() -> f64 {
+    memory_mib("VmRSS:")
+}
+
+fn memory_mib(name: &str) -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).unwrap_or_default();
+    let line = status.lines().find_map(|l| l.strip_prefix(name)).unwrap_or_default();
     let kib = line.split_whitespace().next().and_then(|n| n.parse::<f64>().ok());
     kib.map_or(0.0, |kib| kib / 1024.0)
 }

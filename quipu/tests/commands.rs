@@ -24,7 +24,7 @@ fn help_names_each_command_in_flow_order() {
     let (code, out, _) = run(dir.path(), &["--help"]);
     assert_eq!(code, Some(0));
     let order = [
-        "speedrun", "world", "look", "extract", "curate", "train", "tune", "eval", "chat",
+        "speedrun", "world", "look", "extract", "curate", "train", "tune", "eval", "chat", "run",
         "report", "export", "verify", "bench", "doctor",
     ];
     let line = |c: &&str| out.lines().position(|l| l.trim_start().starts_with(&format!("{c} ")));

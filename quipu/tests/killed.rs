@@ -8,6 +8,7 @@
 mod program;
 
 use program::{check_same, content, draw, quipu, said, tiny};
+use quipu_train::events;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -37,6 +38,9 @@ fn results(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     found.retain(|name, _| {
         !(name.contains("report.") || name.ends_with("units.jsonl") || name.starts_with('.'))
     });
+    for (name, bytes) in found.iter_mut().filter(|(name, _)| name.ends_with(events::NAME)) {
+        *bytes = events::comparable(&dir.join(name)).unwrap().into_bytes();
+    }
     for (_, bytes) in found.iter_mut().filter(|(name, _)| name.ends_with("metrics.jsonl")) {
         let lines = std::str::from_utf8(bytes).unwrap().lines().map(|line| {
             let mut line: serde_json::Value = serde_json::from_str(line).unwrap();

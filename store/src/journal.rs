@@ -1,16 +1,15 @@
 //! A file of JSON lines that grows: each line is there whole or, after a kill, cut; a cut last
 //! line is dropped on opening. For metrics and finished work units. Not for bulk data.
 
-use crate::{Error, atomic, atomic::Counted};
+use crate::Error;
+use crate::growing::Growing;
 use serde_json::Value;
-use std::fs::{self, OpenOptions};
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::Path;
 
 /// An open journal, at its end.
 pub struct Journal {
-    path: PathBuf,
-    out: Counted,
+    out: Growing,
 }
 
 impl Journal {
@@ -20,17 +19,8 @@ impl Journal {
     /// # Errors
     /// When the system refuses, or a line before the last is not JSON (the file is damaged).
     pub fn open(path: &Path) -> Result<(Self, Vec<Value>), Error> {
-        let lines = repair(path, usize::MAX)?;
-        let created = !path.exists();
-        let file = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(path)
-            .map_err(|e| Error::io("open", path, e))?;
-        if created {
-            atomic::sync_parent(path)?;
-        }
-        Ok((Self { path: path.to_path_buf(), out: Counted(file) }, lines))
+        let (lines, kept) = parse(path, usize::MAX)?;
+        Ok((Self { out: Growing::open(path, kept)? }, lines))
     }
 
     /// Opens a journal keeping only its first `lines` lines: what a resume from a checkpoint that
@@ -39,12 +29,12 @@ impl Journal {
     /// # Errors
     /// As [`Journal::open`]; and when the journal has fewer lines.
     pub fn open_at(path: &Path, lines: usize) -> Result<(Self, Vec<Value>), Error> {
-        let kept = repair(path, lines)?;
-        if kept.len() < lines {
-            let reason = format!("it has {} lines where {lines} were written", kept.len());
+        let (values, kept) = parse(path, lines)?;
+        if values.len() < lines {
+            let reason = format!("it has {} lines where {lines} were written", values.len());
             return Err(Error::Malformed { path: path.to_path_buf(), reason });
         }
-        Self::open(path)
+        Ok((Self { out: Growing::open(path, kept)? }, values))
     }
 
     /// Appends one line. It is durable after [`Journal::sync`].
@@ -52,8 +42,7 @@ impl Journal {
     /// # Errors
     /// When the disk is full or the system refuses.
     pub fn append(&mut self, line: &Value) -> Result<(), Error> {
-        let text = format!("{line}\n");
-        self.out.write_all(text.as_bytes()).map_err(|e| Error::io("write", &self.path, e))
+        self.out.append(format!("{line}\n").as_bytes())
     }
 
     /// Makes all appended lines durable.
@@ -61,7 +50,7 @@ impl Journal {
     /// # Errors
     /// When the system refuses.
     pub fn sync(&mut self) -> Result<(), Error> {
-        self.out.0.sync_data().map_err(|e| Error::io("sync", &self.path, e))
+        self.out.sync()
     }
 }
 
@@ -73,10 +62,11 @@ pub fn read(path: &Path) -> Result<Vec<Value>, Error> {
     Ok(parse(path, usize::MAX)?.0)
 }
 
-fn parse(path: &Path, most: usize) -> Result<(Vec<Value>, usize, usize), Error> {
+/// The first `most` lines, and how many bytes they take.
+fn parse(path: &Path, most: usize) -> Result<(Vec<Value>, u64), Error> {
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok((Vec::new(), 0, 0)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok((Vec::new(), 0)),
         Err(e) => return Err(Error::io("read", path, e)),
     };
     let (mut values, mut kept) = (Vec::new(), 0);
@@ -91,19 +81,7 @@ fn parse(path: &Path, most: usize) -> Result<(Vec<Value>, usize, usize), Error> 
         values.push(value);
         kept += length + 1;
     }
-    Ok((values, kept, bytes.len()))
-}
-
-fn repair(path: &Path, most: usize) -> Result<Vec<Value>, Error> {
-    let (values, kept, length) = parse(path, most)?;
-    if kept < length {
-        OpenOptions::new()
-            .write(true)
-            .open(path)
-            .and_then(|file| file.set_len(kept as u64).and_then(|()| file.sync_all()))
-            .map_err(|e| Error::io("repair", path, e))?;
-    }
-    Ok(values)
+    Ok((values, kept as u64))
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ pub mod checksum;
 pub mod crew;
 mod error;
 pub mod fault;
+pub mod growing;
 pub mod journal;
 pub mod lock;
 pub mod manifest;

@@ -2,6 +2,7 @@
 //! intervals without one, or nothing. All of it goes to standard error; results are the
 //! program's. A job never reads anything back from here, so it cannot influence a result.
 
+use console::Term;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use std::fmt;
 use std::io::{IsTerminal, Write};
@@ -27,10 +28,12 @@ pub trait Progress: Send + Sync {
     }
     /// `n` more units are done.
     fn advance(&self, n: u64);
-    /// How the step that [`Progress::advance`] has just counted went: beside the bar on a terminal,
-    /// a line each, with its number and the time left, without one.
-    fn step(&self, line: &str) {
-        let _ = line;
+    /// How the step that [`Progress::advance`] has just counted went: figures, those that matter
+    /// most first. Beside the bar stand as many as the terminal is broad. Without a terminal there
+    /// is a line with all of them, the step's number and the time left: for the first and the last
+    /// step, for each `milestone`, and else now and then.
+    fn step(&self, figures: &[String], milestone: bool) {
+        let _ = (figures, milestone);
     }
     /// Something worth a line: a loss, a warning, a reason.
     fn note(&self, line: &str);
@@ -69,6 +72,7 @@ pub fn lines(out: Box<dyn Write + Send>, interval: Duration) -> Arc<dyn Progress
         done: 0,
         resumed: 0,
         counted: None,
+        stepped: false,
         start: now,
         last: now,
     };
@@ -105,19 +109,50 @@ struct Bar(Mutex<Shown>);
 #[derive(Default)]
 struct Shown {
     bar: Option<ProgressBar>,
+    /// Columns of what stands before the message, but for the digits of the counts.
+    before: usize,
     start: Option<Instant>,
     counted: Counted,
 }
 
 const KNOWN: &str = "{prefix:7} {bar:16.cyan/dim} {pos}/{len} · {eta} left {wide_msg}";
+/// Columns of that without the digits, with a time left such as `59m`.
+const KNOWN_COLUMNS: usize = 7 + 1 + 16 + 1 + 1 + 3 + 3 + 6;
+/// On a terminal with so few columns figures say more than a bar.
+const NARROW: usize = 100;
+const KNOWN_NARROW: &str = "{prefix:7} {pos}/{len} · {eta} left {wide_msg}";
 const UNKNOWN: &str = "{prefix:7} {spinner} {pos} · {rate} · {elapsed} {wide_msg}";
 const BYTES: &str = "{prefix:7} {bar:16.cyan/dim} {decimal_bytes}/{decimal_total_bytes} · \
                      {decimal_bytes_per_sec} · {eta} left {wide_msg}";
+
+/// Columns of the terminal, as it is now.
+fn columns() -> usize {
+    usize::from(Term::stderr().size().1)
+}
+
+/// The figures that have room, in their order and each whole: half a number would be another one.
+fn fitted(figures: &[String], room: usize) -> String {
+    let mut line = String::new();
+    let mut used = 0;
+    for figure in figures {
+        let more = figure.chars().count() + if line.is_empty() { 2 } else { 3 };
+        if used + more > room {
+            continue;
+        }
+        line += if line.is_empty() { "· " } else { " · " };
+        line += figure;
+        used += more;
+    }
+    line
+}
 
 impl Bar {
     fn start(&self, label: &str, total: u64, template: &str) {
         let bar = if total == 0 { ProgressBar::no_length() } else { ProgressBar::new(total) };
         bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(8));
+        let narrow = template == KNOWN && columns() < NARROW;
+        let template = if narrow { KNOWN_NARROW } else { template };
+        let before = KNOWN_COLUMNS - if narrow { 17 } else { 0 };
         let template = if total == 0 { UNKNOWN } else { template };
         if let Ok(style) = ProgressStyle::with_template(template) {
             let rate = |state: &ProgressState, out: &mut dyn fmt::Write| {
@@ -127,7 +162,7 @@ impl Bar {
         }
         bar.set_prefix(label.to_owned());
         bar.enable_steady_tick(Duration::from_millis(250));
-        let shown = Shown { bar: Some(bar), start: Some(Instant::now()), counted: None };
+        let shown = Shown { bar: Some(bar), before, start: Some(Instant::now()), counted: None };
         if let Some(old) = std::mem::replace(&mut *locked(&self.0), shown).bar {
             old.finish_and_clear();
         }
@@ -165,9 +200,12 @@ impl Progress for Bar {
         }
     }
 
-    fn step(&self, line: &str) {
-        if let Some(bar) = &locked(&self.0).bar {
-            bar.set_message(format!("· {line}"));
+    fn step(&self, figures: &[String], _: bool) {
+        let shown = locked(&self.0);
+        if let Some(bar) = &shown.bar {
+            let digits = |n: u64| n.to_string().len();
+            let counts = digits(bar.position()) + digits(bar.length().unwrap_or(0));
+            bar.set_message(fitted(figures, columns().saturating_sub(shown.before + counts)));
         }
     }
 
@@ -201,6 +239,8 @@ struct Lines {
     /// Of `done`, what other processes did.
     resumed: u64,
     counted: Counted,
+    /// Whether a step of this job has had its line.
+    stepped: bool,
     start: Instant,
     last: Instant,
 }
@@ -238,6 +278,7 @@ impl Lines {
         let now = Instant::now();
         (self.start, self.last, self.total) = (now, now, total);
         (self.done, self.resumed, self.counted, self.bytes) = (0, 0, None, bytes);
+        self.stepped = false;
         label.clone_into(&mut self.label);
     }
 }
@@ -265,19 +306,23 @@ impl Progress for LineProgress {
     fn advance(&self, n: u64) {
         let mut lines = locked(&self.0);
         lines.done += n;
-        if lines.last.elapsed() >= lines.interval {
+        // Steps have lines of their own, which say more.
+        if !lines.stepped && lines.last.elapsed() >= lines.interval {
             lines.last = Instant::now();
             let status = lines.status();
             lines.say(&status);
         }
     }
 
-    fn step(&self, line: &str) {
+    fn step(&self, figures: &[String], milestone: bool) {
         let mut lines = locked(&self.0);
-        // Such a loop has its line already; the one at intervals would say less.
-        lines.last = Instant::now();
+        let ends = !lines.stepped || lines.done == lines.total;
+        if !(ends || milestone || lines.last.elapsed() >= lines.interval) {
+            return;
+        }
+        (lines.stepped, lines.last) = (true, Instant::now());
         let (label, done, total) = (&lines.label, lines.done, lines.total);
-        let line = format!("{label} {done}/{total} · {line} · {}", lines.left());
+        let line = format!("{label} {done}/{total} · {} · {}", figures.join(" · "), lines.left());
         lines.say(&line);
     }
 
@@ -370,15 +415,45 @@ mod tests {
         progress.begin("extract", 10);
         progress.resume(3);
         progress.advance(1);
-        progress.step("loss 2.1");
+        progress.step(&["loss 2.1".into(), "norm 0.4".into()], false);
         progress.note("a page of 50 MB was cut");
         progress.finish("10 pages");
         drop(progress);
         let text = String::from_utf8(receiver.iter().collect()).unwrap();
         let seen: Vec<&str> = text.lines().collect();
         assert!(seen[0].starts_with("extract 4/10 · ") && seen[0].ends_with(" left"), "{text}");
-        assert!(seen[1].starts_with("extract 4/10 · loss 2.1 · ") && seen[1].ends_with(" left"));
+        assert!(seen[1].starts_with("extract 4/10 · loss 2.1 · norm 0.4 · "), "{text}");
+        assert!(seen[1].ends_with(" left"), "{text}");
         assert_eq!(&seen[2..], ["a page of 50 MB was cut", "10 pages"]);
+    }
+
+    #[test]
+    fn steps_have_a_line_at_the_ends_at_milestones_and_now_and_then() {
+        let (sender, receiver) = mpsc::channel();
+        let progress = lines(Box::new(Sent(sender)), Duration::from_secs(3600));
+        for label in ["train", "tune"] {
+            progress.begin(label, 9);
+            for step in 1..=9 {
+                progress.advance(1);
+                progress.step(&[format!("loss {step}")], step == 4);
+            }
+        }
+        drop(progress);
+        let text = String::from_utf8(receiver.iter().collect()).unwrap();
+        let seen: Vec<&str> = text.lines().map(|l| l.split(" · ").nth(1).unwrap()).collect();
+        assert_eq!(seen, ["loss 1", "loss 4", "loss 9"].repeat(2), "{text}");
+    }
+
+    #[test]
+    fn what_has_no_room_is_left_out_whole() {
+        let figures = ["loss 2.019", "norm 0.41", "21,303 tokens/s"].map(str::to_owned);
+        let whole = "· loss 2.019 · norm 0.41 · 21,303 tokens/s";
+        assert_eq!(fitted(&figures, whole.chars().count()), whole);
+        assert_eq!(fitted(&figures, whole.chars().count() - 1), "· loss 2.019 · norm 0.41");
+        assert_eq!((fitted(&figures, 10).as_str(), fitted(&[], 99).as_str()), ("", ""));
+        assert_eq!(fitted(&figures, 12), "· loss 2.019");
+        let beside = ["loss 2.019", "last validation 2.111", "norm 0.41"].map(str::to_owned);
+        assert_eq!(fitted(&beside, 24), "· loss 2.019 · norm 0.41");
     }
 
     #[test]

@@ -99,6 +99,19 @@ pub enum Error {
         /// What was found and what was expected.
         what: String,
     },
+    /// An event file that cannot be read.
+    #[error(
+        "{path}: the event at byte {offset} {what}; delete the file and go on with the run, \
+             which writes it anew from metrics.jsonl"
+    )]
+    Events {
+        /// The file.
+        path: PathBuf,
+        /// Where the event begins.
+        offset: u64,
+        /// What is wrong with it.
+        what: &'static str,
+    },
     /// Input and output.
     #[error("{path}: {source}")]
     Io {

@@ -7,7 +7,9 @@
 pub mod average;
 pub mod bench;
 pub mod checkpoint;
+pub mod compare;
 mod error;
+pub mod events;
 pub mod export;
 pub mod folder;
 pub mod groups;

@@ -1,11 +1,12 @@
 //! `metrics.jsonl`: one line a step, appended as the run goes and cut back to the checkpoint when
 //! a run resumes, so that a killed run ends with the file of an uninterrupted one. Not a live
-//! display, not TensorBoard's format.
+//! display, and not what TensorBoard reads: those are the events beside it, made of the same records.
 //!
 //! What may differ between two runs of the same recipe (time, speed, memory) stands under the key
 //! `machine`, so that the rest can be compared byte for byte: [`comparable`].
 
 use crate::Error;
+use crate::events::{self, Events};
 use quipu_store::journal::{self, Journal};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -31,6 +32,10 @@ pub struct Machine {
     pub seconds: f64,
     /// Tokens that went through the model, per second of this step.
     pub tokens_per_s: f64,
+    /// Floating-point operations of that as a share of what the machine can do, where whoever
+    /// watches the run has measured it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share_of_ceiling: Option<f64>,
     /// Highest resident memory of the process so far, MiB.
     pub memory_mib: f64,
 }
@@ -61,9 +66,10 @@ pub struct Record {
     pub machine: Machine,
 }
 
-/// The open file.
+/// The open file, and the events beside it.
 pub struct Log {
     journal: Journal,
+    events: Events,
     path: PathBuf,
 }
 
@@ -74,14 +80,17 @@ impl Log {
     /// [`Error::Metrics`] where the kept lines are not the steps 1 to `steps`.
     pub fn open(path: &Path, steps: u64) -> Result<Self, Error> {
         let (journal, lines) = Journal::open_at(path, steps as usize)?;
+        let mut behind = Vec::with_capacity(lines.len());
         for (i, line) in lines.into_iter().enumerate() {
-            let found = record(path, i, line)?.step;
-            if found != i as u64 + 1 {
-                let what = format!("step {found} instead of {}", i + 1);
+            let found = record(path, i, line)?;
+            if found.step != i as u64 + 1 {
+                let what = format!("step {} instead of {}", found.step, i + 1);
                 return Err(Error::Metrics { path: path.to_owned(), line: i + 1, what });
             }
+            behind.push(found);
         }
-        Ok(Self { journal, path: path.to_owned() })
+        let events = Events::open(&path.with_file_name(events::NAME), &behind)?;
+        Ok(Self { journal, events, path: path.to_owned() })
     }
 
     /// Appends a line.
@@ -91,7 +100,8 @@ impl Log {
     pub fn append(&mut self, record: &Record) -> Result<(), Error> {
         let value = serde_json::to_value(record)
             .map_err(|e| Error::io(&self.path)(std::io::Error::other(e)))?;
-        Ok(self.journal.append(&value)?)
+        self.journal.append(&value)?;
+        self.events.append(record)
     }
 
     /// Brings what was appended to the disk: called before a checkpoint that relies on it.
@@ -99,7 +109,8 @@ impl Log {
     /// # Errors
     /// [`Error::Store`].
     pub fn sync(&mut self) -> Result<(), Error> {
-        Ok(self.journal.sync()?)
+        self.journal.sync()?;
+        self.events.sync()
     }
 }
 
@@ -180,7 +191,11 @@ mod tests {
     #[test]
     fn a_resumed_file_equals_the_uninterrupted_one() {
         let dir = tempfile::tempdir().unwrap();
-        let (whole, parts) = (dir.path().join("whole"), dir.path().join("parts"));
+        let place = |name: &str| {
+            std::fs::create_dir(dir.path().join(name)).unwrap();
+            dir.path().join(name).join("metrics.jsonl")
+        };
+        let (whole, parts) = (place("whole"), place("parts"));
         write(&whole, 0, 5, 1.0);
         write(&parts, 0, 4, 2.0);
         let mut torn = std::fs::read(&parts).unwrap();
@@ -188,6 +203,8 @@ mod tests {
         std::fs::write(&parts, torn).unwrap();
         write(&parts, 2, 5, 3.0);
         assert_eq!(comparable(&whole).unwrap(), comparable(&parts).unwrap());
+        let [a, b] = [&whole, &parts].map(|path| path.with_file_name(events::NAME));
+        assert_eq!(events::comparable(&a).unwrap(), events::comparable(&b).unwrap());
         assert_eq!(read(&parts).unwrap()[1].validation.as_ref().unwrap().tokens, 7);
         assert_ne!(std::fs::read(&whole).unwrap(), std::fs::read(&parts).unwrap());
     }

@@ -30,7 +30,7 @@ pub enum Start<'a> {
 /// Everything a run needs.
 #[derive(Clone, Copy)]
 pub struct Job<'a> {
-    /// Its folder: `checkpoints/`, `metrics.jsonl`, `skipped.jsonl`.
+    /// Its folder: `checkpoints/`, `metrics.jsonl` and the events beside it, `skipped.jsonl`.
     pub dir: &'a Path,
     /// What it does.
     pub recipe: &'a Recipe,
@@ -136,6 +136,9 @@ struct Trainer<'a> {
     guard: Guard,
     /// Whether no checkpoint stood when it began.
     fresh: bool,
+    /// On rank 0: floating-point operations of a token over those that the machine does in a
+    /// second, where that is known.
+    ceiling_seconds: Option<f64>,
 }
 
 impl<'a> Trainer<'a> {
@@ -157,7 +160,9 @@ impl<'a> Trainer<'a> {
         }
         let (progress, guard) = (Progress::default(), Guard::default());
         let (log, record, fresh) = (None, None, newest.is_none());
-        let mut trainer = Self { job, mesh, learner, log, record, progress, guard, fresh };
+        let ceiling_seconds = None;
+        let mut trainer =
+            Self { job, mesh, learner, log, record, progress, guard, fresh, ceiling_seconds };
         if let Some(step) = newest {
             let facts = trainer.restore(step)?;
             (trainer.progress, trainer.guard) = (facts.progress, facts.guard);
@@ -181,17 +186,20 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
-    fn announce(&self) {
+    fn announce(&mut self) {
         let recipe = self.job.recipe;
+        let flop_per_token = self.flop_per_token();
         let table = self.learner.model.table();
         self.job.watch.started(&Started {
             step: self.progress.step,
             steps: recipe.steps,
             batch_tokens: recipe.batch_tokens,
             parameters: table.parameters(),
-            flop_per_token: self.flop_per_token(),
+            flop_per_token,
             ranks: self.job.axes.world(),
         });
+        let ceiling = self.job.watch.ceiling().filter(|c| c.is_finite() && *c > 0.0);
+        self.ceiling_seconds = ceiling.map(|ceiling| flop_per_token / ceiling);
     }
 
     /// Floating-point operations of a token: the mean over the run's, since longer sequences take
@@ -293,6 +301,7 @@ impl<'a> Trainer<'a> {
                 return Ok(None);
             }
         }
+        let tokens_per_s = outcome.processed as f64 / seconds;
         Ok(Some(Record {
             step: self.progress.step,
             loss: outcome.loss,
@@ -304,7 +313,8 @@ impl<'a> Trainer<'a> {
             samples: None,
             machine: Machine {
                 seconds,
-                tokens_per_s: outcome.processed as f64 / seconds,
+                tokens_per_s,
+                share_of_ceiling: self.ceiling_seconds.map(|seconds| seconds * tokens_per_s),
                 memory_mib: crate::metrics::peak_memory_mib(),
             },
         }))

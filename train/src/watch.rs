@@ -27,6 +27,12 @@ pub struct Started {
 
 /// Callbacks of one run; all on rank 0, in order.
 pub trait Watch: Sync {
+    /// What the machine can do at most, FLOP/s, where it was measured: each step's share of it
+    /// then stands among its metrics. Asked once, after [`Watch::started`].
+    fn ceiling(&self) -> Option<f64> {
+        None
+    }
+
     /// The model stands, training begins.
     fn started(&self, started: &Started) {
         let _ = started;

@@ -10,7 +10,7 @@ use quipu_store::Cancel;
 use quipu_train::metrics::{self, Record, Validation};
 use quipu_train::objective::{NextToken, Objective, Outcome, Packed, Samples};
 use quipu_train::watch::{Outside, Started, Watch};
-use quipu_train::{Error, Job, Recipe, Report, Start, folder, run};
+use quipu_train::{Error, Job, Recipe, Report, Start, events, folder, run};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
@@ -63,6 +63,10 @@ struct Witness {
 impl Watch for Witness {
     fn started(&self, started: &Started) {
         *self.started.lock().unwrap() = Some(started.clone());
+    }
+
+    fn ceiling(&self) -> Option<f64> {
+        Some(1e9)
     }
 
     fn step(&self, record: &Record) {
@@ -152,13 +156,14 @@ fn train(dir: &Path, recipe: &Recipe, witness: &Witness) -> Result<Report, Error
 }
 
 /// Everything a run leaves that must be equal for equal runs: the weights and moments of its last
-/// checkpoint, and its metrics but for times.
-fn result(dir: &Path) -> (Vec<u8>, String) {
+/// checkpoint, its metrics and events but for times.
+fn result(dir: &Path) -> (Vec<u8>, String, String) {
     let checkpoints = dir.join("checkpoints");
     let last = *folder::steps(&checkpoints).unwrap().last().unwrap();
     let path = folder::path(&checkpoints, last);
     let chunks = std::fs::read(path.join("rank-00000.chunks")).unwrap();
-    (chunks, metrics::comparable(&dir.join("metrics.jsonl")).unwrap())
+    let metrics = metrics::comparable(&dir.join("metrics.jsonl")).unwrap();
+    (chunks, metrics, events::comparable(&dir.join(events::NAME)).unwrap())
 }
 
 fn losses(dir: &Path) -> Vec<f64> {
@@ -187,6 +192,16 @@ fn a_stopped_and_resumed_run_has_the_same_bits() {
     let validated: Vec<u64> =
         records.iter().filter(|r| r.validation.is_some()).map(|r| r.step).collect();
     assert_eq!(validated, [20, 40, 60, 80, 100]);
+    // Of 1 GFLOP/s, as the witness says; what each step's event has, its line has.
+    let flop = witness.started.lock().unwrap().as_ref().unwrap().flop_per_token;
+    let (machine, events) = (&records[9].machine, events::read(&whole.join(events::NAME)).unwrap());
+    let share = machine.share_of_ceiling.unwrap();
+    assert!((share - flop * machine.tokens_per_s / 1e9).abs() < 1e-9, "{machine:?}");
+    let (loss, share) = (records[9].loss as f32, share as f32);
+    assert_eq!((events.len(), events[10].step), (101, 10));
+    for (tag, value) in [("train/loss", loss), ("train/share_of_ceiling", share)] {
+        assert!(events[10].scalars.contains(&(tag.into(), value)), "{:?}", events[10]);
+    }
     let sampled: Vec<u64> =
         records.iter().filter(|r| r.samples.is_some()).map(|r| r.step).collect();
     assert_eq!(sampled, [1, 10, 100]);

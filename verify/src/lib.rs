@@ -17,14 +17,51 @@ mod preference;
 mod trajectory;
 
 pub use error::Error;
-pub use measure::{Row, tolerance};
+pub use measure::{Row, Scale};
 
 use case::Case;
 use quipu_math::Device;
+use quipu_model::Capacity;
+use quipu_train::recipe::Dtype;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Computes what the case pins down with the checkpoint in `model_dir`, on `device`.
+/// On what the program computes, and how closely it must agree.
+pub(crate) struct Bench {
+    pub device: Arc<dyn Device>,
+    pub dtype: Dtype,
+}
+
+impl Bench {
+    /// A capacity in these numbers.
+    fn in_these(&self, capacity: Capacity) -> Capacity {
+        Capacity { precision: self.dtype.precision(&*self.device), ..capacity }
+    }
+
+    fn training(&self, tokens: usize) -> Capacity {
+        self.in_these(Capacity::training(&*self.device, tokens))
+    }
+
+    fn frozen(&self, tokens: usize) -> Capacity {
+        self.in_these(Capacity::frozen(&*self.device, tokens))
+    }
+
+    fn generating(&self, tokens: usize) -> Capacity {
+        self.in_these(Capacity::generating(&*self.device, tokens))
+    }
+
+    /// The tolerances; a device that computes in f64 is held to those of f32.
+    fn scale(&self) -> Scale {
+        match self.device.name() {
+            "reference" => Scale::F64,
+            _ if self.dtype == Dtype::Bf16 => Scale::Bf16,
+            _ => Scale::F32,
+        }
+    }
+}
+
+/// Computes what the case pins down with the checkpoint in `model_dir`, on `device`, in the numbers of
+/// `dtype`.
 ///
 /// Groups by keys: `logits`, `loss`, `grad.*` (with `input_ids`, and `lengths` for packed
 /// documents); `batches` with `losses`, `grad_norms`, `lrs`, `final.*` (optimizer steps);
@@ -39,20 +76,22 @@ pub fn verify(
     model_dir: &Path,
     case_file: &Path,
     device: Arc<dyn Device>,
+    dtype: Dtype,
 ) -> Result<Vec<Row>, Error> {
     let case = Case::open(case_file)?;
+    let bench = Bench { device, dtype };
     let mut rows = Vec::new();
     if case.has("input_ids") {
-        rows.extend(plain::rows(model_dir, &case, &device)?);
+        rows.extend(plain::rows(model_dir, &case, &bench)?);
     }
     if case.has("batches") {
-        rows.extend(trajectory::rows(model_dir, &case, &device)?);
+        rows.extend(trajectory::rows(model_dir, &case, &bench)?);
     }
     if case.has("chosen_ids") {
-        rows.extend(preference::rows(model_dir, &case, &device)?);
+        rows.extend(preference::rows(model_dir, &case, &bench)?);
     }
     if case.has("prompt.0") {
-        rows.extend(decoding::rows(model_dir, &case, &device)?);
+        rows.extend(decoding::rows(model_dir, &case, &bench)?);
     }
     if rows.is_empty() {
         return Err(case.wrong(

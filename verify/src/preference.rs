@@ -1,16 +1,14 @@
 //! Preference optimisation: log-probabilities under policy and reference, the loss of the tuner's
 //! own arithmetic, and its gradients. β 0.1, likelihood 0.2 a token, mean over the pairs.
 
-use crate::Error;
 use crate::case::Case;
 use crate::measure::{Row, row};
 use crate::plain;
-use quipu_math::Device;
+use crate::{Bench, Error};
 use quipu_mesh::Mesh;
 use quipu_model::{Capacity, Model, Packed};
 use quipu_tune::dpo::{self, Answer, Weights};
 use std::path::Path;
-use std::sync::Arc;
 
 /// One side of all pairs: rows of tokens, and which predictions count.
 struct Side {
@@ -55,19 +53,20 @@ fn log_probs(model: &mut Model, slot: usize, side: &Side) -> Result<Vec<f64>, Er
     Ok(model.log_probs(slot)?)
 }
 
-pub(crate) fn rows(dir: &Path, case: &Case, device: &Arc<dyn Device>) -> Result<Vec<Row>, Error> {
+pub(crate) fn rows(dir: &Path, case: &Case, bench: &Bench) -> Result<Vec<Row>, Error> {
+    let (device, scale) = (&bench.device, bench.scale());
     let sides = [Side::read(case, "chosen")?, Side::read(case, "rejected")?];
     if sides[0].pairs() != sides[1].pairs() {
         return Err(case.wrong("more answers on one side".into(), "pairs"));
     }
     let tokens = sides.iter().map(|side| side.counts.len()).max().unwrap_or(0);
     let open = |dir: &Path, capacity| Model::open(dir, device.clone(), Mesh::one(), capacity);
-    let mut frozen = open(&case.folder().join("reference"), Capacity::frozen(&**device, tokens))?;
+    let mut frozen = open(&case.folder().join("reference"), bench.frozen(tokens))?;
     let reference = [
         sides[0].sums(&log_probs(&mut frozen, 0, &sides[0])?),
         sides[1].sums(&log_probs(&mut frozen, 0, &sides[1])?),
     ];
-    let capacity = Capacity { slots: 2, ..Capacity::training(&**device, tokens) };
+    let capacity = Capacity { slots: 2, ..bench.training(tokens) };
     let mut policy = open(dir, capacity)?;
     let found = [log_probs(&mut policy, 0, &sides[0])?, log_probs(&mut policy, 1, &sides[1])?];
     let sums = [sides[0].sums(&found[0]), sides[1].sums(&found[1])];
@@ -100,11 +99,11 @@ pub(crate) fn rows(dir: &Path, case: &Case, device: &Arc<dyn Device>) -> Result<
         ("loss", vec![total]),
     ] {
         if case.has(name) {
-            rows.push(row(name, &found, &case.floats(name)?));
+            rows.push(row(scale, name, &found, &case.floats(name)?));
         }
     }
     if case.names_after("grad.").next().is_some() {
-        rows.push(plain::gradients(&policy, case)?);
+        rows.push(plain::gradients(&policy, case, scale)?);
     }
     Ok(rows)
 }

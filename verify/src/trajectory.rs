@@ -1,17 +1,16 @@
 //! Optimizer steps: the trainer's own step on the case's fixed batches. The schedule and the
 //! optimizer's constants are those that `shared/golden/generate.py` states for `adamw`.
 
-use crate::Error;
 use crate::case::Case;
-use crate::measure::{Group, Row, row};
-use quipu_math::Device;
+use crate::measure::{Group, Row, Scale, row};
+use crate::{Bench, Error};
 use quipu_mesh::Mesh;
-use quipu_model::{Capacity, Config, Model, Packed};
+use quipu_model::{Config, Model, Packed};
 use quipu_train::metrics::Validation;
 use quipu_train::objective::Outcome;
 use quipu_train::{Error as TrainError, Learner, Objective, Recipe};
+use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 
 /// One given batch a step, all rows of equal weight.
 struct Given {
@@ -48,12 +47,12 @@ impl Objective for Given {
     }
 }
 
-pub(crate) fn rows(dir: &Path, case: &Case, device: &Arc<dyn Device>) -> Result<Vec<Row>, Error> {
+pub(crate) fn rows(dir: &Path, case: &Case, bench: &Bench) -> Result<Vec<Row>, Error> {
+    let (device, scale) = (&bench.device, bench.scale());
     let (given, width) = batches(case)?;
     let tokens = given.steps[0].tokens.len();
-    let capacity = Capacity::training(&**device, tokens);
-    let mut model = Model::new(device.clone(), Mesh::one(), Config::load(dir)?, capacity)?;
-    start(&mut model, case)?;
+    let capacity = bench.training(tokens);
+    let model = Model::new(device.clone(), Mesh::one(), Config::load(dir)?, capacity)?;
     let recipe = Recipe {
         sequence_length: width,
         batch_tokens: tokens,
@@ -70,6 +69,7 @@ pub(crate) fn rows(dir: &Path, case: &Case, device: &Arc<dyn Device>) -> Result<
         ..Recipe::default()
     };
     let mut learner = Learner::new(model, &recipe)?;
+    start(&mut learner, case)?;
     let (mut losses, mut norms, mut rates) = (Vec::new(), Vec::new(), Vec::new());
     for behind in 0..recipe.steps {
         let step = learner.step(&given, &recipe, behind)?;
@@ -80,11 +80,11 @@ pub(crate) fn rows(dir: &Path, case: &Case, device: &Arc<dyn Device>) -> Result<
     let mut rows = Vec::new();
     for (name, found) in [("losses", losses), ("grad_norms", norms), ("lrs", rates)] {
         if case.has(name) {
-            rows.push(row(name, &found, &case.floats(name)?));
+            rows.push(row(scale, name, &found, &case.floats(name)?));
         }
     }
     if case.names_after("final.").next().is_some() {
-        rows.push(last(&learner.model, case)?);
+        rows.push(last(&learner.model, case, scale)?);
     }
     Ok(rows)
 }
@@ -104,16 +104,17 @@ fn batches(case: &Case) -> Result<(Given, usize), Error> {
 }
 
 /// Sets the weights to `start.*`.
-fn start(model: &mut Model, case: &Case) -> Result<(), Error> {
-    for entry in model.table().entries() {
-        let values = case.floats(&format!("start.{}", entry.name))?;
-        model.device().write_floats(&model.weight(entry)?, &values)?;
-    }
-    Ok(())
+fn start(learner: &mut Learner, case: &Case) -> Result<(), Error> {
+    let names = learner.model.table().entries().iter().map(|entry| entry.name.clone());
+    let values = names.map(|name| Ok((name.clone(), case.floats(&format!("start.{name}"))?)));
+    let values = values.collect::<Result<BTreeMap<_, _>, Error>>()?;
+    Ok(learner.each_parameter(|model, entry, out| {
+        Ok(model.device().write_floats(out, &values[&entry.name])?)
+    })?)
 }
 
-fn last(model: &Model, case: &Case) -> Result<Row, Error> {
-    let mut group = Group::new("final");
+fn last(model: &Model, case: &Case, scale: Scale) -> Result<Row, Error> {
+    let mut group = Group::new(scale, "final");
     for entry in model.table().entries() {
         let name = format!("final.{}", entry.name);
         let found = model.device().read_f64(&model.weight(entry)?)?;

@@ -6,7 +6,8 @@
 mod data;
 
 use data::golden;
-use quipu_math::{Cpu, Device, Opaque, Reference};
+use quipu_math::{Cpu, Device, Instructions, Opaque, Reference};
+use quipu_train::recipe::Dtype;
 use quipu_verify::verify;
 use std::path::Path;
 use std::sync::Arc;
@@ -22,11 +23,11 @@ const CASES: [&str; 8] = [
     "generate",
 ];
 
-fn check(test: &str, device: Arc<dyn Device>) {
+fn check(test: &str, device: Arc<dyn Device>, dtype: Dtype) {
     let Some(golden) = golden(test) else { return };
     for case in CASES {
         let dir = golden.join(case);
-        let rows = verify(&dir, &dir.join("case.safetensors"), device.clone()).unwrap();
+        let rows = verify(&dir, &dir.join("case.safetensors"), device.clone(), dtype).unwrap();
         assert!(!rows.is_empty());
         for row in rows {
             let (group, worst) = (&row.group, &row.worst);
@@ -43,18 +44,37 @@ fn check(test: &str, device: Arc<dyn Device>) {
 
 #[test]
 fn all_cases_on_the_reference_device() {
-    check("all_cases_on_the_reference_device", Arc::new(Reference::new()));
+    check("all_cases_on_the_reference_device", Arc::new(Reference::new()), Dtype::F32);
 }
 
 #[test]
 fn all_cases_on_two_threads() {
-    check("all_cases_on_two_threads", Arc::new(Cpu::new(2)));
+    check("all_cases_on_two_threads", Arc::new(Cpu::new(2)), Dtype::F32);
+}
+
+#[test]
+fn all_cases_in_bf16() {
+    check("all_cases_in_bf16", Arc::new(Cpu::new(2)), Dtype::Bf16);
+}
+
+#[test]
+fn all_cases_in_bf16_on_every_instruction_set() {
+    for set in Instructions::ALL.into_iter().filter(|set| set.available()) {
+        let test = "all_cases_in_bf16_on_every_instruction_set";
+        check(test, Arc::new(Cpu::with(2, set)), Dtype::Bf16);
+    }
+}
+
+#[test]
+fn all_cases_in_bf16_behind_copies_only() {
+    let device = Arc::new(Opaque::new(Arc::new(Cpu::new(2))));
+    check("all_cases_in_bf16_behind_copies_only", device, Dtype::Bf16);
 }
 
 #[test]
 fn all_cases_behind_copies_only() {
     let device = Arc::new(Opaque::new(Arc::new(Reference::new())));
-    check("all_cases_behind_copies_only", device);
+    check("all_cases_behind_copies_only", device, Dtype::F32);
 }
 
 /// A copy of a golden checkpoint, so that it can be spoilt.
@@ -79,7 +99,7 @@ fn a_wrong_constant_is_out_of_tolerance() {
         assert!(text.contains(from));
         std::fs::write(&path, text.replace(from, to)).unwrap();
         let case = dir.path().join("case.safetensors");
-        let rows = verify(dir.path(), &case, Arc::new(Reference::new())).unwrap();
+        let rows = verify(dir.path(), &case, Arc::new(Reference::new()), Dtype::F32).unwrap();
         assert!(rows.iter().any(|row| !row.ok), "{to}: {rows:?}");
     }
 }
@@ -91,7 +111,9 @@ fn damaged_folders_and_cases_are_said() {
         let dir = copy(&golden, "gqa");
         spoil(dir.path());
         let case = dir.path().join("case.safetensors");
-        let error = verify(dir.path(), &case, Arc::new(Reference::new())).unwrap_err().to_string();
+        let error = verify(dir.path(), &case, Arc::new(Reference::new()), Dtype::F32)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains(word), "{error}");
     };
     let cut = |file: &'static str, bytes: usize| {

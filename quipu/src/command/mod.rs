@@ -4,6 +4,7 @@ mod bench;
 pub mod chat;
 mod classify;
 mod cluster;
+pub mod compare;
 mod curate;
 pub mod doctor;
 mod export;
@@ -12,7 +13,7 @@ mod look;
 mod speedrun;
 mod verify;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, RunCommand};
 use crate::error::Error;
 use crate::recipe::Recipe;
 use crate::stage;
@@ -49,7 +50,7 @@ pub fn run(cli: Cli, cancel: &Cancel) -> Result<(), Error> {
         return Err(Error::usage(format!("--dry-run goes with {these} only")));
     }
     match cli.command {
-        Command::Speedrun(input) => speedrun::run(global, input, &setting),
+        Command::Speedrun(told) => speedrun::run(global, told, &setting),
         Command::World { dir, size } => {
             let seed = recipe(global)?.seed;
             stage::world::command(&dir, size, seed, &terminal, &*setting.progress, cancel)
@@ -62,17 +63,20 @@ pub fn run(cli: Cli, cancel: &Cancel) -> Result<(), Error> {
         Command::Extract { input } => extract::run(&input),
         Command::Curate(told) => curate::run(global, *told, &setting),
         Command::Classify { what } => classify::run(what, &setting),
-        Command::Train(input) => speedrun::up_to(global, input, "train", &setting),
-        Command::Tune(input) => speedrun::up_to(global, input, "tune", &setting),
-        Command::Eval(input) => speedrun::up_to(global, input, "eval", &setting),
+        Command::Train(told) => speedrun::up_to(global, told, "train", &setting),
+        Command::Tune(told) => speedrun::up_to(global, told, "tune", &setting),
+        Command::Eval(told) => speedrun::up_to(global, told, "eval", &setting),
         Command::Chat { from, prompt, stage, max_tokens, temperature } => {
             let seed = global.seed.unwrap_or(0);
             let ask = chat::Ask { prompt, stage, max_tokens, temperature, seed };
             chat::run(&from, &ask, &setting)
         }
+        Command::Run { what: RunCommand::Compare(told) } => compare::run(&told, &setting),
         Command::Report { run } => speedrun::report(&run, &setting),
         Command::Export { from, to, stage } => export::run(&from, &to, stage, &terminal),
-        Command::Verify { model, case, device } => verify::run(&model, &case, device, &terminal),
+        Command::Verify { model, case, device, dtype } => {
+            verify::run(&model, &case, (device, dtype.into()), &terminal)
+        }
         Command::Bench { what } => bench::run(what, &terminal),
         Command::Doctor => doctor::run(&terminal),
     }

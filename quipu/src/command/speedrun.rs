@@ -1,12 +1,13 @@
 //! `quipu speedrun`: all stages in one folder, then the report and what to do next.
 
 use super::{Setting, recipe};
-use crate::cli::{Global, Input};
+use crate::cli::{Global, Input, Trained};
 use crate::error::Error;
 use crate::recipe::Recipe;
 use crate::report::spoken;
 use crate::run_folder::RunFolder;
 use crate::stage::{self, Context, STAGES};
+use crate::watched::Watched;
 use quipu_corpus::{Languages, Sample};
 use quipu_store::fault;
 use serde_json::json;
@@ -16,7 +17,8 @@ use std::path::{Path, PathBuf};
 const SAMPLE: Sample = Sample { bytes: Some(100_000_000), documents: None };
 
 /// Runs what is not finished of a whole run.
-pub fn run(global: &Global, input: Input, setting: &Setting) -> Result<(), Error> {
+pub fn run(global: &Global, told: Trained, setting: &Setting) -> Result<(), Error> {
+    let Trained { input, metrics } = told;
     let mut recipe = recipe(global)?;
     for_input(&mut recipe, global, &input);
     let Input { input: inputs, dialogues, .. } = input;
@@ -25,7 +27,9 @@ pub fn run(global: &Global, input: Input, setting: &Setting) -> Result<(), Error
     if global.dry_run {
         return plan(&dir, &recipe, &inputs, None, setting);
     }
+    let watched = watched(metrics.as_deref(), &dir, &recipe, setting)?;
     let context = open(&dir, recipe, inputs, dialogues, setting)?;
+    let context = Context { watched, ..context };
     stage::run(&context, None)?;
     let mut report = stage::report::run(&context)?;
     spoken::close(&context.run, &report, &setting.terminal);
@@ -71,12 +75,8 @@ pub fn own_words(recipe: &mut Recipe, global: &Global) {
 
 /// `quipu train`, `tune`, …: the stages of a run up to one of them. A run that stands goes on with
 /// its own recipe and inputs, unless others are named.
-pub fn up_to(
-    global: &Global,
-    mut input: Input,
-    last: &str,
-    setting: &Setting,
-) -> Result<(), Error> {
+pub fn up_to(global: &Global, told: Trained, last: &str, setting: &Setting) -> Result<(), Error> {
+    let Trained { mut input, metrics } = told;
     let named = input.sample.is_some()
         || global.recipe.is_some()
         || !global.set.is_empty()
@@ -94,7 +94,9 @@ pub fn up_to(
     if global.dry_run {
         return plan(&dir, &recipe, &inputs, Some(last), setting);
     }
+    let watched = watched(metrics.as_deref(), &dir, &recipe, setting)?;
     let context = open(&dir, recipe, inputs, dialogues, setting)?;
+    let context = Context { watched, ..context };
     stage::run(&context, Some(last))?;
     let facts = stage::facts(&context, last)?;
     setting.terminal.result(&facts);
@@ -113,6 +115,20 @@ pub fn report(dir: &Path, setting: &Setting) -> Result<(), Error> {
     Ok(())
 }
 
+/// Listens for who asks about the run, before anything is written or computed: an address that
+/// cannot be had is not to be found out an hour later.
+fn watched(
+    address: Option<&str>,
+    dir: &Path,
+    recipe: &Recipe,
+    setting: &Setting,
+) -> Result<Option<Watched>, Error> {
+    let Some(address) = address else { return Ok(None) };
+    let watched = Watched::open(address, dir, &recipe.name)?;
+    watched.announce(address, &setting.terminal);
+    Ok(Some(watched))
+}
+
 fn open(
     dir: &Path,
     recipe: Recipe,
@@ -128,6 +144,7 @@ fn open(
         progress: setting.progress.clone(),
         cancel: setting.cancel.clone(),
         terminal: setting.terminal,
+        watched: None,
     })
 }
 

@@ -4,13 +4,19 @@ use crate::cli::Referee;
 use crate::error::{Error, Kind};
 use crate::stage::device;
 use crate::terminal::Terminal;
-use quipu_math::{Device, Reference};
+use quipu_math::{Device, Opaque, Reference};
+use quipu_train::recipe::Dtype;
 use serde_json::json;
 use std::path::Path;
 use std::sync::Arc;
 
 /// Prints the largest error of each group; fails where one is out of tolerance.
-pub fn run(model: &Path, case: &Path, referee: Referee, terminal: &Terminal) -> Result<(), Error> {
+pub fn run(
+    model: &Path,
+    case: &Path,
+    (referee, dtype): (Referee, Dtype),
+    terminal: &Terminal,
+) -> Result<(), Error> {
     if !model.is_dir() {
         let wanted = "expected the folder of a Hugging Face checkpoint";
         return Err(Error::data(format!("{} is no folder; {wanted}", model.display())));
@@ -18,8 +24,9 @@ pub fn run(model: &Path, case: &Path, referee: Referee, terminal: &Terminal) -> 
     let device: Arc<dyn Device> = match referee {
         Referee::Cpu => device::whole(),
         Referee::Reference => Arc::new(Reference::new()),
+        Referee::Opaque => Arc::new(Opaque::new(device::whole())),
     };
-    let rows = quipu_verify::verify(model, case, device).map_err(|e| Error::of(&e))?;
+    let rows = quipu_verify::verify(model, case, device, dtype).map_err(|e| Error::of(&e))?;
     for row in &rows {
         let verdict = if row.ok { "ok" } else { "OUT OF TOLERANCE" };
         terminal.say(&format!(

@@ -61,6 +61,8 @@ fn ticks(least: f64, most: f64) -> Vec<f64> {
 
 fn number(value: f64) -> String {
     match value.abs() {
+        v if v > 0.0 && v < 1e-3 => format!("{value:.1e}"),
+        v if v > 0.0 && v < 0.1 => format!("{value:.4}").trim_end_matches('0').to_owned(),
         v if v >= 1e6 => format!("{:.1}M", value / 1e6),
         v if v >= 1e3 => format!("{:.0}k", value / 1e3),
         v if v == v.trunc() => format!("{value:.0}"),
@@ -170,8 +172,9 @@ impl Frame {
             s.points.iter().copied().filter(|p| p.0.is_finite() && p.1.is_finite()).collect()
         };
         let moving = series.iter().filter(|s| !s.level).flat_map(finite);
-        let (_, most) = range(moving.map(|p| p.0));
-        let xs = (0.0, most);
+        let (least, most) = range(moving.map(|p| p.0));
+        // Curves begin where the work does; the end of some is not pressed to the right.
+        let xs = (if least > 0.2 * most { least } else { 0.0 }, most);
         let ys = range(series.iter().flat_map(finite).map(|p| p.1));
         let pad = (ys.1 - ys.0).max(1e-6) * 0.06;
         let ys = (ys.0 - pad, ys.1 + pad);
@@ -285,6 +288,8 @@ mod tests {
             Series { name: "validation".into(), points: vec![(10.0, 3.0)], level: false },
             Series { name: "unigram".into(), points: vec![(0.0, 4.0)], level: true },
         ];
+        assert_eq!([0.0, 0.002, -0.0125, 0.25].map(number), ["0", "0.002", "-0.0125", "0.25"]);
+        assert_eq!([3e-4, 2.5, 4096.0].map(number), ["3.0e-4", "2.50", "4k"]);
         let svg = lines("tokens", "loss", &series);
         assert!(svg.contains("loss &lt;x&gt; 2.000") && svg.contains("unigram 4.000"), "{svg}");
         assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");

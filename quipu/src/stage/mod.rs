@@ -18,6 +18,7 @@ use crate::error::{Error, Kind};
 use crate::recipe::Recipe;
 use crate::run_folder::RunFolder;
 use crate::terminal::{Terminal, peak_memory_mib};
+use crate::watched::Watched;
 use quipu_store::{Cancel, Progress};
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -39,6 +40,8 @@ pub struct Context {
     pub cancel: Cancel,
     /// where results go
     pub terminal: Terminal,
+    /// who is asked about the run over the network, with `--metrics`
+    pub watched: Option<Watched>,
 }
 
 /// What a stage leaves.

@@ -1,8 +1,9 @@
-//! What is seen of a training run: a bar or lines, the first loss, the rate. It watches and
-//! changes nothing; its samples depend on the weights alone.
+//! What is seen of a training run: a bar or lines with its figures, and the same figures for who
+//! asks with `--metrics`. It watches and changes nothing; its samples depend on the weights alone.
 
 use super::Context;
 use crate::terminal::{one_line, thousands};
+use crate::watched::figures::Figures;
 use quipu_eval::ngram::Baselines;
 use quipu_infer::{Engine, Sampling, Settings};
 use quipu_model::Model;
@@ -11,6 +12,7 @@ use quipu_tokens::{Tokenizer, special};
 use quipu_train::metrics::Record;
 use quipu_train::watch::{Outside, Started, Watch};
 use serde_json::{Value, json};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The watcher of one training run.
@@ -21,6 +23,9 @@ pub struct Screen {
     tokenizer: Arc<Tokenizer>,
     /// What a loss is worth shows against these.
     beside: Option<Baselines>,
+    /// What the machine can do, FLOP/s.
+    ceiling: Option<f64>,
+    figures: Option<Arc<Figures>>,
     state: Mutex<State>,
 }
 
@@ -54,6 +59,8 @@ impl Screen {
             prompts,
             tokenizer,
             beside: None,
+            ceiling: None,
+            figures: context.watched.as_ref().map(|watched| watched.figures.clone()),
             state: Mutex::default(),
         }
     }
@@ -61,6 +68,11 @@ impl Screen {
     /// The same, with the loss of n-gram models beside the model's.
     pub fn beside(self, baselines: Baselines) -> Self {
         Self { beside: Some(baselines), ..self }
+    }
+
+    /// The same, with its speed as a share of what the machine can do, FLOP/s.
+    pub fn against(self, ceiling: f64) -> Self {
+        Self { ceiling: Some(ceiling), ..self }
     }
 
     /// Parameters of the model.
@@ -96,8 +108,43 @@ impl Screen {
     }
 }
 
+/// The figures of a step, those first that a narrow terminal is to show.
+fn figures(record: &Record, validation: Option<f64>, beside: Option<&Baselines>) -> Vec<String> {
+    let machine = &record.machine;
+    let mut found = vec![format!("loss {:.3}", record.loss)];
+    found.push(format!("{} tokens/s", thousands(machine.tokens_per_s as u64)));
+    found.push(format!("norm {:.2}", record.grad_norm));
+    found.push(format!("rate {:.1e}", record.lr));
+    if let Some(share) = machine.share_of_ceiling {
+        found.push(format!("{:.0} % of the ceiling", 100.0 * share));
+    }
+    if machine.memory_mib > 0.0 {
+        found.push(format!("{} MiB", thousands(machine.memory_mib as u64)));
+    }
+    match (&record.validation, validation) {
+        (Some(validation), _) => found.push(format!("validation {:.3}", validation.loss)),
+        (None, Some(loss)) => found.push(format!("last validation {loss:.3}")),
+        (None, None) => {}
+    }
+    if let Some(Baselines { unigram, five_gram }) = beside {
+        found.push(format!("5-gram {:.3}", five_gram.loss()));
+        found.push(format!("unigram {:.3}", unigram.loss()));
+    }
+    if let Some(share) = record.more.get("accuracy") {
+        found.push(format!("chosen preferred {:.0} %", 100.0 * share));
+    }
+    found
+}
+
 impl Watch for Screen {
+    fn ceiling(&self) -> Option<f64> {
+        self.ceiling
+    }
+
     fn started(&self, started: &Started) {
+        if let Some(figures) = &self.figures {
+            figures.started(self.label, started);
+        }
         let mut state = self.state();
         state.parameters = started.parameters;
         state.flop_per_token = started.flop_per_token;
@@ -109,24 +156,20 @@ impl Watch for Screen {
     }
 
     fn step(&self, record: &Record) {
-        self.progress.advance(1);
-        let mut line = format!("loss {:.3}", record.loss);
+        if let Some(figures) = &self.figures {
+            figures.step(self.label, record);
+        }
         let mut state = self.state();
-        if let Some(validation) = &record.validation {
-            state.validation = Some(validation.loss);
-            line += &format!(" · validation {:.3}", validation.loss);
-        } else if let Some(loss) = state.validation {
-            line += &format!(" · last validation {loss:.3}");
+        let figures = figures(record, state.validation, self.beside.as_ref());
+        state.validation = record.validation.as_ref().map(|v| v.loss).or(state.validation);
+        self.progress.advance(1);
+        self.progress.step(&figures, record.validation.is_some());
+    }
+
+    fn checkpoint(&self, step: u64, _: &Path) {
+        if let Some(figures) = &self.figures {
+            figures.checkpoint(self.label, step);
         }
-        if let Some(Baselines { unigram, five_gram }) = &self.beside {
-            let (five, one) = (five_gram.loss(), unigram.loss());
-            line += &format!(" · 5-gram {five:.3} · unigram {one:.3}");
-        }
-        if let Some(share) = record.more.get("accuracy") {
-            line += &format!(" · chosen preferred {:.0} %", 100.0 * share);
-        }
-        line += &format!(" · {} tokens/s", thousands(record.machine.tokens_per_s as u64));
-        self.progress.step(&line);
     }
 
     fn samples(&self, share: f64, step: u64, model: &mut Model) -> Result<Option<Value>, Outside> {
@@ -141,5 +184,45 @@ impl Watch for Screen {
 
     fn note(&self, line: &str) {
         self.progress.note(line);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quipu_train::metrics::{Machine, Validation};
+
+    #[test]
+    fn a_step_has_its_figures_in_the_order_in_which_they_matter() {
+        let machine = Machine {
+            tokens_per_s: 21_303.7,
+            memory_mib: 209.4,
+            share_of_ceiling: Some(0.617),
+            ..Machine::default()
+        };
+        let mut record = Record {
+            step: 1,
+            loss: 2.0194,
+            grad_norm: 0.412,
+            lr: 0.003,
+            tokens: 7,
+            more: [("accuracy".to_owned(), 0.875)].into(),
+            validation: None,
+            samples: None,
+            machine,
+        };
+        let line = |record: &Record, before| figures(record, before, None).join(" · ");
+        assert_eq!(
+            line(&record, Some(2.5)),
+            "loss 2.019 · 21,303 tokens/s · norm 0.41 · rate 3.0e-3 · 62 % of the ceiling · \
+             209 MiB · last validation 2.500 · chosen preferred 88 %"
+        );
+        record.validation = Some(Validation { loss: 2.25, bits_per_byte: None, tokens: 1 });
+        record.machine = Machine::default();
+        record.more.clear();
+        assert_eq!(
+            line(&record, Some(2.5)),
+            "loss 2.019 · 0 tokens/s · norm 0.41 · rate 3.0e-3 · validation 2.250"
+        );
     }
 }

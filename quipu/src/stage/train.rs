@@ -44,7 +44,10 @@ pub fn run(context: &Context) -> Result<Outcome, Error> {
         pretraining.sample_prompts.extend(first_words(&tokens));
     }
     let prompts = pretraining.sample_prompts.clone();
-    let screen = Screen::new(context, "train", prompts, tokens.tokenizer.clone()).beside(beside);
+    let ceiling = || device::ceiling(device::cores(), recipe.train.dtype);
+    let before = ceiling();
+    let screen = Screen::new(context, "train", prompts, tokens.tokenizer.clone());
+    let screen = screen.beside(beside).against(before);
     let job = Job {
         dir: context.run.dir(),
         recipe: &pretraining,
@@ -56,8 +59,6 @@ pub fn run(context: &Context) -> Result<Outcome, Error> {
         watch: &screen,
         cancel: &context.cancel,
     };
-    let ceiling = || device::ceiling(device::cores(), pretraining.dtype);
-    let before = ceiling();
     let report = quipu_train::run(&job)?;
     let ceiling = before.max(ceiling());
     if !report.finished {

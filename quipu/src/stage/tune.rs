@@ -138,9 +138,9 @@ fn stage(
         atomic::create_dir(parent)?;
     }
     let axes = device::axes(&context.recipe)?;
-    let screen = Screen::new(context, label, Vec::new(), tokenizer.clone());
     let ceiling = || device::ceiling(device::cores(), dtype);
     let before = ceiling();
+    let screen = Screen::new(context, label, Vec::new(), tokenizer.clone()).against(before);
     let tuned = run(&Stage {
         dir: &dir,
         base: &base,
