@@ -190,13 +190,15 @@ impl Host {
                 None => needed.push((id, writes, memory)),
             }
         }
-        operands.iter().filter(|o| o.access.writes()).for_each(|o| o.view.buffer().touch());
         needed.sort_unstable_by_key(|n| n.0);
         let take = |(_, writes, memory): (u64, bool, &'v Memory)| match writes {
             true => Guard::Write(memory.lock.write().unwrap_or_else(PoisonError::into_inner)),
             false => Guard::Read(memory.lock.read().unwrap_or_else(PoisonError::into_inner)),
         };
-        Ok(Locks { _guards: needed.into_iter().map(take).collect() })
+        let locks = Locks { _guards: needed.into_iter().map(take).collect() };
+        // under the locks: who sees the new version then waits for what is written
+        operands.iter().filter(|o| o.access.writes()).for_each(|o| o.view.buffer().touch());
+        Ok(locks)
     }
 
     /// The address of a view. The caller holds the op's [`Locks`] and knows the element type.

@@ -4,7 +4,7 @@
 use half::bf16;
 
 use crate::device::{Device, Queue};
-use crate::dtype::DType;
+use crate::dtype::{DType, to_bf16};
 use crate::error::Error;
 use crate::op::Op;
 use crate::view::View;
@@ -49,7 +49,7 @@ impl dyn Device + '_ {
             match view.dtype() {
                 DType::F64 => bytes.extend_from_slice(&value.to_le_bytes()),
                 DType::F32 => bytes.extend_from_slice(&(value as f32).to_le_bytes()),
-                DType::BF16 => bytes.extend_from_slice(&bf16::from_f64(value).to_le_bytes()),
+                DType::BF16 => bytes.extend_from_slice(&to_bf16(value).to_le_bytes()),
                 DType::U32 => return wrong_type("write", view, "f64, f32 or bf16"),
             }
         }

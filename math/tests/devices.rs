@@ -421,6 +421,32 @@ fn behind_the_wall_results_are_the_same() {
 }
 
 #[test]
+fn what_has_no_packed_form_is_read_as_it_is() {
+    let cpu = Cpu::new(1);
+    let d: &dyn Device = &cpu;
+    let mut lab = Lab::new(d, F32);
+    let (a, b, out) = (lab.random(3, 64), lab.random(64, 64), lab.random(3, 64));
+    assert_eq!(d.packed(Layout::NT, DType::F32, 64, 64), 0);
+    let none = d.matrix(DType::U32, 1, 0).unwrap();
+    d.execute(Pack { x: b.clone(), layout: Layout::NT, out: none.clone() }).unwrap();
+    let product = |packed| Matmul {
+        layout: Layout::NT,
+        a: a.clone(),
+        b: b.clone(),
+        packed,
+        plus: None,
+        out: out.clone(),
+    };
+    d.execute(product(Some(none))).unwrap();
+    let found = d.read_f64(&out).unwrap();
+    d.execute(product(None)).unwrap();
+    assert_eq!(found, d.read_f64(&out).unwrap());
+    let wrong = d.matrix(DType::U32, 1, 7).unwrap();
+    let said = d.execute(product(Some(wrong))).unwrap_err().to_string();
+    assert!(said.contains("packed") && said.contains("1 x 7"), "{said}");
+}
+
+#[test]
 fn counting_needs_no_memory() {
     let count = Count::new();
     for case in &CASES {

@@ -15,6 +15,7 @@ use quipu_math::op::*;
 use quipu_mesh::Use;
 use quipu_mesh::placement::{Placed, SeqShard, TpPartial};
 use std::ops::Range;
+use std::sync::atomic::Ordering;
 
 impl Model {
     /// Adds to the gradients those of Σ weight_t · log p(target_t), for a micro-batch whose forward
@@ -125,6 +126,7 @@ impl Model {
             self.attention_input(&s, layer, &shared)?;
             self.attention_weight(&s, layer, &shared)?;
             self.attention_norm(&s, layer)?;
+            self.fresh[layer].store(false, Ordering::Release);
             self.release(layer);
         }
         self.backward_end(&s, &range)
@@ -168,6 +170,7 @@ impl Model {
             let kept = kept(&s.layers[layer])?;
             self.feed_forward_weight(&s, layer, kept)?;
             self.attention_weight(&s, layer, kept)?;
+            self.fresh[layer].store(false, Ordering::Release);
         }
         Ok(())
     }
@@ -227,8 +230,10 @@ impl Model {
         let (g, l) = (self.layer_gradients(layer)?, &s.layers[layer]);
         let d_out = self.gather(Placed::<SeqShard>::new(kept.out.clone()))?;
         let normed = self.gather(Placed::<SeqShard>::new(l.norm2.clone()))?;
-        self.weight_backward(d_out.view(), &kept.act, &g.down, g.down_bias.as_ref())?;
-        self.weight_backward(&l.gate_up, normed.view(), &g.gate_up, g.gate_up_bias.as_ref())
+        let adds = !self.fresh[layer].load(Ordering::Acquire);
+        self.weight_backward(d_out.view(), &kept.act, (&g.down, adds), g.down_bias.as_ref())?;
+        let (dweight, dbias) = ((&g.gate_up, adds), g.gate_up_bias.as_ref());
+        self.weight_backward(&l.gate_up, normed.view(), dweight, dbias)
     }
 
     /// Adds the feed-forward's share to the gradient of the residual stream.
@@ -288,8 +293,11 @@ impl Model {
         let (g, l) = (self.layer_gradients(layer)?, &s.layers[layer]);
         let d_middle = self.gather(Placed::<SeqShard>::new(kept.middle.clone()))?;
         let normed = self.gather(Placed::<SeqShard>::new(l.norm1.clone()))?;
-        self.weight_backward(d_middle.view(), &l.attended, &g.output, g.output_bias.as_ref())?;
-        self.weight_backward(&kept.qkv, normed.view(), &g.qkv, g.qkv_bias.as_ref())
+        let adds = !self.fresh[layer].load(Ordering::Acquire);
+        let (dweight, dbias) = ((&g.output, adds), g.output_bias.as_ref());
+        self.weight_backward(d_middle.view(), &l.attended, dweight, dbias)?;
+        let (dweight, dbias) = ((&g.qkv, adds), g.qkv_bias.as_ref());
+        self.weight_backward(&kept.qkv, normed.view(), dweight, dbias)
     }
 
     /// Adds attention's share to the gradient of the residual stream.
@@ -330,19 +338,19 @@ impl Model {
         Ok(self.device.execute(Matmul { layout: NN, a, b, packed, plus: None, out })?)
     }
 
-    /// `dW += dyᵀ · x` and `dbias += Σ dy`.
+    /// `dW += dyᵀ · x` (or `dW = …`) and `dbias += Σ dy`.
     fn weight_backward(
         &self,
         dy: &View,
         x: &View,
-        dweight: &View,
+        (dweight, adds): (&View, bool),
         dbias: Option<&View>,
     ) -> Result<(), Error> {
         if let Some(dbias) = dbias {
             self.device.execute(BiasBackward { dy: dy.clone(), dbias: dbias.clone() })?;
         }
         let (a, b, out) = (dy.clone(), x.clone(), dweight.clone());
-        let (packed, plus) = (None, Some(out.clone()));
+        let (packed, plus) = (None, adds.then(|| out.clone()));
         Ok(self.device.execute(Matmul { layout: TN, a, b, packed, plus, out })?)
     }
 

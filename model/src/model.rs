@@ -18,6 +18,7 @@ use quipu_mesh::placement::{Gradients, Local};
 use quipu_mesh::{Axis, Mesh};
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A Llama on one rank's device.
 #[derive(Debug)]
@@ -30,6 +31,8 @@ pub struct Model {
     pub(crate) weights: Flat,
     pub(crate) packs: Packs,
     pub(crate) gradients: Option<Flat>,
+    /// Of each layer, whether its matrices' gradients are still to be written in this step.
+    pub(crate) fresh: Vec<AtomicBool>,
     /// positions × hd: cosines, then sines.
     pub(crate) rotary: View,
     pub(crate) slots: Vec<Slot>,
@@ -58,6 +61,7 @@ impl Model {
         let packs = Packs::allocate(&*device, &weights, capacity.gradients)?;
         let gradients =
             capacity.gradients.then(|| Flat::allocate(&*device, sums, &table)).transpose()?;
+        let fresh = (0..config.layers).map(|_| AtomicBool::new(false)).collect();
         let positions = capacity.positions.unwrap_or(config.max_positions).max(1);
         let rotary = device.matrix(sums, positions, config.head_dim)?;
         device.write_floats(&rotary, &rope::table(&config, positions))?;
@@ -91,6 +95,7 @@ impl Model {
             weights,
             packs,
             gradients,
+            fresh,
             rotary,
             slots,
             scratch,
@@ -163,6 +168,7 @@ impl Model {
     /// # Errors
     /// A model made without gradients.
     pub fn gradients(&self) -> Result<Gradients<Local>, Error> {
+        self.settle_gradients()?;
         Ok(Gradients::of_this_rank(self.gradient_memory()?.flat.clone()))
     }
 
@@ -171,6 +177,7 @@ impl Model {
     /// # Errors
     /// A model made without gradients, or an entry of another table.
     pub fn gradient(&self, entry: &Entry) -> Result<View, Error> {
+        self.settle_gradients()?;
         self.gradient_memory()?.parameter(entry)
     }
 
@@ -179,8 +186,27 @@ impl Model {
     /// # Errors
     /// A model made without gradients.
     pub fn zero_gradients(&self) -> Result<(), Error> {
-        let out = self.gradient_memory()?.flat.clone();
-        Ok(self.device.execute(Fill { out, value: 0.0 })?)
+        let gradients = self.gradient_memory()?;
+        let ends = [&gradients.embedding, &gradients.final_norm, &gradients.head];
+        let layers = gradients.layers.iter().flat_map(LayerViews::vectors);
+        for out in ends.into_iter().chain(layers) {
+            self.device.execute(Fill { out: out.clone(), value: 0.0 })?;
+        }
+        // the first micro-batch replaces those of the matrices
+        self.fresh.iter().for_each(|fresh| fresh.store(true, Ordering::Release));
+        Ok(())
+    }
+
+    /// Zeros for the matrices that no micro-batch has reached since [`Model::zero_gradients`].
+    fn settle_gradients(&self) -> Result<(), Error> {
+        for (layer, fresh) in self.gradient_memory()?.layers.iter().zip(&self.fresh) {
+            if fresh.swap(false, Ordering::AcqRel) {
+                for out in layer.matrices() {
+                    self.device.execute(Fill { out: out.clone(), value: 0.0 })?;
+                }
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn gradient_memory(&self) -> Result<&Flat, Error> {

@@ -31,6 +31,20 @@ pub struct LayerViews {
     pub down_bias: Option<View>,
 }
 
+impl LayerViews {
+    /// What products read.
+    pub(crate) fn matrices(&self) -> [&View; 4] {
+        [&self.qkv, &self.output, &self.gate_up, &self.down]
+    }
+
+    /// Norms and biases.
+    pub(crate) fn vectors(&self) -> impl Iterator<Item = &View> {
+        let biases = [&self.qkv_bias, &self.output_bias, &self.gate_up_bias, &self.down_bias];
+        let norms = [&self.attention_norm, &self.feed_forward_norm];
+        norms.into_iter().chain(biases.into_iter().flatten())
+    }
+}
+
 /// A flat range in table order (weights, or gradients) and its views.
 #[derive(Clone, Debug)]
 pub struct Flat {

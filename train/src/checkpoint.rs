@@ -181,7 +181,7 @@ pub fn save(
             what: format!("its facts cannot be written: {e}"),
         })?;
         seal(&temporary, mesh.axes().world(), value)?;
-        let needed = |old| recipe.needs_checkpoint(step, old);
+        let needed = |old| recipe.needs_checkpoint(step, facts.guard.first_skipped(), old);
         folder::commit(dir, step, recipe.keep_checkpoints, &needed)?;
     }
     world.barrier()?;

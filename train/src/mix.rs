@@ -21,6 +21,9 @@ pub struct Phase {
     pub shares: BTreeMap<String, f64>,
 }
 
+/// More than any run reads a source.
+const MOST_EPOCHS: f64 = 1e6;
+
 impl Recipe {
     /// What a loader must be made with.
     #[must_use]
@@ -86,9 +89,10 @@ impl Recipe {
     fn check_epochs(&self) -> Result<(), Error> {
         for (name, epochs) in &self.max_epochs {
             let found = format!("{name} = {epochs}");
-            if !(*epochs > 0.0 && epochs.is_finite()) {
+            if !(*epochs > 0.0 && *epochs <= MOST_EPOCHS) {
                 let change = "use 4.0, or leave it out";
-                return refuse("max_epochs", found, "it must be above 0 and finite", change);
+                let expected = format!("it must be above 0 and at most {MOST_EPOCHS}");
+                return refuse("max_epochs", found, expected, change);
             }
             if !self.mix.iter().any(|phase| phase.shares.get(name).is_some_and(|s| *s > 0.0)) {
                 let change = "give it a share, or leave its cap out";

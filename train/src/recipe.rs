@@ -216,11 +216,13 @@ impl Recipe {
         (0..=step).rev().find(|step| self.wants_checkpoint(*step)).unwrap_or(0)
     }
 
-    /// Whether a run with `now` steps behind it still needs the checkpoint of `step`, however many
-    /// newer ones are kept.
-    pub fn needs_checkpoint(&self, now: u64, step: u64) -> bool {
+    /// Whether a run with `now` steps behind it, of which the first that was skipped lately is
+    /// `skipped`, still needs the checkpoint of `step`, however many newer ones are kept.
+    pub fn needs_checkpoint(&self, now: u64, skipped: Option<u64>, step: u64) -> bool {
         let averaged = self.average.is_some_and(|average| average.takes(step));
-        averaged || (self.spikes.is_some() && step == self.checkpoint_before(now))
+        let before = skipped.map_or(now, |skipped| now.min(skipped.saturating_sub(1)));
+        let back = [now, before].map(|step| self.checkpoint_before(step));
+        averaged || (self.spikes.is_some() && back.contains(&step))
     }
 
     /// Steps after which the sample prompts are completed, ascending, none twice.

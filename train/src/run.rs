@@ -346,7 +346,9 @@ impl<'a> Trainer<'a> {
             let path = job.skipped();
             return Err(Error::Spikes { step: now.step, what, value, limit, returns, path });
         }
-        let then = self.restore(job.recipe.checkpoint_before(now.step - 1))?;
+        // A checkpoint among the skipped steps holds the weights of now: nothing would be undone.
+        let heap = self.guard.first_skipped().unwrap_or(now.step);
+        let then = self.restore(job.recipe.checkpoint_before(heap.saturating_sub(1)))?;
         let (back_to, next) = (then.progress.step, now.place().batch);
         let batches = then.progress.place().batch..next;
         for batch in batches.clone() {

@@ -129,7 +129,7 @@ impl Guard {
         let leap = |what: &str, value: f64, usual: &VecDeque<f64>| {
             let (median, spread) = usual_of(usual);
             let limit = median + reach * spread;
-            let leaps = usual.len() >= rules.window && value >= limit;
+            let leaps = usual.len() >= rules.window && value > limit;
             leaps.then(|| Spike { what: what.to_owned(), value, median, limit })
         };
         let found = leap("loss", loss, &self.losses);
@@ -147,6 +147,13 @@ impl Guard {
             }
         }
         None
+    }
+
+    /// The first of the steps that were skipped lately: what stood before it is what a run goes back
+    /// to, since nothing was learned from it on.
+    #[must_use]
+    pub fn first_skipped(&self) -> Option<u64> {
+        self.skipped.iter().min().copied()
     }
 
     /// Whether so many steps were skipped that the run must go back.

@@ -92,7 +92,9 @@ pub fn dpo(
     };
     quipu_store::atomic::create_dir(stage.dir).map_err(quipu_train::Error::from)?;
     let cache = stage.dir.join("reference.json");
-    let reference = pairs.cached_reference(&cache, &fingerprint(stage.base)?, frozen)?;
+    let arithmetic = (stage.device)(0).map_err(quipu_train::Error::from)?.arithmetic();
+    let key = format!("{} {} {arithmetic}", fingerprint(stage.base)?, recipe.dtype);
+    let reference = pairs.cached_reference(&cache, &key, frozen)?;
     let held = (pairs.len() as f64 * stage.held_out) as usize;
     let objective = Dpo::new(pairs, &reference, weights, held, recipe.seed)?;
     let report = stage.run(recipe, &objective)?;

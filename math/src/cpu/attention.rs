@@ -244,7 +244,8 @@ impl<E: Native> Forward<E> {
                     E::Unit::settle::<S>(row, seen(i - first));
                 }
                 // rows that see all of the block together, each other one by itself: a weight of
-                // zero would not keep a value that is no number out
+                // zero would not keep a value that is no number out (in bf16 the other half of a
+                // row's last pair is multiplied by zero)
                 let sums = self.sums(g).part(first, rows - first);
                 let full = (0..scores.rows).position(|i| seen(i) == keys).unwrap_or(scores.rows);
                 for i in 0..full {

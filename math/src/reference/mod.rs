@@ -12,7 +12,7 @@ use half::bf16;
 use crate::buffer::Buffer;
 use crate::cost::Cost;
 use crate::device::{Device, Queue, Usage};
-use crate::dtype::DType;
+use crate::dtype::{DType, to_bf16};
 use crate::error::Error;
 use crate::host::Host;
 use crate::op::Op;
@@ -99,7 +99,7 @@ impl Memory<'_> {
                     match view.dtype() {
                         DType::F64 => self.host.mat::<f64>(view).set(r, c, value),
                         DType::F32 => self.host.mat::<f32>(view).set(r, c, value as f32),
-                        DType::BF16 => self.host.mat::<bf16>(view).set(r, c, bf16::from_f64(value)),
+                        DType::BF16 => self.host.mat::<bf16>(view).set(r, c, to_bf16(value)),
                         DType::U32 => self.host.mat::<u32>(view).set(r, c, value as u32),
                     }
                 }
