@@ -142,7 +142,8 @@ fn verdict(out: &mut String, report: &Value) {
     if train["share_of_ceiling"].is_number() {
         let ceiling = shown(&train["ceiling_flop_per_s"], |v| format!("{:.0} GFLOP/s", v / 1e9));
         let share = percent(&train["share_of_ceiling"]);
-        let what = format!("tokens a second in training, {share} of the f32 ceiling of {ceiling}");
+        let name = crate::stage::train::ceiling(train);
+        let what = format!("tokens a second in training, {share} of the {name} of {ceiling}");
         figure(count(&train["tokens_per_s"]), what);
     }
     if report["seconds"].is_number() {

@@ -10,7 +10,7 @@ pub mod screen;
 mod sentences;
 mod spent;
 mod tokens;
-mod train;
+pub mod train;
 mod tune;
 pub mod world;
 

@@ -71,6 +71,7 @@ pub fn run(context: &Context) -> Result<Outcome, Error> {
     export::of_checkpoint(&report.checkpoint, &base, whole, tokenizer, false)?;
     context.progress.finish("");
     let mut facts = facts(&job.metrics(), &screen, ceiling)?;
+    facts["dtype"] = json!(pretraining.dtype);
     facts["baselines"] = levels(&beside);
     if let Some(averaged) = &report.averaged {
         // What is exported is what is spoken of.
@@ -211,8 +212,17 @@ fn line(facts: &Value) -> String {
 /// `8,123 tokens/s, 71 % of the f32 ceiling`.
 pub fn speed(facts: &Value) -> String {
     format!(
-        "{} tokens/s, {:.0} % of the f32 ceiling",
+        "{} tokens/s, {:.0} % of the {}",
         thousands(facts["tokens_per_s"].as_f64().unwrap_or(0.0) as u64),
-        100.0 * facts["share_of_ceiling"].as_f64().unwrap_or(0.0)
+        100.0 * facts["share_of_ceiling"].as_f64().unwrap_or(0.0),
+        ceiling(facts)
     )
+}
+
+/// `f32 ceiling`, or that of what was trained in.
+pub fn ceiling(facts: &Value) -> String {
+    match facts["dtype"].as_str() {
+        Some(dtype) => format!("{dtype} ceiling"),
+        None => "ceiling".into(),
+    }
 }

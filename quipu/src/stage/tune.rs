@@ -44,9 +44,11 @@ pub fn run(context: &Context) -> Result<Outcome, Error> {
     let dpo = prefer(context, tokenizer, &lessons)?;
     context.progress.finish("");
     let (share, rate) = whole(&sft, &dpo);
+    let (sft_dtype, dpo_dtype) = (context.recipe.sft.dtype, context.recipe.dpo.dtype);
     let facts = json!({
         "dialogues": lessons.origin, "pairs": lessons.pairs, "sft": sft, "dpo": dpo,
         "share_of_ceiling": share, "tokens_per_s": rate,
+        "dtype": (sft_dtype == dpo_dtype).then_some(sft_dtype),
     });
     let line = format!("{} · {}", learned(&facts), speed(&facts));
     Ok(Outcome { line, facts })
