@@ -84,7 +84,8 @@ pub fn working_dtype(device: &dyn Device) -> DType {
 /// Bytes of one kind of memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryUse {
-    /// `weights`, `packed weights`, `gradients`, `activations`, `scratch`, `rotary table`, `generation`.
+    /// `weights`, `packed weights`, `gradients`, `activations`, `scratch`, `rotary table`,
+    /// `generation`; the trainer adds its own.
     pub kind: &'static str,
     /// Bytes.
     pub bytes: usize,

@@ -26,7 +26,7 @@ pub struct Global {
     /// A recipe file instead of the one in the program
     #[arg(long, value_name = "FILE", global = true)]
     pub recipe: Option<PathBuf>,
-    /// Print what a run would do, and do nothing
+    /// Print what a run would do and need (memory by kind, work, time), and do nothing
     #[arg(long, global = true)]
     pub dry_run: bool,
     /// Print one JSON object as result; lines for people go to standard error

@@ -4,6 +4,7 @@
 mod cli;
 mod command;
 mod error;
+mod memory;
 mod recipe;
 mod report;
 mod run_folder;

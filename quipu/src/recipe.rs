@@ -3,6 +3,7 @@
 //! applied. The resolved recipe is written beside the results.
 
 use crate::error::{Error, RecipeError};
+use crate::terminal::thousands;
 use miette::NamedSource;
 use quipu_tokens::{prepare::Grouping, spelling};
 use serde::de::DeserializeOwned;
@@ -82,6 +83,23 @@ pub struct Shape {
     pub rope_theta: f64,
     /// whether the output head is the embedding
     pub tied: bool,
+    /// how the rotary frequencies are changed; none: not at all
+    #[serde(default)]
+    pub rope_scaling: Option<Scaling>,
+}
+
+/// Llama 3.1's scaling of the rotary frequencies; keys as in `config.json`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scaling {
+    /// by how much the lowest frequencies are divided
+    pub factor: f64,
+    /// original / wavelength below which a frequency is divided
+    pub low_freq_factor: f64,
+    /// original / wavelength above which a frequency is left alone
+    pub high_freq_factor: f64,
+    /// positions of the first pre-training
+    pub original_max_position_embeddings: usize,
 }
 
 impl Recipe {
@@ -143,31 +161,7 @@ impl Recipe {
     /// Refuses what cannot be, by key.
     fn check(&self) -> Result<(), (String, String)> {
         let no = |key: &str, message: String| Err((key.to_owned(), message));
-        let shape = &self.model;
-        if shape.heads == 0 || !shape.hidden_size.is_multiple_of(shape.heads.max(1)) {
-            let (found, heads) = (shape.hidden_size, shape.heads);
-            return no("model.heads", format!("{heads} heads do not divide hidden_size {found}"));
-        }
-        if !(shape.hidden_size / shape.heads).is_multiple_of(2) || shape.hidden_size == 0 {
-            let head = shape.hidden_size / shape.heads;
-            let message = format!("a head of {head} cannot be rotated: it must be even, above 0");
-            return no("model.hidden_size", message);
-        }
-        if shape.kv_heads == 0 || !shape.heads.is_multiple_of(shape.kv_heads) {
-            let (kv, heads) = (shape.kv_heads, shape.heads);
-            return no(
-                "model.kv_heads",
-                format!("{kv} key-value heads do not divide {heads} heads"),
-            );
-        }
-        for (key, n) in [("model.layers", shape.layers), ("model.ffn_size", shape.ffn_size)] {
-            if n == 0 {
-                return no(key, "it must be at least 1".into());
-            }
-        }
-        if !(shape.rope_theta > 1.0 && shape.rope_theta.is_finite()) {
-            return no("model.rope_theta", format!("{} is not above 1", shape.rope_theta));
-        }
+        self.model.check()?;
         quipu_world::Size::new(self.world.size)
             .map_err(|e| ("world.size".to_owned(), e.to_string()))?;
         if !(288..=1 << 20).contains(&self.tokens.vocabulary) {
@@ -185,8 +179,7 @@ impl Recipe {
         let axes = quipu_mesh::Axes::parse(&self.mesh);
         let axes = axes.map_err(|e| ("mesh".to_owned(), e.to_string()))?;
         let ranks = axes.size(quipu_mesh::Axis::Dp);
-        let parameters =
-            crate::stage::parameters(self).map_err(|e| ("model".into(), e.to_string()))?;
+        let parameters = crate::stage::parameters(self).map_err(|e| of_model(&e))?;
         for (table, recipe) in [("train", &self.train), ("sft", &self.sft), ("dpo", &self.dpo)] {
             let checked = recipe.check(ranks).and_then(|()| recipe.treatments(&parameters));
             checked.map_err(|e| keyed(table, &e.to_string()))?;
@@ -197,14 +190,74 @@ impl Recipe {
                 let message = "dialogues have one length and one source; it goes with [train]";
                 return no(&format!("{table}.{key}"), message.to_owned());
             }
-            let (length, positions) = (recipe.longest_sequence(), shape.positions);
-            if length > positions {
-                let message = format!("{length} is more than model.positions, {positions}");
-                return no(&format!("{table}.sequence_length"), message);
-            }
+            self.model.holds(table, recipe)?;
         }
         Ok(())
     }
+}
+
+impl Shape {
+    /// Refuses what makes no model, by key.
+    fn check(&self) -> Result<(), (String, String)> {
+        let no = |key: &str, message: String| Err((key.to_owned(), message));
+        if self.heads == 0 || !self.hidden_size.is_multiple_of(self.heads.max(1)) {
+            let (found, heads) = (self.hidden_size, self.heads);
+            return no("model.heads", format!("{heads} heads do not divide hidden_size {found}"));
+        }
+        if !(self.hidden_size / self.heads).is_multiple_of(2) || self.hidden_size == 0 {
+            let head = self.hidden_size / self.heads;
+            let message = format!("a head of {head} cannot be rotated: it must be even, above 0");
+            return no("model.hidden_size", message);
+        }
+        if self.kv_heads == 0 || !self.heads.is_multiple_of(self.kv_heads) {
+            let (kv, heads) = (self.kv_heads, self.heads);
+            return no(
+                "model.kv_heads",
+                format!("{kv} key-value heads do not divide {heads} heads"),
+            );
+        }
+        for (key, n) in [("model.layers", self.layers), ("model.ffn_size", self.ffn_size)] {
+            if n == 0 {
+                return no(key, "it must be at least 1".into());
+            }
+        }
+        if !(self.rope_theta > 1.0 && self.rope_theta.is_finite()) {
+            return no("model.rope_theta", format!("{} is not above 1", self.rope_theta));
+        }
+        match self.rope_scaling.map(|scaling| scaling.original_max_position_embeddings) {
+            Some(original) if original == 0 || original > self.positions => {
+                let (key, most) = ("original_max_position_embeddings", self.positions);
+                let message = format!("{original} is not from 1 to model.positions, {most}");
+                no(&format!("model.rope_scaling.{key}"), message)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses sequences that are longer than the model has positions, at any level of a ramp.
+    fn holds(&self, table: &str, recipe: &quipu_train::Recipe) -> Result<(), (String, String)> {
+        let positions = self.positions;
+        let ramp = recipe.ramp.iter().map(|level| ("ramp.sequence_length", *level));
+        let mut levels = [("sequence_length", recipe.first_level())].into_iter().chain(ramp);
+        let Some((key, level)) = levels.find(|(_, level)| level.sequence_length > positions) else {
+            return Ok(());
+        };
+        let (length, after) = (level.sequence_length, level.after_tokens);
+        let from =
+            if after > 0 { format!(" (after {} tokens)", thousands(after)) } else { String::new() };
+        let message = format!(
+            "{length} is more than model.positions, {positions}{from}; shorten it, or raise \
+             model.positions"
+        );
+        Err((format!("{table}.{key}"), message))
+    }
+}
+
+/// The key of what the model's own check refuses: it speaks in keys of `config.json`.
+fn of_model(error: &Error) -> (String, String) {
+    let message = error.to_string();
+    let scaling = message.split('\'').find(|word| word.starts_with("rope_scaling."));
+    (scaling.map_or("model".into(), |key| format!("model.{key}")), message)
 }
 
 /// The key of a crate's refusal: the crates begin their messages with it.
@@ -328,6 +381,7 @@ pub fn differences(above: &str, a: &Table, b: &Table, found: &mut Vec<(String, S
 #[cfg(test)]
 mod tests {
     use super::*;
+    use quipu_model::RopeScaling;
 
     fn check(sets: &[&str], expected: &[&str]) {
         let sets: Vec<String> = sets.iter().map(|s| (*s).to_owned()).collect();
@@ -381,6 +435,27 @@ mod tests {
     }
 
     #[test]
+    fn a_scaling_of_the_frequencies_reaches_the_model_and_comes_back() {
+        let scaling = |factor: &str, original: &str| {
+            format!(
+                "model.rope_scaling={{factor={factor},low_freq_factor=1.0,high_freq_factor=4.0,\
+                 original_max_position_embeddings={original}}}"
+            )
+        };
+        let recipe = Recipe::resolve(None, &[scaling("8.0", "64")]).unwrap();
+        let config = crate::stage::config(&recipe).unwrap();
+        let RopeScaling::Llama3 { factor, .. } = config.rope_scaling else { panic!("not scaled") };
+        assert_eq!(factor, 8.0);
+        let again: Recipe = toml::from_str(&recipe.to_toml()).unwrap();
+        assert_eq!((&again, recipe.as_sets().len()), (&recipe, 1));
+        // Recipes of runs that were begun before the key was there stay what they are.
+        assert!(!Recipe::resolve(None, &[]).unwrap().to_toml().contains("rope_scaling"));
+        check(&[&scaling("0.5", "64")], &["model.rope_scaling.factor", "a number ≥ 1"]);
+        check(&[&scaling("8.0", "4096")], &["4096 is not from 1 to model.positions, 512"]);
+        check(&["model.rope_scaling.factr=8.0"], &["did you mean `factor`"]);
+    }
+
+    #[test]
     fn wrong_keys_and_values_are_refused_by_name() {
         check(&["train.freeze=[\"embeding\"]"], &["train.freeze", "did you mean", "embedding"]);
         check(&["train.schedule=\"linaer\""], &["did you mean `linear`"]);
@@ -389,6 +464,7 @@ mod tests {
         let level = "{after_tokens=9000,sequence_length=1024,batch_tokens=1024,\
                      micro_batch_tokens=1024}";
         check(&[&format!("train.ramp=[{level}]")], &["1024 is more than model.positions"]);
+        check(&[&format!("train.ramp=[{level}]")], &["ramp.sequence_length", "after 9000 tokens"]);
         check(&["train.stepz=5"], &["unknown field `stepz`", "did you mean `steps`"]);
         check(&["modell.layers=5"], &["unknown field `modell`", "did you mean `model`"]);
         check(&["train.steps=\"many\""], &["invalid type", "steps"]);

@@ -155,3 +155,14 @@ impl Error {
         move |source| Self::Io { path, source }
     }
 }
+
+impl From<quipu_mesh::LaunchError<Error>> for Error {
+    fn from(error: quipu_mesh::LaunchError<Error>) -> Self {
+        use quipu_mesh::LaunchError::{Panic, Rank, Start};
+        match error {
+            Rank { error, .. } => error,
+            Panic { rank, message } => Self::Rank { rank, what: message },
+            Start(error) => error.into(),
+        }
+    }
+}

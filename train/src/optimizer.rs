@@ -12,7 +12,7 @@ use quipu_math::op::{AdamW, Copy, SumSquares};
 use quipu_math::{DType, Device, Queue, View};
 use quipu_mesh::placement::{Gradients, Local, Sum, scatter_gradients};
 use quipu_mesh::{Mesh, Use};
-use quipu_model::{Entry, Table};
+use quipu_model::{Entry, MemoryUse, Table};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -114,6 +114,19 @@ impl Optimizer {
             square,
             scale,
         })
+    }
+
+    /// Bytes it holds, by kind; the master weights none where they are the working weights.
+    #[must_use]
+    pub fn memory(&self) -> [MemoryUse; 4] {
+        let master = if self.shared { 0 } else { self.master.bytes() };
+        [
+            ("master weights", master),
+            ("first moments", self.first.bytes()),
+            ("second moments", self.second.bytes()),
+            ("gradient norm", self.square.bytes() + self.scale.bytes()),
+        ]
+        .map(|(kind, bytes)| MemoryUse { kind, bytes })
     }
 
     /// Working weights from master weights, on every rank: after [`Optimizer::write`].

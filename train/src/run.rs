@@ -11,8 +11,8 @@ use crate::step::{Learner, Place, Seen};
 use crate::watch::Started;
 use crate::{Error, Objective, Recipe, Watch, average, export, folder};
 use quipu_math::Device;
-use quipu_mesh::{Axes, Axis, LaunchError, Mesh, Use, launch};
-use quipu_model::{Capacity, Config, Model, Table};
+use quipu_mesh::{Axes, Axis, Mesh, Use, launch};
+use quipu_model::{Config, Table};
 use quipu_store::Cancel;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -85,18 +85,23 @@ impl Job<'_> {
     }
 
     fn check(&self) -> Result<(), Error> {
-        let others = [Axis::Tp, Axis::Cp, Axis::Pp].map(|axis| self.axes.size(axis));
-        if others != [1, 1, 1] {
-            return Err(Error::Recipe {
-                key: "mesh",
-                found: self.axes.to_string(),
-                expected: "only data parallelism is built so far".into(),
-                change: format!("use dp={}", self.axes.world()),
-            });
-        }
+        check_axes(self.axes)?;
         self.recipe.check(self.axes.size(Axis::Dp))?;
         self.recipe.treatments(&Table::new(self.config))?;
         self.objective.check(self.recipe, self.config)
+    }
+}
+
+/// Refuses axes that no run can use yet.
+pub(crate) fn check_axes(axes: Axes) -> Result<(), Error> {
+    match [Axis::Tp, Axis::Cp, Axis::Pp].map(|axis| axes.size(axis)) {
+        [1, 1, 1] => Ok(()),
+        _ => Err(Error::Recipe {
+            key: "mesh",
+            found: axes.to_string(),
+            expected: "only data parallelism is built so far".into(),
+            change: format!("use dp={}", axes.world()),
+        }),
     }
 }
 
@@ -108,20 +113,10 @@ impl Job<'_> {
 pub fn run(job: &Job<'_>) -> Result<Report, Error> {
     job.check()?;
     folder::sweep(&job.checkpoints())?;
-    let ended = launch(job.axes, |mesh| Trainer::new(job, mesh)?.run());
-    match ended {
-        Ok(reports) => reports
-            .into_iter()
-            .next()
-            .ok_or_else(|| Error::Rank { rank: 0, what: "no rank was started".into() }),
-        Err(LaunchError::Rank { error, .. }) => Err(error),
-        Err(LaunchError::Panic { rank, message }) => Err(Error::Rank { rank, what: message }),
-        Err(LaunchError::Start(error)) => Err(error.into()),
-    }
+    let reports = launch(job.axes, |mesh| Trainer::new(job, mesh)?.run())?;
+    let first = reports.into_iter().next();
+    first.ok_or_else(|| Error::Rank { rank: 0, what: "no rank was started".into() })
 }
-
-/// Rows of a prompt that pass through the model at once when a watcher completes it.
-const SAMPLE_ROWS: usize = 64;
 
 /// One rank.
 struct Trainer<'a> {
@@ -144,14 +139,8 @@ struct Trainer<'a> {
 impl<'a> Trainer<'a> {
     fn new(job: &'a Job<'a>, mesh: Mesh) -> Result<Self, Error> {
         let device = (job.device)(mesh.rank())?;
-        // Who watches completes prompts with the model itself, where the recipe has any.
-        let generated = if job.recipe.sample_prompts.is_empty() { 0 } else { SAMPLE_ROWS };
-        let capacity = Capacity::training(&*device, job.recipe.largest_micro_batch());
-        let precision = job.recipe.dtype.precision(&*device);
-        let capacity = Capacity { generated, precision, ..capacity };
-        let model = Model::new(device, mesh.clone(), job.config.clone(), capacity)?;
         let newest = folder::steps(&job.checkpoints())?.last().copied();
-        let mut learner = Learner::new(model, job.recipe)?;
+        let mut learner = Learner::allocate(device, mesh.clone(), job.config, job.recipe)?;
         if newest.is_none() {
             match job.start {
                 Start::Random => learner.init(job.recipe.seed)?,
@@ -188,7 +177,7 @@ impl<'a> Trainer<'a> {
 
     fn announce(&mut self) {
         let recipe = self.job.recipe;
-        let flop_per_token = self.flop_per_token();
+        let flop_per_token = recipe.flop_per_token(self.job.config);
         let table = self.learner.model.table();
         self.job.watch.started(&Started {
             step: self.progress.step,
@@ -200,20 +189,6 @@ impl<'a> Trainer<'a> {
         });
         let ceiling = self.job.watch.ceiling().filter(|c| c.is_finite() && *c > 0.0);
         self.ceiling_seconds = ceiling.map(|ceiling| flop_per_token / ceiling);
-    }
-
-    /// Floating-point operations of a token: the mean over the run's, since longer sequences take
-    /// more for each.
-    fn flop_per_token(&self) -> f64 {
-        let recipe = self.job.recipe;
-        let (levels, all) = (recipe.levels(), recipe.total_tokens());
-        let of = |i: usize| {
-            let end = levels.get(i + 1).map_or(all, |next| next.tokens_before.min(all));
-            let share = end.saturating_sub(levels[i].tokens_before) as f64 / all.max(1) as f64;
-            let length = levels[i].level.sequence_length;
-            share * crate::bench::flop_per_token(self.job.config, length)
-        };
-        (0..levels.len()).map(of).sum()
     }
 
     fn run(mut self) -> Result<Report, Error> {

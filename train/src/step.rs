@@ -6,7 +6,7 @@ use crate::{Error, Objective, Optimizer, Recipe};
 use quipu_math::{Device, Queue, View};
 use quipu_mesh::Mesh;
 use quipu_model::huggingface::Import;
-use quipu_model::{Entry, Model};
+use quipu_model::{Capacity, Config, Entry, MemoryUse, Model};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -59,7 +59,29 @@ pub struct Step {
     pub rate: f64,
 }
 
+/// Rows of a prompt that pass through the model at once when a watcher completes it.
+const SAMPLE_ROWS: usize = 64;
+
 impl Learner {
+    /// All memory that a run of `recipe` takes on this rank; weights are zero: then
+    /// [`Learner::init`], [`Learner::load`], or a checkpoint's.
+    ///
+    /// # Errors
+    /// As [`Model::new`] and [`Optimizer::new`].
+    pub fn allocate(
+        device: Arc<dyn Device>,
+        mesh: Mesh,
+        config: &Config,
+        recipe: &Recipe,
+    ) -> Result<Self, Error> {
+        // Who watches completes prompts with the model itself, where the recipe has any.
+        let generated = if recipe.sample_prompts.is_empty() { 0 } else { SAMPLE_ROWS };
+        let capacity = Capacity::training(&*device, recipe.largest_micro_batch());
+        let precision = recipe.dtype.precision(&*device);
+        let capacity = Capacity { generated, precision, ..capacity };
+        Self::new(Model::new(device, mesh, config.clone(), capacity)?, recipe)
+    }
+
     /// A fresh optimizer for `model`, whose weights are already in place.
     ///
     /// # Errors
@@ -69,6 +91,12 @@ impl Learner {
         let (table, weights) = (model.table(), model.weights());
         let optimizer = Optimizer::new(device.clone(), mesh.clone(), table, weights, recipe)?;
         Ok(Self { model, optimizer, device, mesh })
+    }
+
+    /// Bytes it holds, by kind: the model's, then the optimizer's.
+    #[must_use]
+    pub fn memory(&self) -> Vec<MemoryUse> {
+        [self.model.memory(), &self.optimizer.memory()].concat()
     }
 
     /// Draws new weights, as [`Model::init`] does.

@@ -1,6 +1,7 @@
 //! `quipu doctor`: what this machine has, as far as a run cares. Changes nothing.
 
 use crate::error::Error;
+use crate::memory;
 use crate::stage::device;
 use crate::terminal::Terminal;
 use quipu_train::recipe::Dtype;
@@ -73,13 +74,8 @@ fn gib(bytes: u64) -> String {
 }
 
 fn memory() -> String {
-    let info = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let of = |name: &str| -> u64 {
-        let line = info.lines().find_map(|l| l.strip_prefix(name)).unwrap_or_default();
-        let kib = line.split_whitespace().next().and_then(|n| n.parse::<u64>().ok());
-        kib.unwrap_or(0) * 1024
-    };
-    format!("{}, {} free", gib(of("MemTotal:")), gib(of("MemAvailable:")))
+    let of = |name: &str| gib(memory::of_machine(name).unwrap_or(0));
+    format!("{}, {} free", of("MemTotal:"), of("MemAvailable:"))
 }
 
 /// Bytes that may still be written in the file system of `dir`.

@@ -10,6 +10,7 @@ pub mod doctor;
 mod export;
 mod extract;
 mod look;
+mod plan;
 mod speedrun;
 mod verify;
 

@@ -1,6 +1,6 @@
 //! `quipu speedrun`: all stages in one folder, then the report and what to do next.
 
-use super::{Setting, recipe};
+use super::{Setting, plan as needs, recipe};
 use crate::cli::{Global, Input, Trained};
 use crate::error::Error;
 use crate::recipe::Recipe;
@@ -27,6 +27,7 @@ pub fn run(global: &Global, told: Trained, setting: &Setting) -> Result<(), Erro
     if global.dry_run {
         return plan(&dir, &recipe, &inputs, None, setting);
     }
+    check_memory(&dir, &recipe, &inputs, None)?;
     let watched = watched(metrics.as_deref(), &dir, &recipe, setting)?;
     let context = open(&dir, recipe, inputs, dialogues, setting)?;
     let context = Context { watched, ..context };
@@ -94,6 +95,7 @@ pub fn up_to(global: &Global, told: Trained, last: &str, setting: &Setting) -> R
     if global.dry_run {
         return plan(&dir, &recipe, &inputs, Some(last), setting);
     }
+    check_memory(&dir, &recipe, &inputs, Some(last))?;
     let watched = watched(metrics.as_deref(), &dir, &recipe, setting)?;
     let context = open(&dir, recipe, inputs, dialogues, setting)?;
     let context = Context { watched, ..context };
@@ -153,6 +155,31 @@ pub fn folder(global: &Global, recipe: &Recipe) -> PathBuf {
     global.run_dir.clone().unwrap_or_else(|| PathBuf::from("runs").join(&recipe.name))
 }
 
+/// Whether a run up to a stage gets as far as training.
+fn trains(last: Option<&str>) -> bool {
+    let place = |stage: &str| STAGES.iter().position(|(name, _)| *name == stage);
+    last.is_none_or(|last| place(last) >= place("train"))
+}
+
+/// Stages that a run's folder has behind it.
+fn done(dir: &Path) -> Result<Vec<String>, Error> {
+    let lines = quipu_store::journal::read(&dir.join(quipu_store::units::NAME))?;
+    Ok(lines.iter().filter_map(|line| line["unit"].as_str().map(str::to_owned)).collect())
+}
+
+/// Too little memory for training is said before the first stage, not hours later.
+fn check_memory(
+    dir: &Path,
+    recipe: &Recipe,
+    inputs: &[PathBuf],
+    last: Option<&str>,
+) -> Result<(), Error> {
+    if !trains(last) || done(dir)?.iter().any(|stage| stage == "train") {
+        return Ok(());
+    }
+    needs::check(recipe, !inputs.is_empty())
+}
+
 /// What would be done, up to a stage.
 fn plan(
     dir: &Path,
@@ -162,8 +189,9 @@ fn plan(
     setting: &Setting,
 ) -> Result<(), Error> {
     let terminal = setting.terminal;
-    let done = quipu_store::journal::read(&dir.join(quipu_store::units::NAME))?;
-    let is_done = |name: &str| done.iter().any(|line| line["unit"] == name);
+    let done = done(dir)?;
+    let is_done = |name: &str| done.iter().any(|stage| stage == name);
+    let planned = trains(last).then(|| needs::of(recipe, !inputs.is_empty())).transpose()?;
     let mut stages = Vec::new();
     terminal.say(&format!("in {}:", dir.display()));
     for (name, _) in STAGES {
@@ -174,11 +202,13 @@ fn plan(
             break;
         }
     }
-    let tokens = recipe.train.total_tokens();
-    terminal.say(&format!("trains on {tokens} tokens in {} steps", recipe.train.steps));
-    terminal.result(&json!({
+    let mut result = json!({
         "run_dir": dir, "inputs": inputs, "stages": stages, "recipe": recipe,
-        "train_tokens": tokens,
-    }));
+        "train_tokens": recipe.train.total_tokens(),
+    });
+    if let Some(planned) = planned {
+        result["plan"] = needs::say(recipe, &planned, &terminal);
+    }
+    terminal.result(&result);
     Ok(())
 }

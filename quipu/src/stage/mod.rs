@@ -65,9 +65,14 @@ pub const STAGES: &[Stage] = &[
     ("eval", eval::run),
 ];
 
+/// A recipe's model, with as large a vocabulary as its tokenizer may have.
+pub fn config(recipe: &Recipe) -> Result<quipu_model::Config, Error> {
+    train::config(recipe, recipe.tokens.vocabulary)
+}
+
 /// The parameters of a recipe's model.
 pub fn parameters(recipe: &Recipe) -> Result<quipu_model::Table, Error> {
-    Ok(quipu_model::Table::new(&train::config(recipe, recipe.tokens.vocabulary)?))
+    Ok(quipu_model::Table::new(&config(recipe)?))
 }
 
 /// Runs the stages that are not finished, up to and including `last`.

@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::recipe::Recipe;
 use crate::terminal::thousands;
 use quipu_eval::ngram::{self, Baselines};
-use quipu_model::{Config, Sizes};
+use quipu_model::{Config, RopeScaling, Sizes};
 use quipu_store::atomic;
 use quipu_tokens::{Loader, Sequential, Tokenizer, Tokens};
 use quipu_train::objective::NextToken;
@@ -142,6 +142,15 @@ pub fn config(recipe: &Recipe, vocabulary: usize) -> Result<Config, Error> {
         tied: shape.tied,
     })?;
     config.rope_theta = shape.rope_theta;
+    if let Some(scaling) = shape.rope_scaling {
+        config.rope_scaling = RopeScaling::Llama3 {
+            factor: scaling.factor,
+            low_freq_factor: scaling.low_freq_factor,
+            high_freq_factor: scaling.high_freq_factor,
+            original_max_position_embeddings: scaling.original_max_position_embeddings,
+        };
+    }
+    config.validate()?;
     Ok(config)
 }
 

@@ -1,0 +1,372 @@
+//! What a run will need, before it begins: parameters, bytes by kind, work, steps and tokens (the
+//! paper's memory estimator, section 3.3.2). Not a formula: the trainer's own construction and one
+//! of its steps run on the `count` device, which holds no memory and does no arithmetic, so that
+//! what is said here and what is allocated later cannot come apart. Not a schedule over machines.
+//!
+//! The step is one of a single micro-batch, the largest of the run: further ones use the same
+//! memory again. Not counted is what is not the trainer's: the loader's tokens, which are mapped
+//! and not held, the buffers of kernels, and what ranks of one process hand each other.
+
+use crate::objective::{NextToken, Packed, Samples, check_length};
+use crate::ramp::Level;
+use crate::run::check_axes;
+use crate::step::{Learner, Place};
+use crate::watch::Outside;
+use crate::{Error, Recipe};
+use quipu_math::{Count, Device, Usage};
+use quipu_mesh::{Axes, Axis, Mesh, launch};
+use quipu_model::{Config, MemoryUse, Table};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What is held only while the first weights are drawn, one parameter at a time.
+const PASSING: &str = "drawing weights";
+
+/// What a run will need.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Plan {
+    /// Parameters of the model.
+    pub parameters: usize,
+    /// Ranks, all on this machine.
+    pub ranks: usize,
+    /// Bytes by kind, of all ranks together.
+    pub memory: Vec<Kind>,
+    /// The most that the ranks' devices hold at once: the sum of the kinds.
+    pub total_bytes: u64,
+    /// One step of a single micro-batch, as it was counted.
+    pub step: Counted,
+    /// Floating-point operations of a token, by the convention of [`crate::bench::flop_per_token`].
+    pub flop_per_token: f64,
+    /// Steps of the run.
+    pub steps: u64,
+    /// Tokens of the run.
+    pub tokens: u64,
+    /// How the run divides into sizes of batches and sequences.
+    pub levels: Vec<Stretch>,
+}
+
+/// Bytes of one kind of memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Kind {
+    /// What it is for.
+    pub kind: &'static str,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+/// What the device counted of a step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counted {
+    /// Tokens of its micro-batch.
+    pub tokens: usize,
+    /// Ops.
+    pub ops: u64,
+    /// Their floating-point operations, those of small ops and of the optimizer too.
+    pub flop: u64,
+}
+
+/// Steps of equal sizes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Stretch {
+    /// The first of them, counted from 1.
+    pub first_step: u64,
+    /// How many; 0 for a level that the run ends before.
+    pub steps: u64,
+    /// Their tokens.
+    pub tokens: u64,
+    /// The sizes.
+    #[serde(flatten)]
+    pub level: Level,
+}
+
+impl Plan {
+    /// Of a run of `recipe` on the ranks of `axes`.
+    ///
+    /// # Errors
+    /// What no run can use, as [`crate::run`] says it.
+    pub fn new(config: &Config, recipe: &Recipe, axes: Axes) -> Result<Self, Error> {
+        check_axes(axes)?;
+        recipe.check(axes.size(Axis::Dp))?;
+        recipe.treatments(&Table::new(config))?;
+        check_length(recipe.longest_sequence(), config)?;
+        let ranks = launch(axes, |mesh| rehearse(mesh, config, recipe))?;
+        let mut memory: Vec<Kind> = Vec::new();
+        for Kind { kind, bytes } in ranks.iter().flat_map(|rank| rank.memory.iter().copied()) {
+            match memory.iter_mut().find(|row| row.kind == kind) {
+                Some(row) => row.bytes += bytes,
+                None => memory.push(Kind { kind, bytes }),
+            }
+        }
+        let step = match ranks.iter().find_map(|rank| rank.step) {
+            Some(step) => step,
+            None => rehearse(Mesh::one(), config, recipe)?.step.unwrap_or_default(),
+        };
+        Ok(Self {
+            parameters: Table::new(config).parameters(),
+            ranks: axes.world(),
+            memory,
+            total_bytes: ranks.iter().map(|rank| rank.peak).sum(),
+            step,
+            flop_per_token: recipe.flop_per_token(config),
+            steps: recipe.steps,
+            tokens: recipe.total_tokens(),
+            levels: recipe.stretches(),
+        })
+    }
+
+    /// Seconds of the run on a machine that does so many floating-point operations in one; without
+    /// validation and checkpoints.
+    #[must_use]
+    pub fn seconds(&self, flop_per_s: f64) -> f64 {
+        self.flop_per_token * self.tokens as f64 / flop_per_s
+    }
+}
+
+/// One rank on the `count` device.
+struct Rank {
+    memory: Vec<Kind>,
+    peak: u64,
+    /// None on several ranks: what they hand each other is read through host memory, which would
+    /// take as much of it as the model is large, and the step's ops are the same on one.
+    step: Option<Counted>,
+}
+
+fn rehearse(mesh: Mesh, config: &Config, recipe: &Recipe) -> Result<Rank, Error> {
+    let device = Arc::new(Count::new());
+    let alone = mesh.axes().world() == 1;
+    let mut learner = Learner::allocate(device.clone(), mesh, config, recipe)?;
+    learner.init(recipe.seed)?;
+    let step = alone.then(|| count(&device, &mut learner, recipe)).transpose()?;
+    let Usage { live, peak, .. } = device.usage();
+    let of = |MemoryUse { kind, bytes }| Kind { kind, bytes: bytes as u64 };
+    let mut memory: Vec<Kind> = learner.memory().into_iter().map(of).collect();
+    memory.push(Kind { kind: PASSING, bytes: peak - live });
+    memory.retain(|row| row.bytes > 0);
+    Ok(Rank { memory, peak, step })
+}
+
+/// A step of one micro-batch.
+fn count(device: &Count, learner: &mut Learner, recipe: &Recipe) -> Result<Counted, Error> {
+    let before = device.usage();
+    let recipe = one_micro_batch(recipe);
+    let samples = Blank { length: recipe.sequence_length };
+    let objective = NextToken { samples: &samples, validation: None, token_bytes: None };
+    let place = Place::after(0);
+    let norm = learner.gradient(&objective, &recipe, place)?.norm;
+    learner.update(&recipe, place, norm)?;
+    let after = device.usage();
+    Ok(Counted {
+        tokens: recipe.micro_batch_tokens,
+        ops: after.ops - before.ops,
+        flop: after.cost.flops - before.cost.flops,
+    })
+}
+
+/// The recipe with nothing but its largest micro-batch in a step.
+fn one_micro_batch(recipe: &Recipe) -> Recipe {
+    let levels = recipe.ramp.iter().copied().chain([recipe.first_level()]);
+    let largest = levels.max_by_key(|level| (level.micro_batch_tokens, level.sequence_length));
+    let level = largest.unwrap_or(recipe.first_level());
+    Recipe {
+        sequence_length: level.sequence_length,
+        batch_tokens: level.micro_batch_tokens,
+        micro_batch_tokens: level.micro_batch_tokens,
+        ramp: Vec::new(),
+        mix: Vec::new(),
+        max_epochs: BTreeMap::new(),
+        ..recipe.clone()
+    }
+}
+
+/// Samples of one document, for a device that looks at no token.
+struct Blank {
+    length: usize,
+}
+
+impl Samples for Blank {
+    fn sample(&self, _: u64) -> Result<Packed, Outside> {
+        let length = self.length;
+        Ok(Packed {
+            tokens: vec![0; length],
+            targets: vec![0; length],
+            positions: (0..length as u32).collect(),
+            starts: vec![0; length],
+            weights: vec![1.0; length],
+            pieces: Vec::new(),
+        })
+    }
+
+    fn identity(&self) -> String {
+        "blank".into()
+    }
+}
+
+impl Recipe {
+    /// Floating-point operations of a token: the mean over the run's, since longer sequences take
+    /// more for each.
+    #[must_use]
+    pub fn flop_per_token(&self, config: &Config) -> f64 {
+        let all = self.total_tokens().max(1) as f64;
+        let of = |stretch: &Stretch| {
+            let length = stretch.level.sequence_length;
+            stretch.tokens as f64 / all * crate::bench::flop_per_token(config, length)
+        };
+        self.stretches().iter().map(of).sum()
+    }
+
+    /// The levels as far as the run goes through them.
+    #[must_use]
+    pub fn stretches(&self) -> Vec<Stretch> {
+        let (levels, end) = (self.levels(), self.portion(self.steps));
+        let of = |i: usize| {
+            let (first, next) = (levels[i], levels.get(i + 1));
+            let to = next.map_or(end, |next| if next.batch < end.batch { *next } else { end });
+            Stretch {
+                first_step: first.batch + 1,
+                steps: to.batch.saturating_sub(first.batch),
+                tokens: to.tokens_before.saturating_sub(first.tokens_before),
+                level: first.level,
+            }
+        };
+        (0..levels.len()).map(of).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recipe::Dtype;
+    use quipu_math::Cpu;
+    use quipu_model::Sizes;
+
+    fn small(tied: bool) -> Config {
+        Config::new(Sizes {
+            vocab_size: 300,
+            hidden_size: 64,
+            intermediate_size: 96,
+            layers: 3,
+            heads: 4,
+            kv_heads: 2,
+            max_positions: 64,
+            tied,
+        })
+        .unwrap()
+    }
+
+    fn recipe(dtype: Dtype) -> Recipe {
+        let level = Level {
+            after_tokens: 100,
+            sequence_length: 64,
+            batch_tokens: 256,
+            micro_batch_tokens: 128,
+        };
+        Recipe {
+            dtype,
+            sequence_length: 32,
+            batch_tokens: 64,
+            micro_batch_tokens: 32,
+            steps: 5,
+            warm_up: 1,
+            ramp: vec![level],
+            ..Recipe::default()
+        }
+    }
+
+    /// A plan, held against what a step of the trainer makes `device` hold.
+    #[track_caller]
+    fn check(device: Arc<dyn Device>, tied: bool, dtype: Dtype) -> Plan {
+        let (config, recipe) = (small(tied), recipe(dtype));
+        let plan = Plan::new(&config, &recipe, Axes::parse("dp=1").unwrap()).unwrap();
+        let mut learner = Learner::allocate(device.clone(), Mesh::one(), &config, &recipe).unwrap();
+        let held: u64 = learner.memory().iter().map(|row| row.bytes as u64).sum();
+        assert_eq!(held, device.usage().live, "{:?}", learner.memory());
+        learner.init(1).unwrap();
+        let samples = Blank { length: 32 };
+        let objective = NextToken { samples: &samples, validation: None, token_bytes: None };
+        learner.step(&objective, &recipe, 0).unwrap();
+        assert_eq!(plan.total_bytes, device.usage().peak);
+        assert_eq!(plan.total_bytes, plan.memory.iter().map(|row| row.bytes).sum::<u64>());
+        plan
+    }
+
+    #[test]
+    fn what_is_planned_is_what_is_held() {
+        for tied in [true, false] {
+            check(Arc::new(Count::new()), tied, Dtype::F32);
+            check(Arc::new(Count::new()), tied, Dtype::Bf16);
+            let plan = check(Arc::new(Cpu::new(1)), tied, Dtype::F32);
+            assert_eq!(plan.parameters, Table::new(&small(tied)).parameters());
+        }
+    }
+
+    #[test]
+    fn kinds_are_those_of_the_precision() {
+        let of = |dtype| check(Arc::new(Count::new()), false, dtype).memory;
+        let bytes = |rows: &[Kind], kind| rows.iter().find(|r| r.kind == kind).map(|r| r.bytes);
+        let (narrow, wide) = (of(Dtype::Bf16), of(Dtype::F32));
+        let all = Table::new(&small(false)).elements() as u64;
+        assert_eq!(bytes(&narrow, "weights"), Some(2 * all));
+        assert_eq!(bytes(&wide, "weights"), Some(4 * all));
+        // With one precision the working weights are the master weights.
+        assert_eq!(bytes(&narrow, "master weights"), Some(4 * all));
+        assert_eq!(bytes(&wide, "master weights"), None);
+        for rows in [&narrow, &wide] {
+            for kind in ["gradients", "first moments", "second moments"] {
+                assert_eq!(bytes(rows, kind), Some(4 * all), "{kind}");
+            }
+        }
+        assert!(bytes(&narrow, "packed weights") > Some(0));
+    }
+
+    #[test]
+    fn ranks_share_the_optimizer_and_nothing_else() {
+        let of = |axes| {
+            let axes = Axes::parse(axes).unwrap();
+            Plan::new(&small(false), &recipe(Dtype::F32), axes).unwrap()
+        };
+        let (one, two) = (of("dp=1"), of("dp=2"));
+        let bytes = |plan: &Plan, kind| plan.memory.iter().find(|r| r.kind == kind).unwrap().bytes;
+        for (kind, times) in [("gradients", 2), ("activations", 2), ("first moments", 1)] {
+            assert_eq!(bytes(&two, kind), times * bytes(&one, kind), "{kind}");
+        }
+        assert_eq!((one.step, two.ranks), (two.step, 2));
+    }
+
+    #[test]
+    fn levels_end_where_the_run_does() {
+        let check = |steps, expected: &[(u64, u64, u64)]| {
+            let found = Recipe { steps, ..recipe(Dtype::F32) }.stretches();
+            let found = found.iter().map(|s| (s.first_step, s.steps, s.tokens));
+            assert_eq!(found.collect::<Vec<_>>(), expected);
+        };
+        check(5, &[(1, 2, 128), (3, 3, 768)]);
+        check(2, &[(1, 2, 128), (3, 0, 0)]);
+        check(1, &[(1, 1, 64), (3, 0, 0)]);
+    }
+
+    #[test]
+    fn work_is_the_mean_over_tokens() {
+        let recipe = recipe(Dtype::F32);
+        let of = |length| crate::bench::flop_per_token(&small(true), length);
+        let expected = (128.0 * of(32) + 768.0 * of(64)) / 896.0;
+        let found = recipe.flop_per_token(&small(true));
+        assert!((found / expected - 1.0).abs() < 1e-12, "{found} {expected}");
+    }
+
+    #[test]
+    fn what_no_run_can_use_is_refused() {
+        let axes = Axes::parse("dp=1").unwrap();
+        let long = Recipe {
+            ramp: vec![Level { sequence_length: 128, ..recipe(Dtype::F32).ramp[0] }],
+            ..recipe(Dtype::F32)
+        };
+        let check = |recipe: &Recipe, axes, expected: &str| {
+            let error = Plan::new(&small(true), recipe, axes).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        };
+        check(&long, axes, "the model has 64 positions");
+        let split = Axes::parse("tp=2").unwrap();
+        check(&recipe(Dtype::F32), split, "only data parallelism");
+    }
+}
