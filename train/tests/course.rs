@@ -16,6 +16,7 @@ use quipu_train::metrics::{self, Record, Validation};
 use quipu_train::mix::Phase;
 use quipu_train::objective::{NextToken, Objective, Outcome, Piece};
 use quipu_train::ramp::Level;
+use quipu_train::recipe::Dtype;
 use quipu_train::spikes::{Line, Spikes};
 use quipu_train::watch::Watch;
 use quipu_train::{Curve, Error, Job, Recipe, Report, Start, checkpoint, export, folder, run};
@@ -215,9 +216,17 @@ fn result(dir: &Path) -> (Vec<u8>, String, String) {
 }
 
 /// A run that is stopped after each of `stops` in turn, with other threads each time, ends as one
-/// that is not stopped.
+/// that is not stopped: in bf16, and in f32, whose results are returned.
 #[track_caller]
 fn check(recipe: &Recipe, leaps: &[u64], stops: &[u64]) -> (Vec<u8>, String, String) {
+    let rough = Recipe { dtype: Dtype::Bf16, ..recipe.clone() };
+    let (rough, fine) = (in_parts(&rough, leaps, stops), in_parts(recipe, leaps, stops));
+    assert!(rough.0 != fine.0, "bf16 gave the bits of f32");
+    fine
+}
+
+#[track_caller]
+fn in_parts(recipe: &Recipe, leaps: &[u64], stops: &[u64]) -> (Vec<u8>, String, String) {
     let dir = tempfile::tempdir().unwrap();
     let whole = dir.path().join("whole");
     assert!(train(&whole, (recipe, "dp=1", 2), leaps, &Witness::default()).unwrap().finished);
