@@ -2,14 +2,14 @@
 //! weight and is renewed when the weight has changed; how it looks only the device knows.
 
 use crate::Error;
-use crate::parameters::Flat;
+use crate::parameters::{Flat, LayerViews};
 use quipu_math::op::{Layout, Pack};
 use quipu_math::{DType, Device, View};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A weight packed for `x · Wᵀ` and, where there are gradients, for `dy · W`; none where the device
 /// has no use for it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Both {
     pub forward: Option<View>,
     pub backward: Option<View>,
@@ -22,6 +22,13 @@ pub(crate) struct LayerPacks {
     pub output: Both,
     pub gate_up: Both,
     pub down: Both,
+}
+
+impl LayerPacks {
+    /// In the order of [`LayerViews::matrices`].
+    fn matrices(&self) -> [&Both; 4] {
+        [&self.qkv, &self.output, &self.gate_up, &self.down]
+    }
 }
 
 /// All matrices of a model.
@@ -49,15 +56,12 @@ impl Packs {
             };
             Ok::<_, Error>(Both { forward: one(Layout::NT)?, backward: one(Layout::NN)? })
         };
-        let mut layers = Vec::with_capacity(weights.layers.len());
-        for w in &weights.layers {
-            layers.push(LayerPacks {
-                qkv: pack(&w.qkv)?,
-                output: pack(&w.output)?,
-                gate_up: pack(&w.gate_up)?,
-                down: pack(&w.down)?,
-            });
-        }
+        let mut layer = |w: &LayerViews| {
+            let [qkv, output, gate_up, down] = w.matrices().map(&mut pack);
+            let (qkv, output, gate_up, down) = (qkv?, output?, gate_up?, down?);
+            Ok::<_, Error>(LayerPacks { qkv, output, gate_up, down })
+        };
+        let layers = weights.layers.iter().map(&mut layer).collect::<Result<_, _>>()?;
         let head = pack(&weights.head)?;
         Ok(Packs { layers, head, bytes, version: AtomicU64::new(0) })
     }
@@ -72,12 +76,7 @@ impl Packs {
             return Ok(());
         }
         for (w, p) in weights.layers.iter().zip(&self.layers) {
-            for (weight, both) in [
-                (&w.qkv, &p.qkv),
-                (&w.output, &p.output),
-                (&w.gate_up, &p.gate_up),
-                (&w.down, &p.down),
-            ] {
+            for (weight, both) in w.matrices().into_iter().zip(p.matrices()) {
                 pack(device, weight, both)?;
             }
         }

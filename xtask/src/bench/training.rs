@@ -9,53 +9,21 @@ use serde_json::{Value, json};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-/// A size of the step: name, and flags that both sides know.
-type Size = (&'static str, &'static [&'static str]);
+/// A size of the step: name, and what differs from the model that both sides have as it stands, as
+/// flags that both know.
+type Size = (&'static str, &'static str);
+
+/// All of a larger model but its rows.
+macro_rules! larger {
+    ($rows:literal) => {
+        concat!("--dim 512 --layers 8 --heads 8 --kv-heads 4 --ffn 1536 --vocab 8192 ", $rows)
+    };
+}
 
 const SIZES: [Size; 3] = [
-    ("12.6M", &[]),
-    (
-        "512 wide, 512 long",
-        &[
-            "--dim",
-            "512",
-            "--layers",
-            "8",
-            "--heads",
-            "8",
-            "--kv-heads",
-            "4",
-            "--ffn",
-            "1536",
-            "--vocab",
-            "8192",
-            "--seq",
-            "512",
-            "--batch",
-            "4",
-        ],
-    ),
-    (
-        "512 wide, 2,048 long",
-        &[
-            "--dim",
-            "512",
-            "--layers",
-            "8",
-            "--heads",
-            "8",
-            "--kv-heads",
-            "4",
-            "--ffn",
-            "1536",
-            "--vocab",
-            "8192",
-            "--seq",
-            "2048",
-            "--batch",
-            "1",
-        ],
-    ),
+    ("12.6M", ""),
+    ("512 wide, 512 long", larger!("--seq 512 --batch 4")),
+    ("512 wide, 2,048 long", larger!("--seq 2048 --batch 1")),
 ];
 
 /// A figure that must be reached.
@@ -114,7 +82,7 @@ impl Bench {
         &self,
         round: usize,
         name: &str,
-        size: &[&str],
+        size: &str,
         raw: &mut Vec<Value>,
     ) -> Result<(), Error> {
         let mut note = |who: &str, result: Value| {
@@ -133,16 +101,16 @@ impl Bench {
         Ok(())
     }
 
-    fn ours(&self, dtype: &str, size: &[&str]) -> Result<Value, Error> {
+    fn ours(&self, dtype: &str, size: &str) -> Result<Value, Error> {
         let mut arguments = vec!["train", "--dtype", dtype, "--steps", &self.steps];
-        arguments.extend(size);
+        arguments.extend(size.split_whitespace());
         measure(&self.quipu, &arguments)
     }
 
-    fn theirs(&self, mode: &str, size: &[&str]) -> Result<Value, Error> {
+    fn theirs(&self, mode: &str, size: &str) -> Result<Value, Error> {
         let script = self.script.as_ref().ok_or("no ../shared with the peer's script")?;
         let mut command = self.python.command();
-        command.arg(script).arg(mode).args(["--steps", &self.steps]).args(size);
+        command.arg(script).arg(mode).args(["--steps", &self.steps]).args(size.split_whitespace());
         super::last_object(&run::output(&mut command)?, mode)
     }
 }
@@ -154,7 +122,7 @@ pub fn f32_step(root: &Path, quipu: &Path, python: &Python, rounds: usize) -> Re
     let bench = Bench { quipu, script, python, steps: "10".into() };
     let mut ratios = Vec::new();
     for _ in 0..rounds {
-        let (ours, theirs) = (bench.ours("f32", &[])?, bench.theirs("eager", &[])?);
+        let (ours, theirs) = (bench.ours("f32", "")?, bench.theirs("eager", "")?);
         ratios.push(number(&ours, "tokens_per_s")? / number(&theirs, "tokens_per_s")?);
     }
     Ok(spread(&ratios))
