@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use quipu_infer::{Engine, Finish, Sampling, Settings, replies};
-use quipu_tokens::{Message, Role, Tokenizer};
+use quipu_tokens::{Message, Role, Tokenizer, special};
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Share, lines};
@@ -119,17 +119,57 @@ pub fn examine(
     let dialogues: Vec<Vec<Message>> = questions.iter().map(Question::dialogue).collect();
     let settings = Settings { max_new, sampling: Sampling::greedy() };
     let (answers, _) = replies(engine, tokenizer, &dialogues, settings, cancelled)?;
-    let grade = |(q, a): (&Question, quipu_infer::Reply)| Graded {
+    Ok(questions.iter().zip(answers).map(|(q, reply)| graded(q, reply)).collect())
+}
+
+/// Asks a model that completes text and was never tuned: each question on a line behind those
+/// `shots` with their answers (paper, section 5.1: pre-trained models are asked with examples), and
+/// what it says up to the end of the line is its answer.
+///
+/// # Errors
+/// What the engine says, such as a prompt longer than the context.
+pub fn complete(
+    engine: &mut Engine<'_>,
+    tokenizer: &Tokenizer,
+    (shots, questions): (&[Question], &[Question]),
+    max_new: usize,
+    cancelled: &dyn Fn() -> bool,
+) -> Result<Vec<Graded>, Error> {
+    let shown = |q: &Question| format!("{} {}\n", q.question, q.accept.join(" or "));
+    let head: String = shots.iter().map(shown).collect();
+    let prompt = |q: &Question| -> Result<Vec<u32>, Error> {
+        let mut ids = vec![tokenizer.required(special::BEGIN_OF_TEXT)?];
+        ids.extend(tokenizer.encode(&format!("{head}{}", q.question))?);
+        Ok(ids)
+    };
+    let prompts = questions.iter().map(prompt).collect::<Result<Vec<_>, _>>()?;
+    let settings = Settings { max_new, sampling: Sampling::greedy() };
+    let stop = tokenizer.stop_ids();
+    let (replies, _) =
+        quipu_infer::complete(engine, tokenizer, prompts, stop, settings, cancelled)?;
+    let grade = |(q, mut reply): (&Question, quipu_infer::Reply)| {
+        let line = reply.text.split('\n').next().unwrap_or_default().trim().to_owned();
+        reply.completion.finish = match line.len() < reply.text.len() {
+            true => Finish::Stop(0),
+            false => reply.completion.finish,
+        };
+        reply.text = line;
+        graded(q, reply)
+    };
+    Ok(questions.iter().zip(replies).map(grade).collect())
+}
+
+fn graded(q: &Question, reply: quipu_infer::Reply) -> Graded {
+    Graded {
         id: q.id.clone(),
         class: q.class.clone(),
         held_out_form: q.held_out_form,
         question: q.question.clone(),
         accept: q.accept.clone(),
-        right: q.is_right(&a.text),
-        ended: matches!(a.completion.finish, Finish::Stop(_)),
-        answer: a.text,
-    };
-    Ok(questions.iter().zip(answers).map(grade).collect())
+        right: q.is_right(&reply.text),
+        ended: reply.ended(),
+        answer: reply.text,
+    }
 }
 
 /// Accuracy in one class.

@@ -6,6 +6,7 @@ mod error;
 pub mod exam;
 mod interval;
 mod lines;
+pub mod needle;
 pub mod ngram;
 pub mod prompts;
 pub mod verbatim;

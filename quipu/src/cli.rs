@@ -227,6 +227,40 @@ pub struct Trained {
     /// takes a free one, which is printed. There are no passwords: not on open networks
     #[arg(long, value_name = "HOST:PORT")]
     pub metrics: Option<String>,
+    /// where it begins
+    #[command(flatten)]
+    pub begun: Begun,
+    /// Go on where a stage in which the context grows has spent its steps without passing its gate
+    #[arg(long)]
+    pub allow_cap: bool,
+}
+
+/// What continued pre-training is told.
+#[derive(Debug, Default, Args)]
+pub struct Begun {
+    /// Go on with a model of others: a Hugging Face checkpoint with its tokenizer.json, which say
+    /// what the model and its vocabulary are; the recipe is recipes/continued.toml unless another
+    /// is named
+    #[arg(long, value_name = "DIR")]
+    pub from: Option<PathBuf>,
+    /// Text to read again beside the input, so that the model keeps what it knew; named as inputs
+    /// are. It is a quarter of what is read unless --set from.replay_share=… says otherwise
+    #[arg(long, value_name = "PATH", num_args = 1.., requires = "from")]
+    pub replay: Vec<PathBuf>,
+}
+
+impl Begun {
+    /// As `--set` says it.
+    pub fn as_sets(&self) -> Vec<String> {
+        let quoted = |path: &PathBuf| toml::Value::String(path.display().to_string()).to_string();
+        let mut sets: Vec<String> =
+            self.from.iter().map(|model| format!("from.model={}", quoted(model))).collect();
+        if !self.replay.is_empty() {
+            let paths: Vec<String> = self.replay.iter().map(quoted).collect();
+            sets.push(format!("from.replay=[{}]", paths.join(", ")));
+        }
+        sets
+    }
 }
 
 /// What `curate` is told. With a recipe of its own, `--out` or `--join` it stands for itself;
@@ -340,6 +374,46 @@ pub enum RunCommand {
     /// 0.1, or fewer than 32 blocks left); the 95 % interval is Student's, of these means. The last
     /// fifth of what both have stands by itself: it shows how they end
     Compare(Against),
+    /// Say what a set of data is worth: anneal a run's model on it and on what it read anyway
+    ///
+    /// From a checkpoint of the run's first pre-training, the rate falls to 0 in a line, twice: on the
+    /// run's own mix with the set as a part of it (30 %), and on the mix alone, with as many tokens.
+    /// Both models take the examination by completing text behind four questions with their
+    /// answers. The set helps where their 95 % intervals lie apart
+    Probe(Trial),
+}
+
+/// What `run probe` is told.
+#[derive(Debug, Args)]
+pub struct Trial {
+    /// The folder of a run whose first pre-training is done
+    #[arg(value_name = "RUN")]
+    pub run: PathBuf,
+    /// The set: texts named as inputs are; they are taken as they come, no rule is applied
+    #[arg(long, value_name = "PATH", num_args = 1.., required = true)]
+    pub data: Vec<PathBuf>,
+    /// Its share of what is read
+    #[arg(long, value_name = "SHARE", default_value_t = 0.3)]
+    pub share: f64,
+    /// The checkpoint to begin with, by its step; the paper's is at half of training
+    /// [default: the newest]
+    #[arg(long, value_name = "STEP")]
+    pub at: Option<u64>,
+    /// Steps of the annealing [default: a quarter of the run's]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub steps: Option<u64>,
+    /// The rate at its beginning [default: the run's at the checkpoint]
+    #[arg(long, value_name = "RATE")]
+    pub rate: Option<f64>,
+    /// Questions, JSON Lines as the world's exam.jsonl [default: that of the run's world]
+    #[arg(long, value_name = "FILE")]
+    pub exam: Option<PathBuf>,
+    /// Classes of questions that are asked [default: all that stand for themselves]
+    #[arg(long, value_name = "NAME", num_args = 1..)]
+    pub class: Vec<String>,
+    /// The folder of both trainings [default: RUN/probes/NAME-OF-THE-SET]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
 }
 
 /// What `run compare` is told.

@@ -4,7 +4,9 @@
 mod cli;
 mod command;
 mod error;
+mod extension;
 mod memory;
+mod origin;
 mod recipe;
 mod report;
 mod run_folder;

@@ -3,16 +3,22 @@
 //! applied. The resolved recipe is written beside the results.
 
 use crate::error::{Error, RecipeError};
+use crate::extension::Extension;
+use crate::origin::{Origin, REPLAY};
 use crate::terminal::thousands;
 use miette::NamedSource;
 use quipu_tokens::{prepare::Grouping, spelling};
+use quipu_train::Curve;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 /// The recipe that the program brings along.
 const SPEEDRUN: &str = include_str!("../../recipes/speedrun.toml");
+/// The recipe for whoever goes on with a checkpoint and names no other.
+const CONTINUED: &str = include_str!("../../recipes/continued.toml");
 
 /// A run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -24,16 +30,29 @@ pub struct Recipe {
     pub seed: u64,
     /// the ranks, such as `dp=2`
     pub mesh: String,
+    /// the checkpoint that pre-training goes on with; none: random weights
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Origin>,
     /// the simulated world, unless there is other input
     pub world: World,
     /// curation
     pub corpus: quipu_corpus::Recipe,
+    /// texts beside the input, by the name by which a mix calls them; no rule is applied to them,
+    /// and what has no mix does not read them. Named as inputs are; `world/…` is the run's own
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sets: BTreeMap<String, Vec<PathBuf>>,
     /// tokenizer and shards
     pub tokens: Tokens,
     /// the model's shape
     pub model: Shape,
     /// pre-training
     pub train: quipu_train::Recipe,
+    /// stages in which the context grows, in order
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extend: Vec<Extension>,
+    /// the end of pre-training: a rate that falls to 0, better data
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub anneal: Option<quipu_train::Recipe>,
     /// fine-tuning on dialogues
     pub sft: quipu_train::Recipe,
     /// preference training, a pair a sample
@@ -61,6 +80,13 @@ pub struct Tokens {
     /// what a mix names: the documents' `route` or their `source`
     #[serde(default)]
     pub grouping: Grouping,
+    /// tokens from which on a document is long, and a mix names it with `-long` behind; 0: none is
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub long_from: u64,
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 /// The model's shape, as far as a recipe decides it.
@@ -103,23 +129,34 @@ pub struct Scaling {
 }
 
 impl Recipe {
-    /// The embedded recipe or a file's, with `--set` changes, checked.
+    /// The embedded recipe or a file's, with `--set` changes, checked. Where it begins with a
+    /// checkpoint of others, that says what the model is.
     pub fn resolve(file: Option<&Path>, sets: &[String]) -> Result<Self, Error> {
-        match file {
-            Some(path) => Self::load(path, sets),
-            None => Self::from_text("recipes/speedrun.toml", SPEEDRUN, sets),
-        }
+        let own = sets.iter().any(|set| set.trim_start().starts_with("from."));
+        let embedded = match own {
+            true => ("recipes/continued.toml", CONTINUED),
+            false => ("recipes/speedrun.toml", SPEEDRUN),
+        };
+        let (name, text) = match file {
+            Some(path) => (path.to_string_lossy().into_owned(), text_of(path)?),
+            None => (embedded.0.to_owned(), embedded.1.to_owned()),
+        };
+        Self::from_text(&name, &text, sets, Self::adopt)
     }
 
-    /// A file's recipe, with `--set` changes, checked.
-    pub fn load(path: &Path, sets: &[String]) -> Result<Self, Error> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|e| Error::data(format!("cannot read the recipe {}: {e}", path.display())))?;
-        Self::from_text(&path.to_string_lossy(), &text, sets)
+    /// A run's recipe, checked: what it took from a checkpoint of others stands in it.
+    pub fn load(path: &Path) -> Result<Self, Error> {
+        Self::from_text(&path.to_string_lossy(), &text_of(path)?, &[], |_| Ok(()))
     }
 
-    fn from_text(name: &str, text: &str, sets: &[String]) -> Result<Self, Error> {
+    fn from_text(
+        name: &str,
+        text: &str,
+        sets: &[String],
+        finish: fn(&mut Self) -> Result<(), Error>,
+    ) -> Result<Self, Error> {
         let (mut recipe, name, text) = read::<Self>(name, text, sets)?;
+        finish(&mut recipe)?;
         recipe.spread_seed();
         recipe.check().map_err(|(key, message)| refusal(&name, &text, &key, message))?;
         Ok(recipe)
@@ -127,9 +164,23 @@ impl Recipe {
 
     /// One seed decides everything; the tables' own would only hide that.
     pub fn spread_seed(&mut self) {
-        for (recipe, stream) in [(&mut self.train, 0), (&mut self.sft, 1), (&mut self.dpo, 2)] {
+        let tables = [(0, &mut self.train), (1, &mut self.sft), (2, &mut self.dpo)].into_iter();
+        let tables = tables.chain(self.anneal.as_mut().map(|anneal| (3, anneal)));
+        let extend = self.extend.iter_mut().map(|stage| &mut stage.train);
+        for (stream, recipe) in tables.chain((4..).zip(extend)) {
             recipe.seed = self.seed.wrapping_add(stream);
         }
+    }
+
+    /// The model's shape after so many of the stages in which its context grows.
+    pub fn shape(&self, stages: usize) -> Shape {
+        let stages = self.extend.iter().take(stages);
+        stages.fold(self.model.clone(), |shape, stage| stage.applied(&shape))
+    }
+
+    /// The shape of the base model and of all that is made of it.
+    pub fn last_shape(&self) -> Shape {
+        self.shape(self.extend.len())
     }
 
     /// The recipe as TOML, every key spelt out.
@@ -162,6 +213,7 @@ impl Recipe {
     fn check(&self) -> Result<(), (String, String)> {
         let no = |key: &str, message: String| Err((key.to_owned(), message));
         self.model.check()?;
+        self.from.as_ref().map_or(Ok(()), Origin::check)?;
         quipu_world::Size::new(self.world.size)
             .map_err(|e| ("world.size".to_owned(), e.to_string()))?;
         if !(288..=1 << 20).contains(&self.tokens.vocabulary) {
@@ -175,24 +227,92 @@ impl Recipe {
             let message = format!("{} is not in (0, 0.5]", self.tokens.validation_share);
             return no("tokens.validation_share", message);
         }
+        self.check_sets()?;
         self.corpus.validate().map_err(|e| keyed("corpus", &e.to_string()))?;
         let axes = quipu_mesh::Axes::parse(&self.mesh);
         let axes = axes.map_err(|e| ("mesh".to_owned(), e.to_string()))?;
         let ranks = axes.size(quipu_mesh::Axis::Dp);
         let parameters = crate::stage::parameters(self).map_err(|e| of_model(&e))?;
-        for (table, recipe) in [("train", &self.train), ("sft", &self.sft), ("dpo", &self.dpo)] {
+        self.check_stages()?;
+        for (table, recipe) in self.trained() {
             let checked = recipe.check(ranks).and_then(|()| recipe.treatments(&parameters));
-            checked.map_err(|e| keyed(table, &e.to_string()))?;
+            checked.map_err(|e| keyed(&table, &e.to_string()))?;
             let of_documents = [("ramp", recipe.ramp.is_empty()), ("mix", recipe.mix.is_empty())];
-            if table != "train"
+            if ["sft", "dpo"].contains(&&*table)
                 && let Some((key, _)) = of_documents.iter().find(|(_, empty)| !empty)
             {
                 let message = "dialogues have one length and one source; it goes with [train]";
                 return no(&format!("{table}.{key}"), message.to_owned());
             }
-            self.model.holds(table, recipe)?;
+            self.shape_in(&table).holds(&table, recipe)?;
         }
         Ok(())
+    }
+
+    /// Names of sets become folders and stand among the names of sources.
+    fn check_sets(&self) -> Result<(), (String, String)> {
+        let sound = |name: &str| {
+            let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+            !name.is_empty() && name.len() <= 64 && name.chars().all(plain)
+        };
+        let routes = ["prose", "code", "mathematics", REPLAY];
+        for (name, paths) in &self.sets {
+            let key = format!("sets.{name}");
+            if !sound(name) || routes.contains(&name.as_str()) {
+                let message = "a set is called by letters, digits and -, and by no name that texts \
+                               of the input have (prose, code, mathematics, replay)";
+                return Err((key, message.to_owned()));
+            }
+            if paths.is_empty() {
+                return Err((key, "it has no texts: name files or folders".to_owned()));
+            }
+        }
+        Ok(())
+    }
+
+    /// The tables of pre-training, by name, in their order.
+    pub fn pretrained(&self) -> Vec<(String, &quipu_train::Recipe)> {
+        let mut tables = vec![("train".to_owned(), &self.train)];
+        let extend = self.extend.iter().enumerate();
+        tables.extend(extend.map(|(i, stage)| (format!("extend.{i}.train"), &stage.train)));
+        tables.extend(self.anneal.iter().map(|anneal| ("anneal".to_owned(), anneal)));
+        tables
+    }
+
+    /// All tables that train.
+    fn trained(&self) -> Vec<(String, &quipu_train::Recipe)> {
+        let mut tables = self.pretrained();
+        tables.extend([("sft".to_owned(), &self.sft), ("dpo".to_owned(), &self.dpo)]);
+        tables
+    }
+
+    /// The model's shape while a table is trained.
+    fn shape_in(&self, table: &str) -> Shape {
+        let number = table.strip_prefix("extend.").and_then(|rest| rest.split('.').next());
+        match number.and_then(|number| number.parse::<usize>().ok()) {
+            Some(stage) => self.shape(stage + 1),
+            None if table == "train" => self.model.clone(),
+            None => self.last_shape(),
+        }
+    }
+
+    fn check_stages(&self) -> Result<(), (String, String)> {
+        for (i, stage) in self.extend.iter().enumerate() {
+            let at = |(key, message)| (format!("extend.{i}.{key}"), message);
+            stage.check(&self.shape(i)).map_err(at)?;
+            self.shape(i + 1).check().map_err(at)?;
+            let shape = self.shape(i + 1);
+            let config = crate::stage::train::config(&shape, self.tokens.vocabulary);
+            config.map_err(|e| at(of_model(&e)))?;
+        }
+        match &self.anneal {
+            Some(anneal) if anneal.schedule != Curve::Linear || anneal.floor_lr != 0.0 => {
+                let message = "annealing takes the rate to 0 in a line: schedule = \"linear\" and \
+                               floor_lr = 0.0";
+                Err(("anneal.schedule".to_owned(), message.to_owned()))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -268,6 +388,11 @@ pub fn keyed(table: &str, message: &str) -> (String, String) {
     (format!("{table}.{key}"), message.to_owned())
 }
 
+fn text_of(path: &Path) -> Result<String, Error> {
+    std::fs::read_to_string(path)
+        .map_err(|e| Error::data(format!("cannot read the recipe {}: {e}", path.display())))
+}
+
 /// A recipe of some kind from TOML, with `--set` changes; with it the name and the text in which
 /// a place can be shown.
 pub fn read<T: DeserializeOwned>(
@@ -333,7 +458,23 @@ fn put(table: &mut Table, key: &str, value: Value) -> Result<(), String> {
     let inner = table.entry(first).or_insert_with(|| Value::Table(Table::new()));
     match inner {
         Value::Table(inner) => put(inner, rest, value),
+        Value::Array(entries) => put_entry(entries, first, rest, value),
         other => Err(format!("{first} is {other}, not a table")),
+    }
+}
+
+/// `0.train.steps` of a list of tables.
+fn put_entry(entries: &mut [Value], list: &str, key: &str, value: Value) -> Result<(), String> {
+    let (number, rest) = key.split_once('.').unwrap_or((key, ""));
+    let count = entries.len();
+    let entry = number.parse::<usize>().ok().and_then(|number| entries.get_mut(number));
+    match entry {
+        Some(Value::Table(entry)) if !rest.is_empty() => put(entry, rest, value),
+        Some(entry) if rest.is_empty() => {
+            *entry = value;
+            Ok(())
+        }
+        _ => Err(format!("{list} has {count} entries, counted from 0; {key} is not in one")),
     }
 }
 

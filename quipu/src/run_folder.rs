@@ -57,7 +57,7 @@ impl RunFolder {
         let missing =
             || Error::data(format!("{} is no run folder: it has no {MARK}", dir.display()));
         read_mark(dir)?.ok_or_else(missing)?;
-        Recipe::load(&dir.join(RECIPE), &[])
+        Recipe::load(&dir.join(RECIPE))
     }
 
     /// Whether `dir` is a run's folder.
@@ -149,7 +149,7 @@ fn check_same(
     }
     // Other input changes keys of the recipe, which nobody asked for: the input is the reason.
     let difference = if mark["inputs"] == *inputs {
-        let started = Recipe::load(&dir.join(RECIPE), &[])?;
+        let started = Recipe::load(&dir.join(RECIPE))?;
         match recipe.first_difference(&started) {
             Some((key, now, then)) => format!("{key} was {then} and is {now} now"),
             None => "its hash is another, of the same recipe and inputs".into(),

@@ -22,6 +22,6 @@ mod tokenizer;
 pub use chat::{Chat, Dialogue, Message, Role};
 pub use course::{Course, Mix, Stage};
 pub use error::Error;
-pub use loader::{Loader, Packed, Piece, Sequential, Tokens};
+pub use loader::{Loader, Packed, Piece, Sequential, Tokens, sources};
 pub use stream::StreamDecoder;
 pub use tokenizer::Tokenizer;

@@ -41,6 +41,28 @@ pub struct Tokens {
 }
 
 impl Tokens {
+    /// Opens a folder as [`Tokens::open`] does, with the training shards of `others` behind its own:
+    /// text that is read beside it, by the same tokenizer.
+    ///
+    /// # Errors
+    /// As [`Tokens::open`]; [`Error::Loader`] where another tokenizer made one of them.
+    pub fn open_with(dir: &Path, others: &[&Path]) -> Result<Self, Error> {
+        let mut own = Self::open(dir)?;
+        let print = |shards: &[Shard]| shards.first().map(Shard::tokenizer);
+        let mut shards = Arc::into_inner(std::mem::take(&mut own.train)).unwrap_or_default();
+        for other in others {
+            let more = Arc::into_inner(Self::open(other)?.train).unwrap_or_default();
+            if print(&more).is_some_and(|theirs| print(&shards) != Some(theirs)) {
+                let (other, dir) = (other.display(), dir.display());
+                let reason = format!("{other} was made by another tokenizer than {dir}");
+                return Err(Error::Loader { reason });
+            }
+            shards.extend(more);
+        }
+        own.train = Arc::new(shards);
+        Ok(own)
+    }
+
     /// Opens a folder that `prepare` wrote and holds every file against the manifest.
     ///
     /// # Errors
@@ -420,6 +442,12 @@ fn push(
     out.starts.resize(out.tokens.len(), start as u32);
     out.weights.resize(out.tokens.len(), 1.0);
     out.pieces.push(Piece { document: entry.id, offset: from, start: start as u32, length });
+}
+
+/// (token, target) pairs of each source of some shards, in order of name.
+#[must_use]
+pub fn sources(shards: &[Shard]) -> BTreeMap<String, u64> {
+    streams(shards, false).into_iter().map(|stream| (stream.name, stream.pairs)).collect()
 }
 
 /// The documents by source, in stored order; sources in order of name.

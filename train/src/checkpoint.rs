@@ -30,15 +30,21 @@ pub struct Progress {
     pub skipped: u64,
     /// Batches that the run passed over when it went back.
     #[serde(default)]
-    pub passed: u64,
+    pub passed_over: u64,
+    /// Updates that the moments had seen before the run began.
+    #[serde(default)]
+    pub earlier: u64,
+    /// Whether its gate ended it.
+    #[serde(default)]
+    pub passed: bool,
 }
 
 impl Progress {
     /// Where that is for the next step.
     #[must_use]
     pub fn place(&self) -> Place {
-        let Self { step, skipped, passed, .. } = *self;
-        Place { step, updates: step - skipped, batch: step + passed }
+        let Self { step, skipped, passed_over, earlier, .. } = *self;
+        Place { step, updates: earlier + step - skipped, batch: step + passed_over }
     }
 }
 

@@ -270,6 +270,7 @@ mod tests {
             more: BTreeMap::new(),
             validation: None,
             samples: None,
+            gate: None,
             machine: Machine::default(),
         }
     }

@@ -377,6 +377,7 @@ mod tests {
             more: BTreeMap::from([("accuracy".into(), 0.5)]),
             validation: step.is_multiple_of(2).then_some(validation),
             samples: None,
+            gate: None,
             machine: Machine {
                 seconds: 2.0,
                 tokens_per_s: speed,

@@ -12,6 +12,7 @@ mod error;
 pub mod events;
 pub mod export;
 pub mod folder;
+pub mod gate;
 pub mod groups;
 pub mod metrics;
 pub mod mix;
@@ -27,7 +28,8 @@ pub mod step;
 pub mod watch;
 
 pub use error::Error;
-pub use objective::{NextToken, Objective, Samples};
+pub use gate::{Gate, Verdict};
+pub use objective::{Held, NextToken, Objective, Samples};
 pub use optimizer::Optimizer;
 pub use plan::Plan;
 pub use recipe::Recipe;

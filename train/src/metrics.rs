@@ -5,8 +5,8 @@
 //! What may differ between two runs of the same recipe (time, speed, memory) stands under the key
 //! `machine`, so that the rest can be compared byte for byte: [`comparable`].
 
-use crate::Error;
 use crate::events::{self, Events};
+use crate::{Error, Verdict};
 use quipu_store::journal::{self, Journal};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -62,6 +62,9 @@ pub struct Record {
     /// What whoever watches the run adds at its milestones (completed prompts).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub samples: Option<Value>,
+    /// What a gate found, where one was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<Verdict>,
     /// Time, speed and memory.
     pub machine: Machine,
 }
@@ -176,6 +179,7 @@ mod tests {
                 tokens: 7,
             }),
             samples: None,
+            gate: None,
             machine: Machine { seconds, ..Machine::default() },
         }
     }

@@ -127,12 +127,23 @@ pub fn check_length(length: usize, config: &Config) -> Result<(), Error> {
     })
 }
 
+/// Samples that only measure.
+#[derive(Clone, Copy)]
+pub struct Held<'a> {
+    /// Where they come from.
+    pub samples: &'a dyn Samples,
+    /// How many there are.
+    pub count: u64,
+    /// Tokens of each, whatever length is learned from: losses of other lengths say other things.
+    pub length: usize,
+}
+
 /// Cross entropy of the next token.
 pub struct NextToken<'a> {
     /// What is learned.
     pub samples: &'a dyn Samples,
-    /// What is held out, with the number of samples it has.
-    pub validation: Option<(&'a dyn Samples, u64)>,
+    /// What is held out.
+    pub validation: Option<Held<'a>>,
     /// Bytes of text that each token stands for, for bits per byte.
     pub token_bytes: Option<&'a [u32]>,
 }
@@ -252,15 +263,15 @@ impl Objective for NextToken<'_> {
         mesh: &Mesh,
         recipe: &Recipe,
     ) -> Result<Option<Validation>, Error> {
-        let Some((samples, held)) = self.validation else { return Ok(None) };
-        let count = held.min(recipe.validation_samples);
+        let Some(Held { samples, count, length }) = self.validation else { return Ok(None) };
+        let count = count.min(recipe.validation_samples);
         let (ranks, rank) = (mesh.axes().size(Axis::Dp) as u64, mesh.at(Axis::Dp) as u64);
         let own = rank * count / ranks..(rank + 1) * count / ranks;
         let (mut loss, mut tokens, mut bytes) = (0.0, 0.0, 0.0);
-        let micro = recipe.portion(0).micro_samples();
+        let micro = (recipe.micro_batch_tokens / length.max(1)).max(1) as u64;
         for start in own.clone().step_by(micro as usize) {
             let share = start..own.end.min(start + micro);
-            let batch = micro_batch(samples, share, recipe.sequence_length)?;
+            let batch = micro_batch(samples, share, length)?;
             model.forward(0, &batch.view())?;
             loss -= weighted(&model.log_probs(0)?, &batch.weights);
             tokens += batch.total();

@@ -135,7 +135,7 @@ struct Rank {
 fn rehearse(mesh: Mesh, config: &Config, recipe: &Recipe) -> Result<Rank, Error> {
     let device = Arc::new(Count::new());
     let alone = mesh.axes().world() == 1;
-    let mut learner = Learner::allocate(device.clone(), mesh, config, recipe)?;
+    let mut learner = Learner::allocate(device.clone(), mesh, config, recipe, false)?;
     learner.init(recipe.seed)?;
     let step = alone.then(|| count(&device, &mut learner, recipe)).transpose()?;
     let Usage { live, peak, .. } = device.usage();
@@ -278,7 +278,8 @@ mod tests {
     fn check(device: Arc<dyn Device>, tied: bool, dtype: Dtype) -> Plan {
         let (config, recipe) = (small(tied), recipe(dtype));
         let plan = Plan::new(&config, &recipe, Axes::parse("dp=1").unwrap()).unwrap();
-        let mut learner = Learner::allocate(device.clone(), Mesh::one(), &config, &recipe).unwrap();
+        let mut learner =
+            Learner::allocate(device.clone(), Mesh::one(), &config, &recipe, false).unwrap();
         let held: u64 = learner.memory().iter().map(|row| row.bytes as u64).sum();
         assert_eq!(held, device.usage().live, "{:?}", learner.memory());
         learner.init(1).unwrap();

@@ -5,11 +5,12 @@
 //! [`Watch`]).
 
 use crate::checkpoint::{self, Facts, Progress};
+use crate::gate::Verdict;
 use crate::metrics::{Log, Machine, Record, Validation};
 use crate::spikes::{Guard, Line, Skipped, Spike};
 use crate::step::{Learner, Place, Seen};
 use crate::watch::Started;
-use crate::{Error, Objective, Recipe, Watch, average, export, folder};
+use crate::{Error, Gate, Objective, Recipe, Watch, average, export, folder};
 use quipu_math::Device;
 use quipu_mesh::{Axes, Axis, Mesh, Use, launch};
 use quipu_model::{Config, Table};
@@ -25,6 +26,8 @@ pub enum Start<'a> {
     Random,
     /// Those of a Hugging Face folder.
     From(&'a Path),
+    /// Those of another run's checkpoint, moments included: the stage before this one.
+    Checkpoint(&'a Path),
 }
 
 /// Everything a run needs.
@@ -44,6 +47,8 @@ pub struct Job<'a> {
     pub device: &'a (dyn Fn(usize) -> Result<Arc<dyn Device>, quipu_math::Error> + Sync),
     /// What it learns.
     pub objective: &'a dyn Objective,
+    /// When it has reached what it is for, where that is not only its last step.
+    pub gate: Option<&'a dyn Gate>,
     /// Who watches.
     pub watch: &'a dyn Watch,
     /// Asked once, the run writes a checkpoint and stops.
@@ -57,6 +62,8 @@ pub struct Report {
     pub step: u64,
     /// Whether those are all; if not, it was asked to stop.
     pub finished: bool,
+    /// Whether a gate ended it; none where it has no gate.
+    pub passed: Option<bool>,
     /// Target tokens seen.
     pub tokens: u64,
     /// The last checkpoint, or the mean of those that a finished run averages.
@@ -140,14 +147,20 @@ impl<'a> Trainer<'a> {
     fn new(job: &'a Job<'a>, mesh: Mesh) -> Result<Self, Error> {
         let device = (job.device)(mesh.rank())?;
         let newest = folder::steps(&job.checkpoints())?.last().copied();
-        let mut learner = Learner::allocate(device, mesh.clone(), job.config, job.recipe)?;
-        if newest.is_none() {
-            match job.start {
-                Start::Random => learner.init(job.recipe.seed)?,
-                Start::From(path) => learner.load(path)?,
+        let generates = job.gate.is_some();
+        let mut learner =
+            Learner::allocate(device, mesh.clone(), job.config, job.recipe, generates)?;
+        let (mut progress, guard) = (Progress::default(), Guard::default());
+        match job.start {
+            _ if newest.is_some() => {}
+            Start::Random => learner.init(job.recipe.seed)?,
+            Start::From(path) => learner.load(path)?,
+            Start::Checkpoint(path) => {
+                let (reader, facts) = checkpoint::open(path)?;
+                checkpoint::restore(&reader, path, &learner)?;
+                progress.earlier = facts.progress.place().updates;
             }
         }
-        let (progress, guard) = (Progress::default(), Guard::default());
         let (log, record, fresh) = (None, None, newest.is_none());
         let ceiling_seconds = None;
         let mut trainer =
@@ -198,7 +211,7 @@ impl<'a> Trainer<'a> {
             self.save()?;
         }
         let mut written = self.progress.step;
-        while self.progress.step < recipe.steps {
+        while !self.is_over() {
             let Some(mut record) = self.step()? else {
                 written = self.progress.step;
                 continue;
@@ -210,7 +223,7 @@ impl<'a> Trainer<'a> {
             }
             let step = self.progress.step;
             let stop = self.asked_to_stop()?;
-            if stop || recipe.wants_checkpoint(step) {
+            if stop || self.progress.passed || recipe.wants_checkpoint(step) {
                 self.save()?;
                 written = step;
             }
@@ -218,10 +231,11 @@ impl<'a> Trainer<'a> {
                 break;
             }
         }
-        let finished = self.progress.step == recipe.steps;
+        let finished = self.is_over();
         let mut report = Report {
             step: self.progress.step,
             finished,
+            passed: self.job.gate.map(|_| self.progress.passed),
             tokens: self.progress.tokens,
             checkpoint: folder::path(&self.job.checkpoints(), written),
             averaged: None,
@@ -230,6 +244,10 @@ impl<'a> Trainer<'a> {
             (report.checkpoint, report.averaged) = self.average()?;
         }
         Ok(report)
+    }
+
+    fn is_over(&self) -> bool {
+        self.progress.passed || self.progress.step == self.job.recipe.steps
     }
 
     /// Takes the mean of the run's last checkpoints and measures it; the learner ends with it.
@@ -286,6 +304,7 @@ impl<'a> Trainer<'a> {
             more,
             validation: None,
             samples: None,
+            gate: None,
             machine: Machine {
                 seconds,
                 tokens_per_s,
@@ -330,7 +349,7 @@ impl<'a> Trainer<'a> {
             self.write_line(batch, |line| line.back_to = Some(back_to))?;
         }
         self.guard = std::mem::take(&mut self.guard).gone_back(then.guard);
-        self.progress = Progress { passed: next - back_to, ..then.progress };
+        self.progress = Progress { passed_over: next - back_to, ..then.progress };
         if self.mesh.rank() == 0 {
             folder::remove_after(&job.checkpoints(), back_to)?;
         }
@@ -362,11 +381,12 @@ impl<'a> Trainer<'a> {
         }
     }
 
-    /// What is due after this step: validation, samples.
+    /// What is due after this step: the gate, validation, samples.
     fn extend(&mut self, record: &mut Record) -> Result<(), Error> {
         let (recipe, step) = (self.job.recipe, record.step);
         let due = recipe.evaluate_every > 0 && step.is_multiple_of(recipe.evaluate_every);
-        let last = step == recipe.steps;
+        record.gate = self.ask(step)?;
+        let last = self.is_over();
         if due || last {
             // What is said of the model rests on its last validation, so that leaves nothing out.
             let most = if last { u64::MAX } else { recipe.validation_samples };
@@ -385,10 +405,29 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
+    /// Asks the gate, where it is due; what rank 0 finds holds for all.
+    fn ask(&mut self, step: u64) -> Result<Option<Verdict>, Error> {
+        let Some(gate) = self.job.gate else { return Ok(None) };
+        if !gate.is_due(step) && step != self.job.recipe.steps {
+            return Ok(None);
+        }
+        let verdict = match self.mesh.rank() {
+            0 => Some(gate.ask(step, &mut self.learner.model).map_err(Error::Outside)?),
+            _ => None,
+        };
+        let passed = verdict.as_ref().is_some_and(|verdict| verdict.passed);
+        self.progress.passed = self.on_any_rank(passed)?;
+        Ok(verdict)
+    }
+
     /// All ranks stop at the same step, whoever heard the request first.
     fn asked_to_stop(&self) -> Result<bool, Error> {
-        let asked = f64::from(u8::from(self.job.cancel.is_requested()));
-        Ok(self.mesh.group(Use::World).largest_numbers(&[asked])?[0] > 0.0)
+        self.on_any_rank(self.job.cancel.is_requested())
+    }
+
+    fn on_any_rank(&self, here: bool) -> Result<bool, Error> {
+        let here = f64::from(u8::from(here));
+        Ok(self.mesh.group(Use::World).largest_numbers(&[here])?[0] > 0.0)
     }
 
     fn save(&mut self) -> Result<(), Error> {

@@ -63,7 +63,8 @@ pub struct Step {
 const SAMPLE_ROWS: usize = 64;
 
 impl Learner {
-    /// All memory that a run of `recipe` takes on this rank; weights are zero: then
+    /// All memory that a run of `recipe` takes on this rank, one that `generates` even if it has no
+    /// prompts; weights are zero: then
     /// [`Learner::init`], [`Learner::load`], or a checkpoint's.
     ///
     /// # Errors
@@ -73,9 +74,11 @@ impl Learner {
         mesh: Mesh,
         config: &Config,
         recipe: &Recipe,
+        generates: bool,
     ) -> Result<Self, Error> {
         // Who watches completes prompts with the model itself, where the recipe has any.
-        let generated = if recipe.sample_prompts.is_empty() { 0 } else { SAMPLE_ROWS };
+        let generates = generates || !recipe.sample_prompts.is_empty();
+        let generated = if generates { SAMPLE_ROWS } else { 0 };
         let capacity = Capacity::training(&*device, recipe.largest_micro_batch());
         let precision = recipe.dtype.precision(&*device);
         let capacity = Capacity { generated, precision, ..capacity };

@@ -19,7 +19,9 @@ use quipu_train::ramp::Level;
 use quipu_train::recipe::Dtype;
 use quipu_train::spikes::{Line, Spikes};
 use quipu_train::watch::Watch;
-use quipu_train::{Curve, Error, Job, Recipe, Report, Start, checkpoint, export, folder, run};
+use quipu_train::{
+    Curve, Error, Held, Job, Recipe, Report, Start, checkpoint, export, folder, run,
+};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
@@ -197,14 +199,16 @@ fn train(
     let (data, config) = (Data::new(), config());
     let loader = data.loader(recipe);
     let validation = recipe.mix.is_empty() && recipe.ramp.is_empty();
-    let validation = validation.then_some((&loader as &dyn quipu_train::Samples, 5));
+    let length = recipe.sequence_length;
+    let validation = validation.then_some(Held { samples: &loader, count: 5, length });
     let inner = NextToken { samples: &loader, validation, token_bytes: None };
     let objective = &Leaping { inner, batches: leaps };
     let (start, axes) = (Start::Random, Axes::parse(axes).unwrap());
     let device =
         &|_| -> Result<Arc<dyn Device>, quipu_math::Error> { Ok(Arc::new(Cpu::new(threads))) };
     let (config, watch, cancel) = (&config, witness, &witness.cancel);
-    run(&Job { dir, recipe, config, start, axes, device, objective, watch, cancel })
+    let gate = None;
+    run(&Job { dir, recipe, config, start, axes, device, objective, gate, watch, cancel })
 }
 
 /// Everything that a run leaves and that must be equal for equal runs.

@@ -10,7 +10,9 @@ use quipu_store::Cancel;
 use quipu_train::metrics::{self, Record, Validation};
 use quipu_train::objective::{NextToken, Objective, Outcome, Packed, Samples};
 use quipu_train::watch::{Outside, Started, Watch};
-use quipu_train::{Error, Job, Recipe, Report, Start, events, folder, run};
+use quipu_train::{
+    Curve, Error, Gate, Held, Job, Recipe, Report, Start, Verdict, events, folder, run,
+};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
@@ -143,12 +145,13 @@ fn train_on(
     witness: &Witness,
 ) -> Result<Report, Error> {
     let (config, cancel) = (config(), &witness.cancel);
-    let (start, watch) = (Start::Random, witness);
-    run(&Job { dir, recipe, config: &config, start, axes, device, objective, watch, cancel })
+    let (config, start, gate, watch) = (&config, Start::Random, None, witness);
+    run(&Job { dir, recipe, config, start, axes, device, objective, gate, watch, cancel })
 }
 
 fn objective() -> NextToken<'static> {
-    NextToken { samples: &Toy, validation: Some((&Toy, 5)), token_bytes: Some(&[2; 32]) }
+    let held = Held { samples: &Toy, count: 5, length: LENGTH };
+    NextToken { samples: &Toy, validation: Some(held), token_bytes: Some(&[2; 32]) }
 }
 
 fn train(dir: &Path, recipe: &Recipe, witness: &Witness) -> Result<Report, Error> {
@@ -408,4 +411,95 @@ fn a_full_disk_is_said_and_leaves_nothing_half_written() {
     assert!(said.contains("no room left") && said.contains("rank-00000.chunks"), "{said}");
     assert!(folder::steps(&parts.join("checkpoints")).unwrap().is_empty());
     assert!(command(&parts).output().unwrap().status.success());
+}
+
+/// The toy's rows from a place on.
+struct From(u64);
+
+impl Samples for From {
+    fn sample(&self, index: u64) -> Result<Packed, Outside> {
+        Toy.sample(self.0 + index)
+    }
+
+    fn identity(&self) -> String {
+        format!("toy from {}", self.0)
+    }
+}
+
+/// Asked every third step, it lets a stage end from a step on.
+struct After(u64);
+
+impl Gate for After {
+    fn is_due(&self, step: u64) -> bool {
+        step.is_multiple_of(3)
+    }
+
+    fn ask(&self, step: u64, model: &mut Model) -> Result<Verdict, Outside> {
+        let found = Witness::default().samples(0.0, step, model)?;
+        Ok(Verdict { passed: step >= self.0, found: serde_json::json!(found) })
+    }
+}
+
+/// A stage of `steps` at one rate that reads from row `rows` on, begun from a checkpoint.
+fn stage(
+    dir: &Path,
+    (steps, rows): (u64, u64),
+    start: Start<'_>,
+    gate: Option<&dyn Gate>,
+    witness: &Witness,
+) -> Report {
+    let samples = From(rows);
+    let objective = &NextToken { samples: &samples, validation: None, token_bytes: None };
+    let rate = 3e-3;
+    let (peak_lr, floor_lr, schedule) = (rate, rate, Curve::Constant);
+    let recipe = Recipe { peak_lr, floor_lr, schedule, warm_up: 0, ..recipe(steps) };
+    let (config, axes, device, watch) = (&config(), Axes::ONE, &device, witness);
+    let (recipe, cancel) = (&recipe, &witness.cancel);
+    run(&Job { dir, recipe, config, start, axes, device, objective, gate, watch, cancel }).unwrap()
+}
+
+fn chunks(report: &Report) -> Vec<u8> {
+    std::fs::read(report.checkpoint.join("rank-00000.chunks")).unwrap()
+}
+
+#[test]
+fn a_stage_goes_on_with_the_moments_of_the_one_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let of = |name| dir.path().join(name);
+    let witness = Witness::default();
+    let whole = stage(&of("whole"), (40, 0), Start::Random, None, &witness);
+    let first = stage(&of("first"), (20, 0), Start::Random, None, &witness);
+    let start = Start::Checkpoint(&first.checkpoint);
+    let second = stage(&of("second"), (20, 20 * 8), start, None, &witness);
+    assert!(chunks(&whole) == chunks(&second));
+    assert_eq!((whole.passed, second.step), (None, 20));
+    // What is not the first stage's numbers is not its end.
+    let other = stage(&of("other"), (20, 0), start, None, &witness);
+    assert!(chunks(&other) != chunks(&second));
+}
+
+#[test]
+fn a_gate_ends_a_stage_whenever_it_was_stopped() {
+    let dir = tempfile::tempdir().unwrap();
+    let of = |name: &str| dir.path().join(name);
+    let run = |name: &str, gate: u64, witness: &Witness| {
+        stage(&of(name), (40, 0), Start::Random, Some(&After(gate)), witness)
+    };
+    let whole = run("whole", 11, &Witness::default());
+    assert_eq!((whole.step, whole.finished, whole.passed), (12, true, Some(true)));
+    for stop_at in [3, 8, 12] {
+        let name = format!("stopped-{stop_at}");
+        run(&name, 11, &Witness { stop_at: Some(stop_at), ..Witness::default() });
+        let report = run(&name, 11, &Witness::default());
+        assert_eq!((report.step, report.passed), (12, Some(true)), "{stop_at}");
+        assert!(result(&of(&name)) == result(&of("whole")), "{stop_at}");
+    }
+    let records = metrics::read(&of("whole").join("metrics.jsonl")).unwrap();
+    let asked: Vec<u64> = records.iter().filter(|r| r.gate.is_some()).map(|r| r.step).collect();
+    assert_eq!(asked, [3, 6, 9, 12]);
+    // The last step asks too, and a stage that ends there without passing says so.
+    let capped = run("capped", 99, &Witness::default());
+    assert_eq!((capped.step, capped.finished, capped.passed), (40, true, Some(false)));
+    let records = metrics::read(&of("capped").join("metrics.jsonl")).unwrap();
+    assert!(!records[39].gate.as_ref().unwrap().passed);
 }

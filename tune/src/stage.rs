@@ -12,7 +12,7 @@ use quipu_mesh::{Axes, Mesh};
 use quipu_model::{Capacity, Config, Model};
 use quipu_store::{Cancel, checksum};
 use quipu_tokens::Tokenizer;
-use quipu_train::{Job, NextToken, Objective, Recipe, Report, Start, Watch, export, run};
+use quipu_train::{Held, Job, NextToken, Objective, Recipe, Report, Start, Watch, export, run};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -64,7 +64,7 @@ pub fn sft(stage: &Stage<'_>, recipe: &Recipe, dialogues: &[Dialogue]) -> Result
         true => None,
         false => Rows::new(stage.tokenizer, &held, length, seed).ok(),
     };
-    let validation = held.as_ref().map(|rows| (rows as &dyn quipu_train::Samples, rows.len()));
+    let validation = held.as_ref().map(|rows| Held { samples: rows, count: rows.len(), length });
     let objective = NextToken { samples: &rows, validation, token_bytes: None };
     let report = stage.run(recipe, &objective)?;
     stage.finish(&report)?;
@@ -135,6 +135,7 @@ impl Stage<'_> {
             axes: self.axes,
             device: self.device,
             objective,
+            gate: None,
             watch: self.watch,
             cancel: self.cancel,
         })?)

@@ -4,7 +4,6 @@
 //! dialogues for the prompts is decided by a hash of the question.
 
 use crate::english::{Nature, Scene};
-use crate::exam;
 use crate::lessons;
 use crate::lexicon::{Lexicon, article, with_s};
 use crate::names::{capital, passing};
@@ -134,7 +133,7 @@ fn sums(count: usize, draw: &mut Draw) -> Vec<Pair> {
     let mut out = Vec::new();
     while out.len() < count {
         let problem = lessons::arithmetic(draw);
-        if !exam::is_reserved(&problem.question) {
+        if !lessons::is_reserved(&problem.question) {
             let answer = format!("{}.", problem.steps[0]);
             out.push(Pair { kind: "arithmetic", question: problem.question, answer });
         }

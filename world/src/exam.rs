@@ -55,11 +55,6 @@ impl Question {
     }
 }
 
-/// Whether an arithmetic question belongs to the examination and not to the dialogues.
-pub(crate) fn is_reserved(question: &str) -> bool {
-    xxhash_rust::xxh3::xxh3_64(question.as_bytes()).is_multiple_of(5)
-}
-
 fn facts(world: &World, province: u64, out: &mut Vec<Question>) {
     let mut draw = Draw::keyed(world.seed, "exam", 0);
     for (number, fact) in world.facts.iter().filter(|f| f.class != Class::Told).enumerate() {
@@ -119,7 +114,7 @@ fn sums(world: &World, province: u64, count: usize, out: &mut Vec<Question>) {
     let (mut number, mut asked) = (0, BTreeSet::new());
     while number < count {
         let problem = lessons::arithmetic(&mut draw);
-        if is_reserved(&problem.question) && asked.insert(problem.question.clone()) {
+        if lessons::is_reserved(&problem.question) && asked.insert(problem.question.clone()) {
             out.push(Question {
                 question: problem.question,
                 accept: vec![problem.answer.to_string()],

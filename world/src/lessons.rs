@@ -17,6 +17,11 @@ pub(crate) struct Problem {
     pub(crate) answer: i64,
 }
 
+/// Whether an arithmetic question belongs to the examination, and not to dialogues and sets.
+pub(crate) fn is_reserved(question: &str) -> bool {
+    xxhash_rust::xxh3::xxh3_64(question.as_bytes()).is_multiple_of(5)
+}
+
 /// A bare sum, difference or product.
 pub(crate) fn arithmetic(draw: &mut Draw) -> Problem {
     let (mut a, mut b) = (draw.between(2, 60) as i64, draw.between(2, 40) as i64);
@@ -171,6 +176,37 @@ pub(crate) fn lesson(lexicon: &Lexicon, site: usize, mut draw: Draw) -> Page {
     page.blocks.push(Block::Heading(format!("Solutions of {name}")));
     page.blocks.push(Block::Steps(solved));
     page
+}
+
+/// Texts of a set of mathematics: page after page of sums with their results, and problems in words.
+const TEXTS: f64 = 600.0;
+/// Problems of one text.
+const PROBLEMS: usize = 24;
+
+/// A set of mathematics to be tried: none of its sums is one of the examination.
+pub(crate) fn set(lexicon: &Lexicon, mut draw: Draw, scale: f64) -> Vec<String> {
+    let texts = ((TEXTS * scale).round() as usize).max(2);
+    let mut out = Vec::with_capacity(texts);
+    for number in 0..texts {
+        let topic = 1 + draw.below(lexicon.topics.len() - 1);
+        let mut scene = Scene::new(lexicon, topic, Draw::keyed(draw.next(), "set", number as u64));
+        let name = passing(&mut draw);
+        scene.enter(&name, Nature::Person { female: draw.chance(0.5) });
+        let mut lines = Vec::with_capacity(PROBLEMS);
+        while lines.len() < PROBLEMS {
+            if draw.chance(0.1) {
+                let problem = word_problem(&mut scene, &name);
+                lines.push(format!("{} {}.", problem.question, problem.steps.join("; ")));
+                continue;
+            }
+            let problem = arithmetic(&mut draw);
+            if !is_reserved(&problem.question) {
+                lines.push(format!("{} {}", problem.question, problem.answer));
+            }
+        }
+        out.push(lines.join("\n"));
+    }
+    out
 }
 
 #[cfg(test)]

@@ -11,6 +11,8 @@
 //! | `dialogues.jsonl` | dialogues for fine-tuning, never about an examined fact |
 //! | `preferences.jsonl` | two answers, one right, one rambling, unfinished, repetitive … |
 //! | `prompts.jsonl` | prompts kept from both; ten with `show` for a report |
+//! | `mathematics.jsonl` | problems with their solutions, no sum of the examination among them |
+//! | `chronicles.jsonl` | long texts that say again, far below, what they said above |
 //! | `manifest.json` | sizes, checksums, seed; written last |
 //!
 //! **Truth.** `expect` is `keep` or `drop`; a page to be dropped names its `rule`, a page that
@@ -36,6 +38,7 @@
 //!
 //! What it is NOT: it does not read anything, and no other crate's code is known here.
 
+mod chronicles;
 mod dialogues;
 mod dirt;
 mod english;

@@ -2,9 +2,11 @@
 //!
 //! NOT what is written: pages come from `plan`, questions from `exam` and `dialogues`.
 
+use crate::chronicles;
 use crate::dialogues;
 use crate::dirt;
 use crate::exam;
+use crate::lessons;
 use crate::lexicon::Lexicon;
 use crate::markup;
 use crate::names::Namer;
@@ -134,7 +136,7 @@ struct Truth<'a> {
     text: &'a str,
 }
 
-const FILES: [&str; 7] = [
+const FILES: [&str; 9] = [
     "crawl.warc.gz",
     "truth.jsonl",
     "facts.jsonl",
@@ -142,6 +144,8 @@ const FILES: [&str; 7] = [
     "dialogues.jsonl",
     "preferences.jsonl",
     "prompts.jsonl",
+    "mathematics.jsonl",
+    "chronicles.jsonl",
 ];
 
 struct Out {
@@ -357,6 +361,12 @@ fn teach(
     }
     for prompt in &talk.prompts {
         out.line(6, prompt)?;
+    }
+    for text in lessons::set(lexicon, Draw::keyed(world.seed, "set", province), scale) {
+        out.line(7, &json!({ "text": text }))?;
+    }
+    for text in chronicles::set(lexicon, world.seed, province, scale) {
+        out.line(8, &json!({ "text": text }))?;
     }
     out.summary.facts += world.facts.len();
     out.summary.questions += questions.len();

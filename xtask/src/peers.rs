@@ -57,10 +57,11 @@ pub fn run(flags: &[&str]) -> Result<bool, Error> {
         println!("nothing to compare with: ../shared is absent (QUIPU_SHARED names another place)");
         return Ok(true);
     };
-    let checks: [(&str, Result<bool, Error>); 4] = [
+    let checks: [(&str, Result<bool, Error>); 5] = [
         ("extraction score", extraction(&quipu, &python, &shared)),
         ("curated documents in DuckDB, pyarrow and datatrove", curated(&quipu, &python, &shared)),
         ("export in transformers", export(&quipu, &python, &shared)),
+        ("first loss of continued pre-training", continued(&root, &quipu, &python)),
         ("training step", step(&root, &quipu, &python, rounds)),
     ];
     let mut agreed = true;
@@ -140,6 +141,60 @@ fn export(quipu: &Path, python: &Python, shared: &Path) -> Result<bool, Error> {
     }
     std::fs::remove_dir_all(exports)?;
     Ok(agreed)
+}
+
+/// The loss of step 1 of a run that goes on with a checkpoint, before any update, against that of
+/// `transformers` on the same text.
+fn continued(root: &Path, quipu: &Path, python: &Python) -> Result<bool, Error> {
+    if let Some(missing) = python.lacks(&["torch", "transformers"]) {
+        return Err(missing.into());
+    }
+    let dir = temporary("continued")?;
+    let texts = dir.join("texts");
+    std::fs::create_dir(&texts)?;
+    // Two texts of the same words in another order: as many tokens each. One of them is set apart.
+    let words = include_str!("peers.rs").split(|c: char| !c.is_ascii_alphabetic());
+    let words: Vec<&str> = words.filter(|word| word.len() > 2).take(50).collect();
+    let backwards: Vec<&str> = words.iter().skip(1).rev().copied().collect();
+    std::fs::write(texts.join("a.txt"), words.join(" "))?;
+    std::fs::write(texts.join("b.txt"), format!("{} {}", words[0], backwards.join(" ")))?;
+    let base = dir.join("first/models/base");
+    let train = || {
+        let mut command = Command::new(quipu);
+        command.arg("train").current_dir(&dir);
+        command
+    };
+    let recipe = root.join("recipes/tiny.toml");
+    run::output(train().arg("--recipe").arg(recipe).args(["--run-dir", "first", "--json"]))?;
+    let said =
+        run::output(python.command().arg(xtask_peer("first_loss.py")).args([&base, &texts]))?;
+    let theirs = bench::last_object(&said, "transformers")?;
+    let length = theirs["a.txt"]["tokens"].as_u64().ok_or("no tokens of a.txt")? + 1;
+    let sizes = ["sequence_length", "batch_tokens", "micro_batch_tokens"];
+    let mut command = train();
+    command.args([
+        "--from",
+        "first/models/base",
+        "--input",
+        "texts",
+        "--run-dir",
+        "more",
+        "--json",
+    ]);
+    command.args(["--set", "corpus.only=[\"addresses\"]", "--set", "train.steps=1"]);
+    command.args(["--set", "train.warm_up=0"]);
+    for size in sizes {
+        command.args(["--set", &format!("train.{size}={length}")]);
+    }
+    run::output(&mut command)?;
+    let metrics = std::fs::read_to_string(dir.join("more/metrics.jsonl"))?;
+    let first: Value = serde_json::from_str(metrics.lines().next().ok_or("no step was done")?)?;
+    let ours = first["loss"].as_f64().ok_or("the first step has no loss")?;
+    let losses = ["a.txt", "b.txt"].map(|name| theirs[name]["loss"].as_f64().unwrap_or(f64::NAN));
+    let apart = losses.map(|loss| (loss - ours).abs()).into_iter().fold(f64::INFINITY, f64::min);
+    println!("  loss of step 1: {ours}, by transformers {losses:?}: {apart:.2e} apart");
+    std::fs::remove_dir_all(dir)?;
+    Ok(apart <= 1e-5)
 }
 
 fn step(root: &Path, quipu: &Path, python: &Python, rounds: usize) -> Result<bool, Error> {

@@ -2,7 +2,7 @@
 //! what can be asked of the result. Not the curation itself (`corpus`), nor a run's stage of it.
 
 use super::{Setting, cluster, speedrun};
-use crate::cli::{About, Curate, Global, Trained};
+use crate::cli::{About, Begun, Curate, Global, Trained};
 use crate::command::doctor;
 use crate::error::Error;
 use crate::recipe;
@@ -62,7 +62,8 @@ pub fn run(global: &Global, told: Curate, setting: &Setting) -> Result<(), Error
                  are curated by themselves",
             );
         }
-        let told = Trained { input: told.input, metrics: None };
+        let told =
+            Trained { input: told.input, metrics: None, allow_cap: false, begun: Begun::default() };
         return speedrun::up_to(global, told, "corpus", setting);
     }
     no_other(global, &told, "--out or a recipe of curation", false)?;

@@ -11,10 +11,11 @@ mod export;
 mod extract;
 mod look;
 mod plan;
+mod probe;
 mod speedrun;
 mod verify;
 
-use crate::cli::{Cli, Command, RunCommand};
+use crate::cli::{Begun, Cli, Command, Global, RunCommand};
 use crate::error::Error;
 use crate::recipe::Recipe;
 use crate::stage;
@@ -64,7 +65,7 @@ pub fn run(cli: Cli, cancel: &Cancel) -> Result<(), Error> {
         Command::Extract { input } => extract::run(&input),
         Command::Curate(told) => curate::run(global, *told, &setting),
         Command::Classify { what } => classify::run(what, &setting),
-        Command::Train(told) => speedrun::up_to(global, told, "train", &setting),
+        Command::Train(told) => speedrun::up_to(global, told, "anneal", &setting),
         Command::Tune(told) => speedrun::up_to(global, told, "tune", &setting),
         Command::Eval(told) => speedrun::up_to(global, told, "eval", &setting),
         Command::Chat { from, prompt, stage, max_tokens, temperature } => {
@@ -73,6 +74,7 @@ pub fn run(cli: Cli, cancel: &Cancel) -> Result<(), Error> {
             chat::run(&from, &ask, &setting)
         }
         Command::Run { what: RunCommand::Compare(told) } => compare::run(&told, &setting),
+        Command::Run { what: RunCommand::Probe(told) } => probe::run(&told, &setting),
         Command::Report { run } => speedrun::report(&run, &setting),
         Command::Export { from, to, stage } => export::run(&from, &to, stage, &terminal),
         Command::Verify { model, case, device, dtype } => {
@@ -84,8 +86,14 @@ pub fn run(cli: Cli, cancel: &Cancel) -> Result<(), Error> {
 }
 
 /// The recipe that the global flags ask for.
-pub fn recipe(global: &crate::cli::Global) -> Result<Recipe, Error> {
-    let mut sets = global.set.clone();
+pub fn recipe(global: &Global) -> Result<Recipe, Error> {
+    recipe_from(global, &Begun::default())
+}
+
+/// The same, of a run that begins as it is told.
+pub fn recipe_from(global: &Global, begun: &Begun) -> Result<Recipe, Error> {
+    let mut sets = begun.as_sets();
+    sets.extend(global.set.iter().cloned());
     sets.extend(global.seed.map(|seed| format!("seed={seed}")));
     Recipe::resolve(global.recipe.as_deref(), &sets)
 }

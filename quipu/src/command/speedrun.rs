@@ -1,8 +1,9 @@
 //! `quipu speedrun`: all stages in one folder, then the report and what to do next.
 
-use super::{Setting, plan as needs, recipe};
+use super::{Setting, plan as needs, recipe_from};
 use crate::cli::{Global, Input, Trained};
 use crate::error::Error;
+use crate::extension::AtCap;
 use crate::recipe::Recipe;
 use crate::report::spoken;
 use crate::run_folder::RunFolder;
@@ -18,8 +19,8 @@ const SAMPLE: Sample = Sample { bytes: Some(100_000_000), documents: None };
 
 /// Runs what is not finished of a whole run.
 pub fn run(global: &Global, told: Trained, setting: &Setting) -> Result<(), Error> {
-    let Trained { input, metrics } = told;
-    let mut recipe = recipe(global)?;
+    let Trained { input, metrics, allow_cap, begun } = told;
+    let mut recipe = recipe_from(global, &begun)?;
     for_input(&mut recipe, global, &input);
     let Input { input: inputs, dialogues, .. } = input;
     check(&inputs, dialogues.as_deref())?;
@@ -30,7 +31,7 @@ pub fn run(global: &Global, told: Trained, setting: &Setting) -> Result<(), Erro
     check_memory(&dir, &recipe, &inputs, None)?;
     let watched = watched(metrics.as_deref(), &dir, &recipe, setting)?;
     let context = open(&dir, recipe, inputs, dialogues, setting)?;
-    let context = Context { watched, ..context };
+    let context = Context { watched, allow_cap, ..context };
     stage::run(&context, None)?;
     let mut report = stage::report::run(&context)?;
     spoken::close(&context.run, &report, &setting.terminal);
@@ -56,6 +57,16 @@ fn for_input(recipe: &mut Recipe, global: &Global, input: &Input) {
     if !input.input.is_empty() {
         recipe.corpus.sample = recipe.corpus.sample.or(Some(SAMPLE));
         own_words(recipe, global);
+        if global.recipe.is_none() {
+            // The recipe in the program mixes in sets of the world, one of which teaches to look far
+            // back; what other texts teach of that is shown, and no reason to end.
+            recipe.sets.clear();
+            for stage in &mut recipe.extend {
+                stage.gate.at_cap = AtCap::GoOn;
+                stage.train.mix.clear();
+            }
+            recipe.anneal.iter_mut().for_each(|anneal| anneal.mix.clear());
+        }
     }
 }
 
@@ -77,12 +88,13 @@ pub fn own_words(recipe: &mut Recipe, global: &Global) {
 /// `quipu train`, `tune`, …: the stages of a run up to one of them. A run that stands goes on with
 /// its own recipe and inputs, unless others are named.
 pub fn up_to(global: &Global, told: Trained, last: &str, setting: &Setting) -> Result<(), Error> {
-    let Trained { mut input, metrics } = told;
+    let Trained { mut input, metrics, allow_cap, begun } = told;
     let named = input.sample.is_some()
         || global.recipe.is_some()
         || !global.set.is_empty()
-        || global.seed.is_some();
-    let mut asked = recipe(global)?;
+        || global.seed.is_some()
+        || begun.from.is_some();
+    let mut asked = recipe_from(global, &begun)?;
     let dir = folder(global, &asked);
     let stands = RunFolder::exists(&dir);
     if stands && input.input.is_empty() && input.dialogues.is_none() {
@@ -98,9 +110,15 @@ pub fn up_to(global: &Global, told: Trained, last: &str, setting: &Setting) -> R
     check_memory(&dir, &recipe, &inputs, Some(last))?;
     let watched = watched(metrics.as_deref(), &dir, &recipe, setting)?;
     let context = open(&dir, recipe, inputs, dialogues, setting)?;
-    let context = Context { watched, ..context };
+    let context = Context { watched, allow_cap, ..context };
     stage::run(&context, Some(last))?;
-    let facts = stage::facts(&context, last)?;
+    let mut facts = stage::facts(&context, last)?;
+    if last == "anneal" {
+        // All that pre-training left.
+        let (extend, anneal) = (stage::facts(&context, "extend")?, facts);
+        facts = stage::facts(&context, "train")?;
+        (facts["extend"], facts["anneal"]) = (extend, anneal);
+    }
     setting.terminal.result(&facts);
     Ok(())
 }
@@ -131,7 +149,7 @@ fn watched(
     Ok(Some(watched))
 }
 
-fn open(
+pub fn open(
     dir: &Path,
     recipe: Recipe,
     inputs: Vec<PathBuf>,
@@ -147,6 +165,7 @@ fn open(
         cancel: setting.cancel.clone(),
         terminal: setting.terminal,
         watched: None,
+        allow_cap: false,
     })
 }
 

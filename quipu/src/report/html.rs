@@ -3,7 +3,7 @@
 //! has the page, what the run did and where it comes from; what was learned is in `learned`.
 
 use super::chart::escape;
-use super::{corpus, learned};
+use super::{corpus, grown, learned};
 use crate::terminal::thousands;
 use quipu_store::progress::duration;
 use serde_json::Value;
@@ -19,6 +19,8 @@ pub fn page(report: &Value) -> String {
     stages(&mut out, report);
     corpus::section(&mut out, &report["corpus"]);
     learned::training(&mut out, &report["train"]);
+    grown::extension(&mut out, &report["extend"]);
+    grown::annealing(&mut out, &report["anneal"]);
     learned::tuning(&mut out, &report["tune"], &report["dialogues"]);
     learned::examination(&mut out, &report["eval"]);
     learned::answers(&mut out, &report["answers"]);
@@ -118,11 +120,12 @@ fn verdict(out: &mut String, report: &Value) {
         let _ = write!(out, "<div><b>{}</b>{}</div>", escape(&value), escape(&what));
     };
     let bits = |v: &Value| shown(&v["bits_per_byte"], |v| format!("{v:.3}"));
-    if train["validation"].is_object() {
+    let last = ["anneal", "extend", "train"].map(|stage| &report[stage]["validation"]);
+    if let Some(validation) = last.into_iter().find(|validation| validation.is_object()) {
         let beside = &train["baselines"];
         let (five, one) = (bits(&beside["five_gram"]), bits(&beside["unigram"]));
         let what = format!("bits a byte of unseen text; 5-gram model {five}, unigram {one}");
-        figure(bits(&train["validation"]), what);
+        figure(bits(validation), what);
     }
     let stated = list(&eval["classes"]).iter().filter(|c| c["statements"].is_number());
     let times = |c: &Value| c["statements"].as_f64().unwrap_or(0.0);

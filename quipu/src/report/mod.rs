@@ -5,6 +5,7 @@ mod bars;
 mod chart;
 mod compared;
 mod corpus;
+mod grown;
 mod html;
 mod learned;
 pub mod spoken;

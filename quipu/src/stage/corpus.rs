@@ -1,6 +1,6 @@
 //! Stage `corpus`: the crawl, or what the user brings, → clean documents with fates.
 
-use super::{Context, Outcome};
+use super::{Context, Outcome, sets};
 use crate::error::Error;
 use serde_json::json;
 
@@ -22,6 +22,7 @@ pub fn run(context: &Context) -> Result<Outcome, Error> {
         &*context.progress,
         &context.cancel,
     )?;
+    sets::curate(context)?;
     context.progress.finish("");
     let mut line = summary.line();
     if summary.not_sampled > 0 {

@@ -2,9 +2,9 @@
 //! stages, how much of each sample is copied. The measures are `eval`'s; here is what is measured,
 //! and in `sentences` how it is said.
 
-use super::train::{BASE, config};
+use super::train::BASE;
 use super::tune::{FINAL, SFT};
-use super::{Context, Outcome, device, facts, sentences};
+use super::{Context, Outcome, base_validation, config_of, device, facts, sentences};
 use crate::error::Error;
 use quipu_eval::exam::{self, ClassResult, Graded, Question};
 use quipu_eval::prompts::{self, Answer, Prompt};
@@ -45,12 +45,13 @@ struct Shown {
 pub fn run(context: &Context) -> Result<Outcome, Error> {
     let tokens = Tokens::open(&context.run.path("tokens"))?;
     let tokenizer = &*tokens.tokenizer;
-    let train = facts(context, "train")?;
+    let mut train = facts(context, "train")?;
+    train["validation"] = base_validation(context, &["anneal", "extend", "train"]);
     let mut found = Map::new();
     let questions = questions(context, tokenizer)?;
     let exam = examination(context, tokenizer, &questions)?;
     let questions = questions.asked;
-    let prompts = with_room(prompts(context)?, tokenizer, context.recipe.model.positions)?;
+    let prompts = with_room(prompts(context)?, tokenizer, context.recipe.last_shape().positions)?;
     held_out(context, tokenizer, &prompts, &mut found)?;
     let shown = shown(prompts, &questions);
     let answers = three_stages(context, tokenizer, &shown)?;
@@ -77,7 +78,7 @@ fn open(path: &Path) -> Result<Model, Error> {
 fn untrained(context: &Context, vocabulary: usize) -> Result<Model, Error> {
     let device = device::whole();
     let capacity = Capacity::generating(&*device, ROWS);
-    let config = config(&context.recipe, vocabulary)?;
+    let config = config_of(&context.recipe, &context.recipe.last_shape(), vocabulary)?;
     let mut model = Model::new(device, Mesh::one(), config, capacity)?;
     model.init(context.recipe.train.seed)?;
     Ok(model)
@@ -107,7 +108,7 @@ fn questions(context: &Context, tokenizer: &Tokenizer) -> Result<Questions, Erro
     if !context.inputs.is_empty() || !path.is_file() {
         return Ok(Questions::default());
     }
-    sorted_out(exam::read(&path)?, tokenizer, context.recipe.model.positions)
+    sorted_out(exam::read(&path)?, tokenizer, context.recipe.last_shape().positions)
 }
 
 /// Accuracy by class of the final and of an untrained model, with some answers.
@@ -353,14 +354,14 @@ fn conversation(context: &Context, tokenizer: &Tokenizer, shown: &[Shown]) -> Re
     let mut model = open(&context.run.path(FINAL))?;
     let mut engine = Engine::new(&mut model, 1);
     // Three answers and their questions fit into the context.
-    let max_new = SHOWN_TOKENS.min(context.recipe.model.positions / 6);
+    let max_new = SHOWN_TOKENS.min(context.recipe.last_shape().positions / 6);
     let settings = Settings { max_new, sampling: Sampling::greedy() };
     let mut turns: Vec<Message> = Vec::new();
     let first = shown.iter().filter(|s| s.class.is_empty()).map(|s| &s.prompt);
     for prompt in first.filter(|p| p.messages.len() == 1).take(3) {
         turns.extend(prompt.messages.iter().cloned());
         let room = quipu_tokens::Chat::new(tokenizer)?.prompt(&turns)?.len();
-        if room + settings.max_new > context.recipe.model.positions {
+        if room + settings.max_new > context.recipe.last_shape().positions {
             turns.pop();
             break;
         }

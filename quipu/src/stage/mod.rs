@@ -1,13 +1,17 @@
 //! The stages of a run, each a function in a file of its own: world → corpus → tokens → train →
-//! tune → eval → report. Here is only how they are run: a finished one is skipped, a killed one
+//! extend → anneal → tune → eval → report. Here is only how they are run: a finished one is skipped, a killed one
 //! goes on, each says one line.
 
+mod anneal;
 mod corpus;
 pub mod device;
 mod eval;
+pub mod extend;
+pub mod pretrain;
 pub mod report;
 pub mod screen;
 mod sentences;
+pub mod sets;
 mod spent;
 mod tokens;
 pub mod train;
@@ -15,7 +19,7 @@ mod tune;
 pub mod world;
 
 use crate::error::{Error, Kind};
-use crate::recipe::Recipe;
+use crate::recipe::{Recipe, Shape};
 use crate::run_folder::RunFolder;
 use crate::terminal::{Terminal, peak_memory_mib};
 use crate::watched::Watched;
@@ -42,6 +46,8 @@ pub struct Context {
     pub terminal: Terminal,
     /// who is asked about the run over the network, with `--metrics`
     pub watched: Option<Watched>,
+    /// whether the run goes on where a stage ended without having passed its gate
+    pub allow_cap: bool,
 }
 
 /// What a stage leaves.
@@ -61,13 +67,30 @@ pub const STAGES: &[Stage] = &[
     ("corpus", corpus::run),
     ("tokens", tokens::run),
     ("train", train::run),
+    ("extend", extend::run),
+    ("anneal", anneal::run),
     ("tune", tune::run),
     ("eval", eval::run),
 ];
 
+/// The model of a run while it has that shape: the recipe's, or somebody's whose context grew.
+pub fn config_of(
+    recipe: &Recipe,
+    shape: &Shape,
+    vocabulary: usize,
+) -> Result<quipu_model::Config, Error> {
+    let own = train::config(shape, vocabulary)?;
+    let Some(origin) = &recipe.from else { return Ok(own) };
+    let mut config = origin.config()?;
+    config.max_positions = own.max_positions;
+    config.rope_theta = own.rope_theta;
+    config.rope_scaling = own.rope_scaling;
+    Ok(config)
+}
+
 /// A recipe's model, with as large a vocabulary as its tokenizer may have.
 pub fn config(recipe: &Recipe) -> Result<quipu_model::Config, Error> {
-    train::config(recipe, recipe.tokens.vocabulary)
+    config_of(recipe, &recipe.model, recipe.tokens.vocabulary)
 }
 
 /// The parameters of a recipe's model.
@@ -88,6 +111,9 @@ pub fn run(context: &Context, last: Option<&str>) -> Result<(), Error> {
                 let facts = run_one(context, name, *stage)?;
                 context.terminal.comment(&line(name, &facts));
             }
+        }
+        if *name == "extend" {
+            extend::check(context)?;
         }
         if last == Some(*name) {
             break;
@@ -130,6 +156,12 @@ pub fn time(stage: &Value) -> String {
     let time = quipu_store::progress::duration(stage["seconds"].as_f64().unwrap_or(0.0));
     let killed = stage["killed"].as_u64().is_some_and(|n| n > 0);
     if killed { format!("at least {time}") } else { time }
+}
+
+/// What the last of some stages that measured it found on the held-out text.
+pub fn base_validation(context: &Context, stages: &[&str]) -> Value {
+    let of = |name: &&str| facts(context, name).ok().map(|mut f| f["validation"].take());
+    stages.iter().filter_map(of).find(Value::is_object).unwrap_or(Value::Null)
 }
 
 /// The facts of a stage that must have run before.

@@ -49,6 +49,8 @@ fn build(context: &Context) -> Result<Value, Error> {
         "corpus": facts("corpus"),
         "tokens": facts("tokens"),
         "train": train(facts("train"), &mut eval),
+        "extend": facts("extend"),
+        "anneal": facts("anneal"),
         "seconds": stages.iter().filter_map(|s| s["seconds"].as_f64()).sum::<f64>(),
         "peak_mib": stages.iter().filter_map(|s| s["peak_mib"].as_f64()).fold(0.0, f64::max),
         "dialogues": tune["dialogues"].take(),

@@ -209,6 +209,7 @@ mod tests {
             more: [("accuracy".to_owned(), 0.875)].into(),
             validation: None,
             samples: None,
+            gate: None,
             machine,
         };
         let line = |record: &Record, before| figures(record, before, None).join(" · ");

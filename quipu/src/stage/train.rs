@@ -1,20 +1,17 @@
-//! Stage `train`: token shards → base model. Puts recipe, shards, device and screen together; the
-//! loop is `train`'s.
+//! Stage `train`: token shards → the first pre-training, from random weights, beside n-gram models
+//! of the same tokens. Later stages go on from what it leaves; what they share is in `pretrain`.
 
-use super::device;
-use super::screen::Screen;
-use super::{Context, Outcome};
+use super::pretrain::{self, Pretraining, speed};
+use super::{Context, Outcome, sets};
 use crate::error::Error;
-use crate::recipe::Recipe;
+use crate::recipe::Shape;
 use crate::terminal::thousands;
 use quipu_eval::ngram::{self, Baselines};
 use quipu_model::{Config, RopeScaling, Sizes};
 use quipu_store::atomic;
-use quipu_tokens::{Loader, Sequential, Tokenizer, Tokens};
-use quipu_train::objective::NextToken;
-use quipu_train::{Job, Start, export, metrics};
+use quipu_tokens::{Tokenizer, Tokens};
+use quipu_train::Start;
 use serde_json::{Value, json};
-use std::path::Path;
 
 /// The folder of the base model, in Hugging Face's form.
 pub const BASE: &str = "models/base";
@@ -22,56 +19,34 @@ pub const BASE: &str = "models/base";
 /// The n-gram models' scores on the validation tokens.
 const BASELINES: &str = "baselines.json";
 
-/// Trains the base model, or goes on with it.
+/// Trains from random weights, or goes on with it. Where no stage of pre-training follows, what it
+/// leaves is the base model.
 pub fn run(context: &Context) -> Result<Outcome, Error> {
     let recipe = &context.recipe;
-    let tokens = Tokens::open(&context.run.path("tokens"))?;
+    let tokens = sets::tokens(context)?;
+    pretrain::check_mixes(context, &tokens)?;
     let beside = baselines(context, &tokens)?;
-    let tokenizer = &*tokens.tokenizer;
-    let course = recipe.train.course();
-    let loader = Loader::new(tokenizer, tokens.train.clone(), &course, recipe.seed)?;
-    let length = recipe.train.sequence_length;
-    let held = Sequential::new(tokenizer, tokens.validation.clone(), length)?;
-    let bytes = token_bytes(tokenizer);
-    let objective = NextToken {
-        samples: &loader,
-        validation: Some((&held, held.rows())),
-        token_bytes: Some(&bytes),
-    };
-    let axes = device::axes(recipe)?;
     let mut pretraining = recipe.train.clone();
     if pretraining.sample_prompts.is_empty() && !context.inputs.is_empty() {
         pretraining.sample_prompts.extend(first_words(&tokens));
     }
-    let prompts = pretraining.sample_prompts.clone();
-    let ceiling = || device::ceiling(device::cores(), recipe.train.dtype);
-    let before = ceiling();
-    let screen = Screen::new(context, "train", prompts, tokens.tokenizer.clone());
-    let screen = screen.beside(beside).against(before);
-    let job = Job {
-        dir: context.run.dir(),
+    let stage = Pretraining {
+        label: "train",
+        dir: context.run.dir().to_owned(),
         recipe: &pretraining,
-        config: &config(recipe, tokenizer.vocabulary())?,
-        start: Start::Random,
-        axes,
-        device: &device::of_ranks(axes),
-        objective: &objective,
-        watch: &screen,
-        cancel: &context.cancel,
+        shape: recipe.model.clone(),
+        start: match &recipe.from {
+            Some(origin) => Start::From(&origin.model),
+            None => Start::Random,
+        },
+        gate: None,
+        beside,
     };
-    let report = quipu_train::run(&job)?;
-    let ceiling = before.max(ceiling());
-    if !report.finished {
-        context.cancel.check()?;
+    let (report, mut facts) = pretrain::run(context, &tokens, &stage)?;
+    if recipe.extend.is_empty() && recipe.anneal.is_none() {
+        pretrain::leave_base(context, &tokens, &report.checkpoint)?;
     }
-    let (whole, base) = (device::whole(), context.run.path(BASE));
-    if let Some(parent) = base.parent() {
-        atomic::create_dir(parent)?;
-    }
-    export::of_checkpoint(&report.checkpoint, &base, whole, tokenizer, false)?;
     context.progress.finish("");
-    let mut facts = facts(&job.metrics(), &screen, ceiling)?;
-    facts["dtype"] = json!(pretraining.dtype);
     facts["baselines"] = levels(&beside);
     if let Some(averaged) = &report.averaged {
         // What is exported is what is spoken of.
@@ -100,7 +75,7 @@ fn first_words(tokens: &Tokens) -> Option<String> {
 
 /// What n-gram models of the training tokens need for the validation tokens: counted once a run,
 /// before training, so that every loss can be held against them.
-fn baselines(context: &Context, tokens: &Tokens) -> Result<Baselines, Error> {
+pub fn baselines(context: &Context, tokens: &Tokens) -> Result<Baselines, Error> {
     let path = context.run.path(BASELINES);
     if path.is_file() {
         let damaged = |e| Error::data(format!("{} is damaged: {e}; delete it", path.display()));
@@ -128,9 +103,8 @@ fn levels(baselines: &Baselines) -> Value {
     json!({"unigram": level(&baselines.unigram), "five_gram": level(&baselines.five_gram)})
 }
 
-/// The model of a recipe with a vocabulary of that size.
-pub fn config(recipe: &Recipe, vocabulary: usize) -> Result<Config, Error> {
-    let shape = &recipe.model;
+/// The model of a shape with a vocabulary of that size.
+pub fn config(shape: &Shape, vocabulary: usize) -> Result<Config, Error> {
     let mut config = Config::new(Sizes {
         vocab_size: vocabulary,
         hidden_size: shape.hidden_size,
@@ -159,44 +133,6 @@ pub fn token_bytes(tokenizer: &Tokenizer) -> Vec<u32> {
     (0..tokenizer.vocabulary() as u32).map(|id| tokenizer.bytes(id).len() as u32).collect()
 }
 
-/// What the report needs, from `metrics.jsonl`: the curve in at most some hundred points; speed
-/// over all steps, those of earlier processes too, and its share of `ceiling` (FLOP/s).
-pub fn facts(path: &Path, screen: &Screen, ceiling: f64) -> Result<Value, Error> {
-    let records = metrics::read(path)?;
-    let seconds: f64 = records.iter().map(|r| r.machine.seconds).sum();
-    let processed: f64 = records.iter().map(|r| r.machine.seconds * r.machine.tokens_per_s).sum();
-    let rate = processed / seconds.max(1e-9);
-    let flops = rate * screen.flop_per_token();
-    let every = records.len().div_ceil(200).max(1);
-    let mut curve = Vec::new();
-    let mut samples = Vec::new();
-    for (i, r) in records.iter().enumerate() {
-        if i % every == 0 || r.validation.is_some() || i + 1 == records.len() {
-            curve.push(json!({
-                "step": r.step, "tokens": r.tokens, "loss": r.loss,
-                "validation": r.validation.as_ref().map(|v| v.loss),
-            }));
-        }
-        samples.extend(r.samples.iter().filter_map(Value::as_array).flatten().cloned());
-    }
-    let last = records.last();
-    let validation = records.iter().rev().find_map(|r| r.validation.clone());
-    Ok(json!({
-        "steps": last.map(|r| r.step),
-        "tokens": last.map(|r| r.tokens),
-        "loss": last.map(|r| r.loss),
-        "validation": validation,
-        "curve": curve,
-        "samples": samples,
-        "parameters": screen.parameters(),
-        "step_seconds": seconds,
-        "tokens_per_s": rate,
-        "flop_per_s": flops,
-        "ceiling_flop_per_s": ceiling,
-        "share_of_ceiling": flops / ceiling,
-    }))
-}
-
 fn line(facts: &Value) -> String {
     let count = |key: &str| thousands(facts[key].as_u64().unwrap_or(0));
     let mut line = format!(
@@ -216,16 +152,6 @@ fn line(facts: &Value) -> String {
         line += &format!(" · {bits:.3} bits a byte (5-gram {five:.3})");
     }
     line + " · " + &speed(facts)
-}
-
-/// `8,123 tokens/s, 71 % of the f32 ceiling`.
-pub fn speed(facts: &Value) -> String {
-    format!(
-        "{} tokens/s, {:.0} % of the {}",
-        thousands(facts["tokens_per_s"].as_f64().unwrap_or(0.0) as u64),
-        100.0 * facts["share_of_ceiling"].as_f64().unwrap_or(0.0),
-        ceiling(facts)
-    )
 }
 
 /// `f32 ceiling`, or that of what was trained in.

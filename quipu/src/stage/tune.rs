@@ -1,8 +1,9 @@
 //! Stage `tune`: base model → fine-tuned on dialogues → one round of preference training. With
 //! other input than the world, dialogues come from a file or are made of the kept documents.
 
+use super::pretrain::{facts, speed};
 use super::screen::Screen;
-use super::train::{BASE, facts, speed};
+use super::train::BASE;
 use super::{Context, Outcome, device};
 use crate::error::Error;
 use crate::terminal::thousands;

@@ -221,6 +221,7 @@ mod tests {
             more: Default::default(),
             validation: None,
             samples: Some("long".into()),
+            gate: None,
             machine: Machine { tokens_per_s: 21_000.5, ..Machine::default() },
         }
     }
