@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::buffer::Buffer;
 use crate::cost::Cost;
+use crate::cpu::{Instructions, Machine, working};
 use crate::device::{Device, Queue, Usage, check_transfer};
 use crate::dtype::DType;
 use crate::error::Error;
@@ -19,6 +20,10 @@ pub struct Count {
     counters: Arc<Counters>,
     limit: Option<u64>,
     by_op: Mutex<Vec<(&'static str, u64, Cost)>>,
+    /// Whose kernels' working memory is counted.
+    machine: Option<Machine>,
+    /// f32 numbers of it, by depth of nesting.
+    working: Mutex<Vec<usize>>,
 }
 
 struct Claim {
@@ -41,6 +46,13 @@ impl Count {
     /// A device that refuses to hold more than `bytes` bytes at once.
     pub fn with_limit(bytes: u64) -> Count {
         Count { limit: Some(bytes), ..Count::default() }
+    }
+
+    /// A device that counts as well what kernels of the `cpu` device with so many threads would work
+    /// in, on the best instruction set of this processor.
+    pub fn beside(threads: usize) -> Count {
+        let machine = Machine { set: Instructions::best(), threads: threads.max(1) };
+        Count { machine: Some(machine), ..Count::default() }
     }
 
     /// Number and work of the ops run so far, by name, in order of first appearance.
@@ -98,6 +110,14 @@ impl Device for Count {
             }
         }
         self.counters.count_op();
+        if let Some(machine) = self.machine {
+            let mut all = self.working.lock().unwrap_or_else(PoisonError::into_inner);
+            for (depth, floats) in working(machine, op).into_iter().enumerate() {
+                let longer = all.len().max(depth + 1);
+                all.resize(longer, 0);
+                all[depth] = all[depth].max(floats);
+            }
+        }
         let mut by_op = self.by_op.lock().unwrap_or_else(PoisonError::into_inner);
         let name = op.name();
         let at = by_op.iter().position(|row| row.0 == name).unwrap_or_else(|| {
@@ -109,14 +129,17 @@ impl Device for Count {
         Ok(())
     }
 
-    /// As the `cpu` device on vectors of 16 lanes.
+    /// As the `cpu` device of the machine, or one with vectors of 16 lanes.
     fn packed(&self, layout: Layout, dtype: DType, rows: usize, cols: usize) -> usize {
-        crate::cpu::packed_elements(32, layout, dtype, rows, cols)
+        let panel = self.machine.map_or(32, |machine| machine.panel());
+        crate::cpu::packed_elements(panel, layout, dtype, rows, cols)
     }
 
     fn usage(&self) -> Usage {
         let mut total = Cost::default();
         self.by_op().iter().for_each(|row| total += row.2);
-        self.counters.usage(total)
+        let all = self.working.lock().unwrap_or_else(PoisonError::into_inner);
+        let working = (all.iter().sum::<usize>() * size_of::<f32>()) as u64;
+        Usage { working, ..self.counters.usage(total) }
     }
 }

@@ -58,6 +58,8 @@ pub struct Usage {
     pub live: u64,
     /// The most bytes that were allocated at once.
     pub peak: u64,
+    /// Bytes that kernels work in, beside those: each op uses them again.
+    pub working: u64,
     /// Ops run.
     pub ops: u64,
     /// Their work (only the `count` device adds it up).

@@ -49,6 +49,7 @@ impl Counters {
             live: self.live.load(Ordering::Relaxed),
             peak: self.peak.load(Ordering::Relaxed),
             ops: self.ops.load(Ordering::Relaxed),
+            working: 0,
             cost,
         }
     }

@@ -2,13 +2,15 @@
 //!
 //! A layer's backward is in two parts that may be called apart (zero-bubble pipelines): the
 //! gradient of its input, and the gradients of its matrices. Called together they share scratch
-//! memory; apart, what the second needs is kept in the slot. Same ops, same bits.
+//! memory; apart, what the second needs is kept in the slot. Same ops, same bits. What the recipe
+//! says is not kept of the forward ([`Recompute`]) is made again first, by the forward's own calls.
 
 use crate::Error;
-use crate::memory::{Kept, LayerSlot, Scratch, Slot};
+use crate::memory::Recompute;
 use crate::model::Model;
 use crate::packs::Both;
 use crate::parameters::LayerViews;
+use crate::slots::{Kept, LayerSlot, Scratch, Slot, Tensors};
 use quipu_math::Layout::{NN, TN};
 use quipu_math::View;
 use quipu_math::op::*;
@@ -54,16 +56,16 @@ impl Model {
     pub fn backward_head(&mut self, slot: usize, weights: &[f64]) -> Result<View, Error> {
         let s = self.loaded(slot)?;
         self.write_weights(&s, weights)?;
-        let hidden = self.gather(Placed::new(s.final_norm.clone()))?;
-        let d_norm = self.scratch.d_norm.slice_rows(0..s.rows)?;
+        let hidden = self.gather(Placed::new(s.ends.final_norm.clone()))?;
+        let d_norm = self.activations.scratch(s.rows())?.d_norm;
         self.device.execute(LossHeadBackward {
             hidden: hidden.into_view(),
             weight: self.weights.head.clone(),
-            targets: s.targets.clone(),
+            targets: s.ends.targets.clone(),
             vocab_start: 0,
             vocab: self.config.vocab_size,
-            lse: s.lse.clone(),
-            weights: s.weights.clone(),
+            lse: s.ends.lse.clone(),
+            weights: s.ends.weights.clone(),
             dhidden: d_norm.clone(),
             dweight: Some(self.gradient_memory()?.head.clone()),
             packed: self.packed_head()?.forward.clone(),
@@ -74,25 +76,25 @@ impl Model {
     }
 
     pub(crate) fn write_weights(&self, s: &Slot, weights: &[f64]) -> Result<(), Error> {
-        if weights.len() != s.rows {
+        if weights.len() != s.rows() {
             return Err(Error::Call {
                 what: "weights",
                 found: format!("{} long", weights.len()),
-                expected: format!("{} long, one for each row of the slot", s.rows),
+                expected: format!("{} long, one for each row of the slot", s.rows()),
             });
         }
-        Ok(self.device.write_floats(&s.weights, weights)?)
+        Ok(self.device.write_floats(&s.ends.weights, weights)?)
     }
 
     /// From the gradient of the final norm's output to that of its input.
     pub(crate) fn final_norm_backward(&self, s: &Slot) -> Result<View, Error> {
         let gradients = self.gradient_memory()?;
-        let dx = self.scratch.d_hidden.slice_rows(0..s.rows)?;
+        let dx = self.activations.scratch(s.rows())?.d_hidden;
         self.device.execute(RmsNormBackward {
             x: s.hidden[self.config.layers].clone(),
             weight: self.weights.final_norm.clone(),
-            rstd: s.final_rstd.clone(),
-            dy: self.scratch.d_norm.slice_rows(0..s.rows)?,
+            rstd: s.ends.final_rstd.clone(),
+            dy: self.activations.scratch(s.rows())?.d_norm,
             dx: dx.clone(),
             dweight: Some(gradients.final_norm.clone()),
             accumulate: false,
@@ -120,6 +122,9 @@ impl Model {
             qkv: scratch.d_qkv.clone(),
         };
         for layer in range.clone().rev() {
+            if self.capacity.recompute == Recompute::Block {
+                self.forward_again(&s, layer)?;
+            }
             self.feed_forward_input(&s, layer, &shared)?;
             self.feed_forward_weight(&s, layer, &shared)?;
             self.feed_forward_norm(&s, layer)?;
@@ -184,7 +189,7 @@ impl Model {
         self.check_layers(range)?;
         self.gradient_memory()?;
         let s = self.loaded(slot)?;
-        let scratch = self.scratch.cut(s.rows)?;
+        let scratch = self.activations.scratch(s.rows())?;
         if !gradient.same(&scratch.d_hidden) {
             self.device.execute(Copy { x: gradient.clone(), out: scratch.d_hidden.clone() })?;
         }
@@ -192,11 +197,11 @@ impl Model {
     }
 
     fn backward_end(&self, s: &Slot, range: &Range<usize>) -> Result<View, Error> {
-        let d_hidden = self.scratch.d_hidden.slice_rows(0..s.rows)?;
+        let d_hidden = self.activations.scratch(s.rows())?.d_hidden;
         if range.start == 0 {
             let dout = self.gather(Placed::new(d_hidden.clone()))?.into_view();
             self.device.execute(EmbedBackward {
-                ids: s.tokens.clone(),
+                ids: s.ends.tokens.clone(),
                 dout,
                 vocab_start: 0,
                 vocab: self.config.vocab_size,
@@ -208,8 +213,8 @@ impl Model {
 
     /// From the gradient of the layer's output to that of the feed-forward's normed input.
     fn feed_forward_input(&self, s: &Slot, layer: usize, kept: &Kept) -> Result<(), Error> {
-        let (w, p, l) = (self.acquire(layer), self.packed(layer)?, &s.layers[layer]);
-        let scratch = self.scratch.cut(s.rows)?;
+        let (w, p, l) = (self.acquire(layer), self.packed(layer)?, &s.layers[layer].saved);
+        let scratch = self.activations.scratch(s.rows())?;
         let d_out = self.gather(Placed::<SeqShard>::new(scratch.d_hidden))?;
         self.product_backward(d_out.view(), (&w.down, &p.down), &scratch.act)?;
         // in place: gate and up become their gradients, the product is computed again for `down`
@@ -227,9 +232,10 @@ impl Model {
     }
 
     fn feed_forward_weight(&self, s: &Slot, layer: usize, kept: &Kept) -> Result<(), Error> {
-        let (g, l) = (self.layer_gradients(layer)?, &s.layers[layer]);
+        let (g, l) = (self.layer_gradients(layer)?, &s.layers[layer].saved);
         let d_out = self.gather(Placed::<SeqShard>::new(kept.out.clone()))?;
-        let normed = self.gather(Placed::<SeqShard>::new(l.norm2.clone()))?;
+        let weight = &self.acquire(layer).feed_forward_norm;
+        let normed = self.gather(self.normed(&l.middle, weight, &l.norm2, &l.rstd2)?)?;
         let adds = !self.fresh[layer].load(Ordering::Acquire);
         self.weight_backward(d_out.view(), &kept.act, (&g.down, adds), g.down_bias.as_ref())?;
         let (dweight, dbias) = ((&g.gate_up, adds), g.gate_up_bias.as_ref());
@@ -238,19 +244,19 @@ impl Model {
 
     /// Adds the feed-forward's share to the gradient of the residual stream.
     fn feed_forward_norm(&self, s: &Slot, layer: usize) -> Result<(), Error> {
-        let (w, g, l) = (self.acquire(layer), self.layer_gradients(layer)?, &s.layers[layer]);
+        let (w, g, l) = (self.acquire(layer), self.layer_gradients(layer)?, &s.layers[layer].saved);
         self.norm_backward(&l.middle, &w.feed_forward_norm, &l.rstd2, &g.feed_forward_norm)
     }
 
     /// From the gradient of the residual stream between the halves to that of attention's normed
     /// input.
     fn attention_input(&self, s: &Slot, layer: usize, kept: &Kept) -> Result<(), Error> {
-        let (w, p, l) = (self.acquire(layer), self.packed(layer)?, &s.layers[layer]);
-        let scratch = self.scratch.cut(s.rows)?;
+        let (w, p, l) = (self.acquire(layer), self.packed(layer)?, &s.layers[layer].saved);
+        let scratch = self.activations.scratch(s.rows())?;
         let d_middle = self.gather(Placed::<SeqShard>::new(scratch.d_hidden))?;
         self.product_backward(d_middle.view(), (&w.output, &p.output), &scratch.d_attended)?;
         self.attend_backward(s, l, &scratch.d_attended, &kept.qkv)?;
-        self.rotate(&kept.qkv, &s.positions, true)?;
+        self.rotate(&kept.qkv, &s.ends.positions, true)?;
         self.product_backward(&kept.qkv, (&w.qkv, &p.qkv), &scratch.d_norm)?;
         self.scatter(Placed::<TpPartial>::new(scratch.d_norm)).map(|_| ())
     }
@@ -258,7 +264,7 @@ impl Model {
     fn attend_backward(
         &self,
         s: &Slot,
-        l: &LayerSlot,
+        l: &Tensors,
         dout: &View,
         d_qkv: &View,
     ) -> Result<(), Error> {
@@ -268,7 +274,7 @@ impl Model {
             q,
             k,
             v,
-            starts: s.starts.clone(),
+            starts: s.ends.starts.clone(),
             query_offset: 0,
             heads: self.config.heads,
             kv_heads: self.config.kv_heads,
@@ -290,9 +296,10 @@ impl Model {
     }
 
     fn attention_weight(&self, s: &Slot, layer: usize, kept: &Kept) -> Result<(), Error> {
-        let (g, l) = (self.layer_gradients(layer)?, &s.layers[layer]);
+        let (g, l) = (self.layer_gradients(layer)?, &s.layers[layer].saved);
         let d_middle = self.gather(Placed::<SeqShard>::new(kept.middle.clone()))?;
-        let normed = self.gather(Placed::<SeqShard>::new(l.norm1.clone()))?;
+        let weight = &self.acquire(layer).attention_norm;
+        let normed = self.gather(self.normed(&s.hidden[layer], weight, &l.norm1, &l.rstd1)?)?;
         let adds = !self.fresh[layer].load(Ordering::Acquire);
         let (dweight, dbias) = ((&g.output, adds), g.output_bias.as_ref());
         self.weight_backward(d_middle.view(), &l.attended, dweight, dbias)?;
@@ -302,8 +309,22 @@ impl Model {
 
     /// Adds attention's share to the gradient of the residual stream.
     fn attention_norm(&self, s: &Slot, layer: usize) -> Result<(), Error> {
-        let (w, g, l) = (self.acquire(layer), self.layer_gradients(layer)?, &s.layers[layer]);
+        let (w, g, l) = (self.acquire(layer), self.layer_gradients(layer)?, &s.layers[layer].saved);
         self.norm_backward(&s.hidden[layer], &w.attention_norm, &l.rstd1, &g.attention_norm)
+    }
+
+    /// A norm's output, made again where it was not kept.
+    fn normed(
+        &self,
+        x: &View,
+        weight: &View,
+        out: &View,
+        rstd: &View,
+    ) -> Result<Placed<SeqShard>, Error> {
+        match self.capacity.recompute {
+            Recompute::Elementwise => self.norm(&Placed::new(x.clone()), weight, out, rstd),
+            Recompute::None | Recompute::Block => Ok(Placed::new(out.clone())),
+        }
     }
 
     /// `d_hidden += ` the gradient of a norm's input, from the gradient of its output in `d_norm`.
@@ -314,7 +335,7 @@ impl Model {
         rstd: &View,
         dweight: &View,
     ) -> Result<(), Error> {
-        let scratch = self.scratch.cut(x.rows())?;
+        let scratch = self.activations.scratch(x.rows())?;
         Ok(self.device.execute(RmsNormBackward {
             x: x.clone(),
             weight: weight.clone(),

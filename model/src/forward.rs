@@ -6,9 +6,9 @@
 
 use crate::Error;
 use crate::batch::MicroBatch;
-use crate::memory::{LayerSlot, Slot};
 use crate::model::Model;
 use crate::packs::Both;
+use crate::slots::{Slot, Tensors};
 use quipu_math::Layout::NT;
 use quipu_math::View;
 use quipu_math::op::*;
@@ -60,7 +60,7 @@ impl Model {
     fn embed(&self, s: &Slot) -> Result<(), Error> {
         let out = s.hidden[0].clone();
         self.device.execute(Embed {
-            ids: s.tokens.clone(),
+            ids: s.ends.tokens.clone(),
             table: self.weights.embedding.clone(),
             vocab_start: 0,
             vocab: self.config.vocab_size,
@@ -71,13 +71,13 @@ impl Model {
 
     /// `middle = hidden + attention(norm(hidden))`.
     fn attention_forward(&self, s: &Slot, layer: usize) -> Result<(), Error> {
-        let (w, p, l) = (self.acquire(layer), self.packed(layer)?, &s.layers[layer]);
+        let (w, p, l) = (self.acquire(layer), self.packed(layer)?, &s.layers[layer].saved);
         let x = Placed::<SeqShard>::new(s.hidden[layer].clone());
         let normed = self.norm(&x, &w.attention_norm, &l.norm1, &l.rstd1)?;
         let whole = self.gather(normed)?;
         let bias = w.qkv_bias.as_ref();
         let qkv = self.column_parallel(&whole, (&w.qkv, &p.qkv), bias, &l.qkv)?;
-        self.rotate(qkv.view(), &s.positions, false)?;
+        self.rotate(qkv.view(), &s.ends.positions, false)?;
         let attended = self.attend(s, l)?;
         let (weight, bias) = ((&w.output, &p.output), w.output_bias.as_ref());
         self.row_parallel(&x, &attended, weight, bias, &l.middle)
@@ -85,19 +85,31 @@ impl Model {
 
     /// `next hidden = middle + down(swiglu(gate_up(norm(middle))))`.
     fn feed_forward(&self, s: &Slot, layer: usize) -> Result<(), Error> {
-        let (w, p, l) = (self.acquire(layer), self.packed(layer)?, &s.layers[layer]);
-        let x = Placed::<SeqShard>::new(l.middle.clone());
-        let normed = self.norm(&x, &w.feed_forward_norm, &l.norm2, &l.rstd2)?;
-        let whole = self.gather(normed)?;
-        let (bias, out) = (w.gate_up_bias.as_ref(), &s.hidden[layer + 1]);
-        let gate_up = self.column_parallel(&whole, (&w.gate_up, &p.gate_up), bias, &l.gate_up)?;
-        let act = self.scratch.act.slice_rows(0..s.rows)?;
-        let act = self.swiglu(&gate_up, act)?;
+        let (w, p, l) = (self.acquire(layer), self.packed(layer)?, &s.layers[layer].saved);
+        let gate_up = self.gate_up(s, layer)?;
+        let act = self.swiglu(&gate_up, self.activations.scratch(s.rows())?.act)?;
+        let (x, out) = (Placed::new(l.middle.clone()), &s.hidden[layer + 1]);
         self.row_parallel(&x, &act, (&w.down, &p.down), w.down_bias.as_ref(), out)
     }
 
+    /// `gate_up(norm(middle))`.
+    fn gate_up(&self, s: &Slot, layer: usize) -> Result<Placed<HeadShard>, Error> {
+        let (w, p, l) = (self.acquire(layer), self.packed(layer)?, &s.layers[layer].saved);
+        let x = Placed::<SeqShard>::new(l.middle.clone());
+        let normed = self.norm(&x, &w.feed_forward_norm, &l.norm2, &l.rstd2)?;
+        let whole = self.gather(normed)?;
+        let bias = w.gate_up_bias.as_ref();
+        self.column_parallel(&whole, (&w.gate_up, &p.gate_up), bias, &l.gate_up)
+    }
+
+    /// What the backward reads of a layer, once more from its input: all but its last product.
+    pub(crate) fn forward_again(&self, s: &Slot, layer: usize) -> Result<(), Error> {
+        self.attention_forward(s, layer)?;
+        self.gate_up(s, layer).map(|_| ())
+    }
+
     /// Causal attention inside documents, over the keys of the whole sequence.
-    fn attend(&self, s: &Slot, l: &LayerSlot) -> Result<Placed<HeadShard>, Error> {
+    fn attend(&self, s: &Slot, l: &Tensors) -> Result<Placed<HeadShard>, Error> {
         let (q, k, v) = self.heads(&l.qkv)?;
         let context = self.mesh.group(Use::KeyValues);
         if !context.is_one() {
@@ -108,7 +120,7 @@ impl Model {
             q,
             k,
             v,
-            starts: s.starts.clone(),
+            starts: s.ends.starts.clone(),
             query_offset: 0,
             heads: self.config.heads,
             kv_heads: self.config.kv_heads,
@@ -122,7 +134,8 @@ impl Model {
     /// The final norm of the hidden state after the last layer.
     fn final_norm(&self, s: &Slot) -> Result<Placed<Whole>, Error> {
         let x = Placed::new(s.hidden[self.config.layers].clone());
-        let normed = self.norm(&x, &self.weights.final_norm, &s.final_norm, &s.final_rstd)?;
+        let normed =
+            self.norm(&x, &self.weights.final_norm, &s.ends.final_norm, &s.ends.final_rstd)?;
         self.gather(normed)
     }
 
@@ -136,11 +149,11 @@ impl Model {
         self.device.execute(LossHead {
             hidden: hidden.into_view(),
             weight: self.weights.head.clone(),
-            targets: s.targets.clone(),
+            targets: s.ends.targets.clone(),
             vocab_start: 0,
             vocab: self.config.vocab_size,
-            target_logit: s.target_logit.clone(),
-            lse: s.lse.clone(),
+            target_logit: s.ends.target_logit.clone(),
+            lse: s.ends.lse.clone(),
             packed: self.packed_head()?.forward.clone(),
         })?;
         self.join_vocabulary(&s)?;
@@ -161,14 +174,14 @@ impl Model {
         let s = self.loaded(slot)?;
         self.write_weights(&s, weights)?;
         let hidden = self.final_norm(&s)?;
-        let d_norm = self.scratch.d_norm.slice_rows(0..s.rows)?;
+        let d_norm = self.activations.scratch(s.rows())?.d_norm;
         self.device.execute(LossHeadFused {
             hidden: hidden.into_view(),
             weight: self.weights.head.clone(),
-            targets: s.targets.clone(),
-            weights: s.weights.clone(),
-            target_logit: s.target_logit.clone(),
-            lse: s.lse.clone(),
+            targets: s.ends.targets.clone(),
+            weights: s.ends.weights.clone(),
+            target_logit: s.ends.target_logit.clone(),
+            lse: s.ends.lse.clone(),
             dhidden: d_norm,
             dweight: Some(self.gradient_memory()?.head.clone()),
             packed: self.packed_head()?.forward.clone(),
@@ -204,20 +217,20 @@ impl Model {
         if group.is_one() {
             return Ok(());
         }
-        group.all_reduce(&*self.device, &s.target_logit)?;
-        let parts = self.device.matrix(self.precision().sums, group.size(), s.rows)?;
-        group.all_gather(&*self.device, &s.lse, &parts)?;
-        let by_row = self.device.matrix(self.precision().sums, s.rows, group.size())?;
+        group.all_reduce(&*self.device, &s.ends.target_logit)?;
+        let parts = self.device.matrix(self.precision().sums, group.size(), s.rows())?;
+        group.all_gather(&*self.device, &s.ends.lse, &parts)?;
+        let by_row = self.device.matrix(self.precision().sums, s.rows(), group.size())?;
         for rank in 0..group.size() {
-            let x = parts.slice_rows(rank..rank + 1)?.reshape(s.rows, 1)?;
+            let x = parts.slice_rows(rank..rank + 1)?.reshape(s.rows(), 1)?;
             self.device.execute(Copy { x, out: by_row.slice_cols(rank..rank + 1)? })?;
         }
-        Ok(self.device.execute(LogSumExp { x: by_row, out: s.lse.clone() })?)
+        Ok(self.device.execute(LogSumExp { x: by_row, out: s.ends.lse.clone() })?)
     }
 
     fn read_log_probs(&self, s: &Slot) -> Result<Vec<f64>, Error> {
-        let target = self.device.read_f64(&s.target_logit)?;
-        let lse = self.device.read_f64(&s.lse)?;
+        let target = self.device.read_f64(&s.ends.target_logit)?;
+        let lse = self.device.read_f64(&s.ends.lse)?;
         Ok(target.iter().zip(lse).map(|(target, lse)| target - lse).collect())
     }
 

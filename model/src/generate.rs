@@ -7,8 +7,9 @@
 
 use crate::Error;
 use crate::config::Config;
-use crate::memory::{Capacity, Carver, Precision};
+use crate::memory::{Capacity, Precision};
 use crate::model::Model;
+use crate::slots::Carver;
 use quipu_math::op::{Attention, Copy, Embed};
 use quipu_math::{DType, Device, View};
 use quipu_mesh::placement::{Placed, SeqShard, TpPartial};

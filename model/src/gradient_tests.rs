@@ -5,7 +5,7 @@
 use crate::batch::Packed;
 use crate::config::{Config, RopeScaling, Sizes};
 use crate::generate::{Chunk, Wanted};
-use crate::memory::{Capacity, Precision};
+use crate::memory::{Capacity, Precision, Recompute};
 use crate::model::Model;
 use crate::table::Entry;
 use quipu_math::{Count, Cpu, DType, Device, Opaque, Reference};
@@ -160,6 +160,49 @@ fn check_every_way(device: Arc<dyn Device>) {
     check_bits("input and weight apart", &flat_gradients(&apart), &gradients);
 }
 
+fn check_recompute(device: Arc<dyn Device>, precision: Precision, config: &Config) {
+    let batch = documents();
+    let weights = token_weights(&batch);
+    let run = |recompute, split: bool| {
+        let mut model = model(device.clone(), config.clone(), |c| {
+            (c.precision, c.recompute, c.slots, c.split_backward) =
+                (precision, recompute, 2, split);
+        });
+        model.zero_gradients().unwrap();
+        // the second micro-batch goes forward before the first comes back
+        model.forward(0, &batch.view()).unwrap();
+        model.forward(1, &Packed::of([&[8u32, 8, 3][..]]).view()).unwrap();
+        let mut log_probs = model.log_probs(1).unwrap();
+        model.backward(1, &[-0.5, 0.25, 0.0]).unwrap();
+        log_probs.extend(model.log_probs(0).unwrap());
+        let gradient = model.backward_head(0, &weights).unwrap();
+        if split {
+            model.backward_input(0, 0..2, &gradient).unwrap();
+            model.backward_weight(0, 0..2).unwrap();
+        } else {
+            model.backward_layers(0, 0..2, &gradient).unwrap();
+        }
+        (log_probs, flat_gradients(&model))
+    };
+    let kept = run(Recompute::None, false);
+    let ways = [(Recompute::Elementwise, false), (Recompute::Elementwise, true)];
+    for (recompute, split) in ways.into_iter().chain([(Recompute::Block, false)]) {
+        let again = run(recompute, split);
+        check_bits(&format!("{recompute}: log-probabilities"), &again.0, &kept.0);
+        check_bits(&format!("{recompute}: gradients"), &again.1, &kept.1);
+    }
+}
+
+#[test]
+fn what_is_recomputed_gives_the_same_bits() {
+    check_recompute(reference(), Precision::whole(DType::F64), &small(true));
+    check_recompute(Arc::new(Opaque::new(Arc::new(Cpu::new(2)))), Precision::MIXED, &small(true));
+    for config in [small(true), small(false), wide()] {
+        check_recompute(Arc::new(Cpu::new(2)), Precision::whole(DType::F32), &config);
+        check_recompute(Arc::new(Cpu::new(2)), Precision::MIXED, &config);
+    }
+}
+
 #[test]
 fn all_ways_through_the_model_give_the_same_bits() {
     check_every_way(reference());
@@ -207,23 +250,26 @@ fn check_cached(device: Arc<dyn Device>) {
     refuse(&[0; 17]);
 }
 
+fn wide() -> Config {
+    Config::new(Sizes {
+        vocab_size: 300,
+        hidden_size: 96,
+        intermediate_size: 200,
+        layers: 2,
+        heads: 4,
+        kv_heads: 2,
+        max_positions: 200,
+        tied: true,
+    })
+    .unwrap()
+}
+
 /// Enough rows and columns that every kernel cuts its work into several pieces.
 #[test]
 fn any_number_of_threads_gives_the_same_bits() {
     let run = |threads| {
         let device: Arc<dyn Device> = Arc::new(Cpu::new(threads));
-        let sizes = Sizes {
-            vocab_size: 300,
-            hidden_size: 96,
-            intermediate_size: 200,
-            layers: 2,
-            heads: 4,
-            kv_heads: 2,
-            max_positions: 200,
-            tied: true,
-        };
-        let config = Config::new(sizes).unwrap();
-        let mut m = model(device, config, |c| c.tokens = 330);
+        let mut m = model(device, wide(), |c| c.tokens = 330);
         let document = |n: u32| (0..n).map(|i| (i * i + 7 * i) % 300).collect::<Vec<_>>();
         let batch = Packed::of([&document(200)[..], &document(1), &document(129)]);
         let weights = batch.mean_loss_weights();
@@ -272,6 +318,14 @@ fn calls_that_do_not_fit_are_refused() {
     frozen.forward(0, &good.view()).unwrap();
     frozen.log_probs(0).unwrap();
     assert!(frozen.backward(0, &token_weights(&good)).is_err(), "no gradients");
+    let capacity = Capacity {
+        split_backward: true,
+        recompute: Recompute::Block,
+        ..Capacity::training(&Reference::new(), 8)
+    };
+    let refused = Model::new(reference(), Mesh::one(), small(false), capacity);
+    let error = refused.map(|_| ()).unwrap_err().to_string();
+    assert!(error.contains("none or elementwise"), "{error}");
 }
 
 #[test]

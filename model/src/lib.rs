@@ -34,6 +34,9 @@ mod model;
 mod packs;
 mod parameters;
 pub mod rope;
+mod slots;
+#[cfg(test)]
+mod slots_tests;
 mod table;
 pub mod tensor_file;
 
@@ -41,7 +44,7 @@ pub use batch::{MicroBatch, Packed};
 pub use config::{Config, RopeScaling, Sizes};
 pub use error::Error;
 pub use generate::{Chunk, KvCache, Wanted};
-pub use memory::{Capacity, MemoryUse, Precision, working_dtype};
+pub use memory::{Capacity, MemoryUse, Precision, Recompute, working_dtype};
 pub use model::Model;
 pub use parameters::{Flat, LayerViews};
 pub use table::{ALIGNMENT, Entry, Init, Kind, Split, Table};

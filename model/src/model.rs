@@ -7,10 +7,11 @@ use crate::Error;
 use crate::batch::MicroBatch;
 use crate::config::Config;
 use crate::generate::Stream;
-use crate::memory::{Capacity, MemoryUse, Precision, Scratch, Slot};
+use crate::memory::{Capacity, MemoryUse, Precision, Recompute};
 use crate::packs::{Both, LayerPacks, Packs};
 use crate::parameters::{Flat, LayerViews};
 use crate::rope;
+use crate::slots::{Activations, Layout, Slot};
 use crate::table::{Entry, Init, Table};
 use quipu_math::op::{Copy, Fill, Normal};
 use quipu_math::{Device, View};
@@ -35,8 +36,7 @@ pub struct Model {
     pub(crate) fresh: Vec<AtomicBool>,
     /// positions × hd: cosines, then sines.
     pub(crate) rotary: View,
-    pub(crate) slots: Vec<Slot>,
-    pub(crate) scratch: Scratch,
+    pub(crate) activations: Activations,
     pub(crate) stream: Option<Stream>,
     memory: Vec<MemoryUse>,
 }
@@ -46,7 +46,7 @@ impl Model {
     ///
     /// # Errors
     /// A configuration or capacity that makes no model, a mesh with tp, cp or pp above 1 (not
-    /// supported yet), too little memory.
+    /// supported yet), a backward in two halves that recomputes whole blocks, too little memory.
     pub fn new(
         device: Arc<dyn Device>,
         mesh: Mesh,
@@ -55,6 +55,7 @@ impl Model {
     ) -> Result<Model, Error> {
         config.validate()?;
         check_mesh(&mesh)?;
+        check_recompute(&capacity)?;
         let Precision { weights: dtype, sums, .. } = capacity.precision;
         let table = Table::new(&config);
         let weights = Flat::allocate(&*device, dtype, &table)?;
@@ -65,14 +66,9 @@ impl Model {
         let positions = capacity.positions.unwrap_or(config.max_positions).max(1);
         let rotary = device.matrix(sums, positions, config.head_dim)?;
         device.write_floats(&rotary, &rope::table(&config, positions))?;
-        let (scratch_bytes, scratch) = Scratch::allocate(&*device, &config, &capacity)?;
-        let mut slots = Vec::new();
-        let mut slot_bytes = 0;
-        for _ in 0..capacity.slots {
-            let (bytes, slot) = Slot::allocate(&*device, &config, &capacity)?;
-            slot_bytes += bytes;
-            slots.push(slot);
-        }
+        let layout = Layout::new(&config, &capacity);
+        let activations = Activations::allocate(&*device, layout, capacity.slots)?;
+        let (slot_bytes, scratch_bytes) = activations.bytes();
         let stream =
             (capacity.generated > 0).then(|| Stream::allocate(&*device, &config, &capacity));
         let stream = stream.transpose()?;
@@ -97,8 +93,7 @@ impl Model {
             gradients,
             fresh,
             rotary,
-            slots,
-            scratch,
+            activations,
             stream,
             memory,
         })
@@ -288,40 +283,17 @@ impl Model {
     /// No such slot, or numbers that do not fit ([`MicroBatch::validate`]).
     pub fn load_batch(&mut self, slot: usize, batch: &MicroBatch<'_>) -> Result<(), Error> {
         batch.validate(&self.config, self.capacity.tokens, self.positions())?;
-        self.check_slot(slot)?;
-        let rows = batch.tokens.len();
-        let cut = self.slots[slot].cut(rows)?;
-        self.device.write_u32(&cut.tokens, batch.tokens)?;
-        self.device.write_u32(&cut.targets, batch.targets)?;
-        self.device.write_u32(&cut.positions, batch.positions)?;
-        self.device.write_u32(&cut.starts, batch.starts)?;
-        self.slots[slot].rows = rows;
-        Ok(())
-    }
-
-    fn check_slot(&self, slot: usize) -> Result<(), Error> {
-        if slot < self.slots.len() {
-            return Ok(());
-        }
-        Err(Error::Call {
-            what: "slot",
-            found: slot.to_string(),
-            expected: format!("less than {}, the slots the model was made with", self.slots.len()),
-        })
+        *self.activations.rows(slot)? = batch.tokens.len();
+        let Slot { ends, .. } = self.loaded(slot)?;
+        self.device.write_u32(&ends.tokens, batch.tokens)?;
+        self.device.write_u32(&ends.targets, batch.targets)?;
+        self.device.write_u32(&ends.positions, batch.positions)?;
+        Ok(self.device.write_u32(&ends.starts, batch.starts)?)
     }
 
     /// The loaded part of a slot.
     pub(crate) fn loaded(&self, slot: usize) -> Result<Slot, Error> {
-        self.check_slot(slot)?;
-        let slot = &self.slots[slot];
-        match slot.rows {
-            0 => Err(Error::Call {
-                what: "slot",
-                found: "empty".into(),
-                expected: "a micro-batch, by load_batch or forward".into(),
-            }),
-            rows => slot.cut(rows),
-        }
+        self.activations.loaded(slot)
     }
 
     pub(crate) fn check_layers(&self, layers: &Range<usize>) -> Result<(), Error> {
@@ -334,6 +306,17 @@ impl Model {
             expected: format!("inside 0..{}", self.config.layers),
         })
     }
+}
+
+fn check_recompute(capacity: &Capacity) -> Result<(), Error> {
+    if capacity.split_backward && capacity.recompute == Recompute::Block {
+        return Err(Error::Call {
+            what: "recompute",
+            found: "block, with the backward in two halves".into(),
+            expected: "none or elementwise: the second half would find nothing of the layer".into(),
+        });
+    }
+    Ok(())
 }
 
 fn check_mesh(mesh: &Mesh) -> Result<(), Error> {

@@ -280,14 +280,14 @@ impl Recipe {
     }
 
     /// All tables that train.
-    fn trained(&self) -> Vec<(String, &quipu_train::Recipe)> {
+    pub fn trained(&self) -> Vec<(String, &quipu_train::Recipe)> {
         let mut tables = self.pretrained();
         tables.extend([("sft".to_owned(), &self.sft), ("dpo".to_owned(), &self.dpo)]);
         tables
     }
 
     /// The model's shape while a table is trained.
-    fn shape_in(&self, table: &str) -> Shape {
+    pub fn shape_in(&self, table: &str) -> Shape {
         let number = table.strip_prefix("extend.").and_then(|rest| rest.split('.').next());
         match number.and_then(|number| number.parse::<usize>().ok()) {
             Some(stage) => self.shape(stage + 1),

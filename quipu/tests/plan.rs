@@ -111,10 +111,50 @@ fn the_plan_of_405b_is_the_papers() {
 }
 
 #[test]
+fn recomputation_takes_less_memory_and_is_no_work() {
+    let plan = |recompute: &str| {
+        let set = format!("train.recompute=\"{recompute}\"");
+        dry(&["train", "--recipe", &recipe("1b"), "--set", &set]).0["plan"].take()
+    };
+    let ways = ["none", "elementwise", "block"].map(plan);
+    for (more, less) in [(&ways[0], &ways[1]), (&ways[1], &ways[2])] {
+        assert!(bytes(more, "activations") > bytes(less, "activations"), "{more} {less}");
+        assert!(more["total_bytes"].as_u64() > less["total_bytes"].as_u64(), "{more} {less}");
+        assert_eq!(more["flop_per_token"], less["flop_per_token"]);
+    }
+    assert_eq!(ways[2]["recompute"], "block");
+}
+
+/// The plan is what the process then holds: 5 % and 64 MiB more at most (the program itself), and
+/// nothing is said that is not needed.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_step_takes_what_is_planned() {
+    let dir = tempfile::tempdir().unwrap();
+    for dtype in ["f32", "bf16"] {
+        let sizes = ["--dim", "384", "--batch", "4", "--steps", "1", "--dtype", dtype, "--json"];
+        let (code, out, errors) = run(dir.path(), &[&["bench", "train"], &sizes[..]].concat());
+        assert_eq!(code, Some(0), "{errors}");
+        let said: Value = serde_json::from_str(&out).unwrap();
+        let mib = |key: &str| said[key].as_f64().unwrap();
+        let (plan, peak) = (mib("plan_mib"), mib("peak_rss_mib"));
+        assert!(plan > 150.0, "{dtype}: the margin says something: {plan}");
+        assert!(peak <= 1.05 * plan + 64.0, "{dtype}: {peak} of {plan} MiB");
+        assert!(peak >= 0.95 * plan, "{dtype}: {peak} of {plan} MiB");
+    }
+}
+
+#[test]
 fn the_commands_that_train_say_the_same() {
     let tiny = recipe("tiny");
     let plan = |command| dry(&[command, "--recipe", &tiny]).0["plan"]["memory"].take();
     assert_eq!(plan("speedrun"), plan("train"));
+    let later = |command| dry(&[command, "--recipe", &tiny]).0["plan"]["later"].take();
+    let tuning = ["fine_tuning", "preference_training"];
+    for stage in ["context_extension_1", "annealing"].into_iter().chain(tuning) {
+        assert!(later("tune")[stage]["total_bytes"].as_u64() > Some(0), "{stage}");
+    }
+    assert_eq!(tuning.map(|stage| later("train")[stage].take()), [Value::Null, Value::Null]);
     assert_eq!(plan("tune"), plan("train"));
     assert_eq!(plan("curate"), Value::Null);
 }

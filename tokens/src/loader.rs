@@ -14,18 +14,24 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use quipu_store::manifest::Manifest;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::course::{self, Course, Deal, Mix, Pattern, Spent};
-use crate::{Error, Tokenizer, shard::Shard, special};
+use crate::shard::{self, Shard};
+use crate::{Error, Tokenizer, special};
 
 /// Name of the format of a folder of tokens in its manifest.
 pub const FORMAT: &str = "quipu.tokens";
 /// Version of that format.
 pub const FORMAT_VERSION: u32 = 1;
+/// Most bytes of token files that stay resident; sets that are smaller stay as a whole.
+pub const RESIDENT: u64 = 1 << 30;
+/// What the system maps at most for one byte that is read.
+const AROUND: u64 = 64 << 10;
 
 /// A folder of tokens, opened: the tokenizer and the shards of both parts, verified.
 #[derive(Debug)]
@@ -77,8 +83,13 @@ impl Tokens {
             let mut names: Vec<&str> = manifest.files.iter().map(|f| f.name.as_str()).collect();
             names.retain(|n| n.starts_with(prefix) && n.ends_with(".tokens"));
             names.sort_unstable();
+            let mut resident = 0;
             let open = |name: &&str| {
                 let shard = Shard::open(&dir.join(name))?;
+                resident += shard.file_bytes();
+                if resident > RESIDENT {
+                    shard.release();
+                }
                 if shard.tokenizer() == fingerprint {
                     return Ok(shard);
                 }
@@ -140,6 +151,8 @@ pub struct Loader {
     begin: u32,
     end: u32,
     orders: Mutex<BTreeMap<(usize, u64), Arc<Order>>>,
+    /// Bytes that may have become resident since pages were given back; none where all may stay.
+    touched: Option<AtomicU64>,
 }
 
 /// The documents of one source.
@@ -180,6 +193,7 @@ impl Loader {
         let streams = streams(&shards, natural);
         let sources: Vec<_> = streams.iter().map(|s| (s.name.as_str(), s.pairs)).collect();
         let deal = course::deal(&sources, course)?;
+        let large = shards.iter().map(Shard::file_bytes).sum::<u64>() > RESIDENT;
         Ok(Self {
             shards,
             streams,
@@ -188,6 +202,7 @@ impl Loader {
             begin: tokenizer.required(special::BEGIN_OF_TEXT)?,
             end: tokenizer.required(special::END_OF_TEXT)?,
             orders: Mutex::default(),
+            touched: large.then(AtomicU64::default),
         })
     }
 
@@ -284,8 +299,21 @@ impl Loader {
             let to = end.min(order.ends[i]);
             let entry = shard.document(document as usize);
             push(shard, &entry, (at - first, to - first), (self.begin, self.end), out);
+            self.touch((to - at) * shard::width(shard.vocabulary() as usize) as u64);
             at = to;
             i += 1;
+        }
+    }
+
+    /// Notes that so many bytes of a document were read, and gives pages back where more of them are
+    /// resident than should be. It changes no sample.
+    fn touch(&self, bytes: u64) {
+        let Some(touched) = &self.touched else { return };
+        // its tokens, and its entry in the table
+        let more = bytes + 2 * AROUND;
+        if touched.fetch_add(more, Ordering::Relaxed) + more > RESIDENT {
+            touched.store(0, Ordering::Relaxed);
+            self.shards.iter().for_each(Shard::release);
         }
     }
 

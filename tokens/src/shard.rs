@@ -24,6 +24,12 @@ pub const VERSION: u32 = 1;
 const HEADER: usize = 64;
 const ENTRY: usize = 40;
 
+/// Bytes of a token in a shard of a tokenizer of `vocabulary` ids.
+#[must_use]
+pub const fn width(vocabulary: usize) -> usize {
+    if vocabulary <= 1 << 16 { 2 } else { 4 }
+}
+
 /// A document in a shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry {
@@ -199,6 +205,21 @@ impl Shard {
         u64_at(self.entry(i), 16)
     }
 
+    /// Bytes of the file.
+    #[must_use]
+    pub fn file_bytes(&self) -> u64 {
+        self.map.len() as u64
+    }
+
+    /// Gives back the pages that are resident: they stay in the system's cache, and are mapped again
+    /// when they are read.
+    pub fn release(&self) {
+        // SAFETY: a map of a file that is only read has nothing that could be lost.
+        #[cfg(target_os = "linux")]
+        #[allow(unsafe_code)]
+        let _ = unsafe { self.map.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
+    }
+
     /// Where it lies.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -333,7 +354,7 @@ impl ShardWriter {
     pub fn write(self, path: &Path) -> Result<(), Error> {
         let mut names = serde_json::to_vec(&self.sources).unwrap_or_else(|_| b"[]".to_vec());
         names.resize(names.len().next_multiple_of(8), b' ');
-        let width: u32 = if self.vocabulary <= 1 << 16 { 2 } else { 4 };
+        let width = width(self.vocabulary as usize) as u32;
         let tokens: Vec<u8> = if width == 2 {
             self.tokens.iter().flat_map(|t| (*t as u16).to_le_bytes()).collect()
         } else {

@@ -5,10 +5,10 @@ use crate::objective::{NextToken, Packed, Samples};
 use crate::recipe::Dtype;
 use crate::step::Learner;
 use crate::watch::Outside;
-use crate::{Error, Recipe};
+use crate::{Error, Plan, Recipe};
 use quipu_math::{Device, Timed};
 use quipu_mesh::Mesh;
-use quipu_model::{Capacity, Config, Model, Sizes, Table};
+use quipu_model::{Config, Sizes, Table};
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::Instant;
@@ -137,6 +137,14 @@ impl Bench {
         })?)
     }
 
+    /// What a run on a device of so many threads takes.
+    ///
+    /// # Errors
+    /// Sizes that make no model.
+    pub fn plan(&self, threads: usize) -> Result<Plan, Error> {
+        Plan::new(&self.config()?, &self.recipe(), Mesh::one().axes(), threads)
+    }
+
     fn recipe(&self) -> Recipe {
         Recipe {
             sequence_length: self.seq,
@@ -192,12 +200,8 @@ const WARM: u64 = 3;
 
 fn measure(device: Arc<dyn Device>, bench: Bench, warm: &dyn Fn()) -> Result<Timing, Error> {
     let (config, recipe) = (bench.config()?, bench.recipe());
-    let precision = bench.dtype.precision(&*device);
-    let capacity =
-        Capacity { precision, ..Capacity::training(&*device, recipe.micro_batch_tokens) };
     let mode = device.arithmetic();
-    let model = Model::new(device, Mesh::one(), config.clone(), capacity)?;
-    let mut learner = Learner::new(model, &recipe)?;
+    let mut learner = Learner::allocate(device, Mesh::one(), &config, &recipe, false)?;
     learner.init(0)?;
     let samples = Random { bench };
     let objective = NextToken { samples: &samples, validation: None, token_bytes: None };

@@ -124,14 +124,17 @@ impl Facts {
     }
 }
 
-/// The first key in which two recipes differ, as `key = value` of each; how often checkpoints are
-/// written and how many are kept may change, but for a run that may go back to one.
+/// The first key in which two recipes differ, as `key = value` of each; what is recomputed may
+/// change, and how often checkpoints are written and how many are kept, but for a run that may go
+/// back to one.
 fn difference(written: &Recipe, now: &Recipe) -> Option<(String, String)> {
     let mut written = written.clone();
     if now.spikes.is_none() {
         written.checkpoint_every = now.checkpoint_every;
     }
     written.keep_checkpoints = now.keep_checkpoints;
+    // the numbers are the same
+    written.recompute = now.recompute;
     let keys = |recipe: &Recipe| match serde_json::to_value(recipe) {
         Ok(Value::Object(map)) => map,
         _ => serde_json::Map::new(),

@@ -173,6 +173,17 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// Bytes of a token: four ids, and a weight.
+    pub const TOKEN_BYTES: usize = 4 * size_of::<u32>() + size_of::<f64>();
+
+    /// An empty one with room for so many tokens.
+    #[must_use]
+    pub fn with_capacity(tokens: usize) -> Self {
+        let ids = || Vec::with_capacity(tokens);
+        let weights = Vec::with_capacity(tokens);
+        Self { tokens: ids(), targets: ids(), positions: ids(), starts: ids(), weights }
+    }
+
     /// Appends a packed row: the first rows its tokens see move with it.
     pub fn push(&mut self, row: &Packed) {
         let base = self.tokens.len() as u32;
@@ -210,7 +221,8 @@ pub fn micro_batch(
     indices: Range<u64>,
     length: usize,
 ) -> Result<Batch, Error> {
-    let mut batch = Batch::default();
+    let rows = indices.end.saturating_sub(indices.start) as usize;
+    let mut batch = Batch::with_capacity(rows * length);
     for index in indices {
         let row = samples.sample(index).map_err(Error::Outside)?;
         if row.tokens.len() != length {

@@ -4,10 +4,12 @@
 //! what is said here and what is allocated later cannot come apart. Not a schedule over machines.
 //!
 //! The step is one of a single micro-batch, the largest of the run: further ones use the same
-//! memory again. Not counted is what is not the trainer's: the loader's tokens, which are mapped
-//! and not held, the buffers of kernels, and what ranks of one process hand each other.
+//! memory again. A validation after it is rehearsed as well. What kernels work in is what the device's
+//! own kernels would take on as many threads. Beside it stands what the trainer holds outside the
+//! device: batches, and the pages of token files that are mapped. Not counted are the program itself
+//! with its tokenizer, and what ranks of one process hand each other.
 
-use crate::objective::{NextToken, Packed, Samples, check_length};
+use crate::objective::{Batch, Held, NextToken, Objective, Packed, Samples, check_length};
 use crate::ramp::Level;
 use crate::run::check_axes;
 use crate::step::{Learner, Place};
@@ -20,8 +22,19 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// What is held only while the first weights are drawn, one parameter at a time.
+/// What is held only while the first weights are drawn or a checkpoint is written, one parameter at
+/// a time.
 const PASSING: &str = "drawing weights";
+/// What kernels work in.
+const WORKING: &str = "kernels";
+/// Token ids, targets, weights and the like, in the memory of the host.
+const BATCHES: &str = "batches";
+/// Token files, as far as they are resident.
+const PAGES: &str = "token pages";
+
+/// Of a token of a micro-batch in the memory of the host: its share of the loss (8 bytes), and its
+/// log-probability with the two numbers that it is made of (28).
+const RESULTS: usize = 36;
 
 /// What a run will need.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -32,7 +45,7 @@ pub struct Plan {
     pub ranks: usize,
     /// Bytes by kind, of all ranks together.
     pub memory: Vec<Kind>,
-    /// The most that the ranks' devices hold at once: the sum of the kinds.
+    /// The most that is held at once: the sum of the kinds.
     pub total_bytes: u64,
     /// One step of a single micro-batch, as it was counted.
     pub step: Counted,
@@ -81,18 +94,26 @@ pub struct Stretch {
 }
 
 impl Plan {
-    /// Of a run of `recipe` on the ranks of `axes`.
+    /// Of a run of `recipe` on the ranks of `axes`, each with `threads` threads of this machine.
     ///
     /// # Errors
     /// What no run can use, as [`crate::run`] says it.
-    pub fn new(config: &Config, recipe: &Recipe, axes: Axes) -> Result<Self, Error> {
+    pub fn new(
+        config: &Config,
+        recipe: &Recipe,
+        axes: Axes,
+        threads: usize,
+    ) -> Result<Self, Error> {
         check_axes(axes)?;
         recipe.check(axes.size(Axis::Dp))?;
         recipe.treatments(&Table::new(config))?;
         check_length(recipe.longest_sequence(), config)?;
-        let ranks = launch(axes, |mesh| rehearse(mesh, config, recipe))?;
+        let ranks = launch(axes, |mesh| rehearse(mesh, config, recipe, threads))?;
         let mut memory: Vec<Kind> = Vec::new();
-        for Kind { kind, bytes } in ranks.iter().flat_map(|rank| rank.memory.iter().copied()) {
+        let pages = Kind { kind: PAGES, bytes: token_pages(config, recipe) };
+        for Kind { kind, bytes } in
+            ranks.iter().flat_map(|rank| rank.memory.iter().copied()).chain([pages])
+        {
             match memory.iter_mut().find(|row| row.kind == kind) {
                 Some(row) => row.bytes += bytes,
                 None => memory.push(Kind { kind, bytes }),
@@ -100,13 +121,19 @@ impl Plan {
         }
         let step = match ranks.iter().find_map(|rank| rank.step) {
             Some(step) => step,
-            None => rehearse(Mesh::one(), config, recipe)?.step.unwrap_or_default(),
+            None => {
+                // Nor were kernels run on several.
+                let one = rehearse(Mesh::one(), config, recipe, threads)?;
+                let all = |row: &Kind| Kind { bytes: row.bytes * ranks.len() as u64, ..*row };
+                memory.extend(one.memory.iter().filter(|row| row.kind == WORKING).map(all));
+                one.step.unwrap_or_default()
+            }
         };
         Ok(Self {
             parameters: Table::new(config).parameters(),
             ranks: axes.world(),
+            total_bytes: memory.iter().map(|row| row.bytes).sum(),
             memory,
-            total_bytes: ranks.iter().map(|rank| rank.peak).sum(),
             step,
             flop_per_token: recipe.flop_per_token(config),
             steps: recipe.steps,
@@ -126,24 +153,39 @@ impl Plan {
 /// One rank on the `count` device.
 struct Rank {
     memory: Vec<Kind>,
-    peak: u64,
     /// None on several ranks: what they hand each other is read through host memory, which would
     /// take as much of it as the model is large, and the step's ops are the same on one.
     step: Option<Counted>,
 }
 
-fn rehearse(mesh: Mesh, config: &Config, recipe: &Recipe) -> Result<Rank, Error> {
-    let device = Arc::new(Count::new());
-    let alone = mesh.axes().world() == 1;
+fn rehearse(mesh: Mesh, config: &Config, recipe: &Recipe, threads: usize) -> Result<Rank, Error> {
+    let device = Arc::new(Count::beside(threads));
+    let (alone, ranks) = (mesh.axes().world() == 1, mesh.axes().size(Axis::Dp));
     let mut learner = Learner::allocate(device.clone(), mesh, config, recipe, false)?;
     learner.init(recipe.seed)?;
     let step = alone.then(|| count(&device, &mut learner, recipe)).transpose()?;
-    let Usage { live, peak, .. } = device.usage();
+    let Usage { live, peak, working, .. } = device.usage();
     let of = |MemoryUse { kind, bytes }| Kind { kind, bytes: bytes as u64 };
     let mut memory: Vec<Kind> = learner.memory().into_iter().map(of).collect();
+    memory.push(Kind { kind: WORKING, bytes: working });
+    memory.push(Kind { kind: BATCHES, bytes: batches(recipe, ranks) });
     memory.push(Kind { kind: PASSING, bytes: peak - live });
     memory.retain(|row| row.bytes > 0);
-    Ok(Rank { memory, peak, step })
+    Ok(Rank { memory, step })
+}
+
+/// A batch of one rank as the loader gives it, all of it, since its targets are counted first; and
+/// what goes to the device and comes back of a micro-batch.
+fn batches(recipe: &Recipe, ranks: usize) -> u64 {
+    let levels = recipe.ramp.iter().map(|level| level.batch_tokens);
+    let largest = levels.fold(recipe.batch_tokens, usize::max) / ranks;
+    (largest * Batch::TOKEN_BYTES + recipe.largest_micro_batch() * RESULTS) as u64
+}
+
+/// No more pages than the run's tokens lie on, nor than the loader keeps.
+fn token_pages(config: &Config, recipe: &Recipe) -> u64 {
+    let width = quipu_tokens::shard::width(config.vocab_size) as u64;
+    recipe.total_tokens().saturating_mul(width).min(quipu_tokens::loader::RESIDENT)
 }
 
 /// A step of one micro-batch.
@@ -156,6 +198,9 @@ fn count(device: &Count, learner: &mut Learner, recipe: &Recipe) -> Result<Count
     let norm = learner.gradient(&objective, &recipe, place)?.norm;
     learner.update(&recipe, place, norm)?;
     let after = device.usage();
+    let held = Held { samples: &samples, count: 1, length: recipe.sequence_length };
+    let held_out = NextToken { validation: Some(held), ..objective };
+    held_out.validate(&mut learner.model, &Mesh::one(), &recipe)?;
     Ok(Counted {
         tokens: recipe.micro_batch_tokens,
         ops: after.ops - before.ops,
@@ -238,7 +283,7 @@ mod tests {
     use super::*;
     use crate::recipe::Dtype;
     use quipu_math::Cpu;
-    use quipu_model::Sizes;
+    use quipu_model::{Recompute, Sizes};
 
     fn small(tied: bool) -> Config {
         Config::new(Sizes {
@@ -273,20 +318,26 @@ mod tests {
         }
     }
 
+    fn bytes(plan: &Plan, kind: &str) -> u64 {
+        plan.memory.iter().find(|row| row.kind == kind).map_or(0, |row| row.bytes)
+    }
+
     /// A plan, held against what a step of the trainer makes `device` hold.
     #[track_caller]
     fn check(device: Arc<dyn Device>, tied: bool, dtype: Dtype) -> Plan {
-        let (config, recipe) = (small(tied), recipe(dtype));
-        let plan = Plan::new(&config, &recipe, Axes::parse("dp=1").unwrap()).unwrap();
+        let (config, recipe) = (small(tied), one_micro_batch(&recipe(dtype)));
+        let plan = Plan::new(&config, &recipe, Axes::parse("dp=1").unwrap(), 1).unwrap();
         let mut learner =
             Learner::allocate(device.clone(), Mesh::one(), &config, &recipe, false).unwrap();
         let held: u64 = learner.memory().iter().map(|row| row.bytes as u64).sum();
         assert_eq!(held, device.usage().live, "{:?}", learner.memory());
         learner.init(1).unwrap();
-        let samples = Blank { length: 32 };
+        let samples = Blank { length: recipe.sequence_length };
         let objective = NextToken { samples: &samples, validation: None, token_bytes: None };
         learner.step(&objective, &recipe, 0).unwrap();
-        assert_eq!(plan.total_bytes, device.usage().peak);
+        let outside = [BATCHES, PAGES].map(|kind| bytes(&plan, kind)).iter().sum::<u64>();
+        let Usage { peak, working, .. } = device.usage();
+        assert_eq!((bytes(&plan, WORKING), plan.total_bytes - outside), (working, peak + working));
         assert_eq!(plan.total_bytes, plan.memory.iter().map(|row| row.bytes).sum::<u64>());
         plan
     }
@@ -294,8 +345,9 @@ mod tests {
     #[test]
     fn what_is_planned_is_what_is_held() {
         for tied in [true, false] {
-            check(Arc::new(Count::new()), tied, Dtype::F32);
-            check(Arc::new(Count::new()), tied, Dtype::Bf16);
+            check(Arc::new(Count::beside(1)), tied, Dtype::F32);
+            check(Arc::new(Count::beside(1)), tied, Dtype::Bf16);
+            check(Arc::new(Cpu::new(1)), tied, Dtype::Bf16);
             let plan = check(Arc::new(Cpu::new(1)), tied, Dtype::F32);
             assert_eq!(plan.parameters, Table::new(&small(tied)).parameters());
         }
@@ -303,7 +355,7 @@ mod tests {
 
     #[test]
     fn kinds_are_those_of_the_precision() {
-        let of = |dtype| check(Arc::new(Count::new()), false, dtype).memory;
+        let of = |dtype| check(Arc::new(Count::beside(1)), false, dtype).memory;
         let bytes = |rows: &[Kind], kind| rows.iter().find(|r| r.kind == kind).map(|r| r.bytes);
         let (narrow, wide) = (of(Dtype::Bf16), of(Dtype::F32));
         let all = Table::new(&small(false)).elements() as u64;
@@ -324,14 +376,29 @@ mod tests {
     fn ranks_share_the_optimizer_and_nothing_else() {
         let of = |axes| {
             let axes = Axes::parse(axes).unwrap();
-            Plan::new(&small(false), &recipe(Dtype::F32), axes).unwrap()
+            Plan::new(&small(false), &recipe(Dtype::F32), axes, 1).unwrap()
         };
         let (one, two) = (of("dp=1"), of("dp=2"));
-        let bytes = |plan: &Plan, kind| plan.memory.iter().find(|r| r.kind == kind).unwrap().bytes;
-        for (kind, times) in [("gradients", 2), ("activations", 2), ("first moments", 1)] {
+        let kinds = [("gradients", 2), ("activations", 2), ("first moments", 1), (WORKING, 2)];
+        for (kind, times) in kinds {
             assert_eq!(bytes(&two, kind), times * bytes(&one, kind), "{kind}");
         }
         assert_eq!((one.step, two.ranks), (two.step, 2));
+    }
+
+    #[test]
+    fn recomputation_takes_less_memory_and_counts_as_no_work() {
+        let of = |recompute| {
+            let recipe = Recipe { recompute, ..recipe(Dtype::Bf16) };
+            Plan::new(&small(false), &recipe, Axes::parse("dp=1").unwrap(), 1).unwrap()
+        };
+        let ways = [Recompute::None, Recompute::Elementwise, Recompute::Block].map(of);
+        for (more, less) in [(&ways[0], &ways[1]), (&ways[1], &ways[2])] {
+            assert!(bytes(more, "activations") > bytes(less, "activations"));
+            assert!(more.total_bytes > less.total_bytes);
+            assert!(more.step.flop < less.step.flop, "the device does it all the same");
+            assert_eq!(more.flop_per_token, less.flop_per_token);
+        }
     }
 
     #[test]
@@ -363,7 +430,7 @@ mod tests {
             ..recipe(Dtype::F32)
         };
         let check = |recipe: &Recipe, axes, expected: &str| {
-            let error = Plan::new(&small(true), recipe, axes).unwrap_err().to_string();
+            let error = Plan::new(&small(true), recipe, axes, 1).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         };
         check(&long, axes, "the model has 64 positions");

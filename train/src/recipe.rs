@@ -10,7 +10,7 @@ use crate::ramp::Level;
 use crate::schedule::{Curve, Schedule};
 use crate::spikes::Spikes;
 use quipu_math::{DType, Device};
-use quipu_model::{Precision, working_dtype};
+use quipu_model::{Precision, Recompute, working_dtype};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -54,6 +54,9 @@ pub struct Recipe {
     pub seed: u64,
     /// In what numbers it is computed.
     pub dtype: Dtype,
+    /// What the backward computes again in place of keeping it: `none`, `elementwise` (outputs of
+    /// norms and of the SwiGLU), `block` (a layer keeps its input). Numbers do not depend on it.
+    pub recompute: Recompute,
     /// Tokens of one sample. This and the next two hold until the first entry of `ramp`.
     pub sequence_length: usize,
     /// Tokens of one step over all ranks: a multiple of `sequence_length`.
@@ -115,6 +118,7 @@ impl Default for Recipe {
         Self {
             seed: 1,
             dtype: Dtype::F32,
+            recompute: Recompute::None,
             sequence_length: 256,
             batch_tokens: 8_192,
             micro_batch_tokens: 2_048,

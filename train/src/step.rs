@@ -81,7 +81,8 @@ impl Learner {
         let generated = if generates { SAMPLE_ROWS } else { 0 };
         let capacity = Capacity::training(&*device, recipe.largest_micro_batch());
         let precision = recipe.dtype.precision(&*device);
-        let capacity = Capacity { generated, precision, ..capacity };
+        let recompute = recipe.recompute;
+        let capacity = Capacity { generated, precision, recompute, ..capacity };
         Self::new(Model::new(device, mesh, config.clone(), capacity)?, recipe)
     }
 

@@ -7,11 +7,11 @@
 //! rounded before they meet the values; their sum is not.
 #![allow(unsafe_code)]
 
-use super::Engine;
 use super::pack::{Native, Unit, pack_rows, pack_spaced, pack_straight};
 use super::rows::log_of;
 use super::simd::{Kernel, Simd, exp};
 use super::tile::multiply_where;
+use super::{Engine, Machine};
 use crate::error::Error;
 use crate::host::Mat;
 use std::ops::Range;
@@ -97,9 +97,19 @@ impl<E: Native> Shape<E> {
     }
 }
 
+/// Query rows of a task.
+fn step<E: Native>(shape: &Shape<E>) -> usize {
+    (GROUP_ROWS / shape.group()).clamp(8, KEYS)
+}
+
+/// f32 numbers of working memory that the forward takes.
+pub(super) fn working<E: Native>(shape: &Shape<E>, machine: Machine) -> usize {
+    Layout::of(shape, step(shape), machine.panel()).total * machine.threads
+}
+
 pub(super) fn forward<E: Native>(engine: &Engine, shape: Shape<E>) -> Result<(), Error> {
     shape.check("Attention")?;
-    let step = (GROUP_ROWS / shape.group()).clamp(8, KEYS);
+    let step = step(&shape);
     let mut tasks = Vec::new();
     for run in shape.runs() {
         for first in (run.first..run.end).step_by(step) {
@@ -108,7 +118,7 @@ pub(super) fn forward<E: Native>(engine: &Engine, shape: Shape<E>) -> Result<(),
         }
     }
     let layout = Layout::of(&shape, step, engine.panel());
-    let scratch = engine.scratch(layout.total * engine.threads())?;
+    let scratch = engine.scratch(working(&shape, engine.machine()))?;
     let worth = shape.q.rows > 1 || shape.k.rows > 256;
     engine.parallel_if(worth, tasks.len(), &|task, thread| {
         let (run, kv) = tasks[task];

@@ -4,13 +4,13 @@
 //! they are multiplied; the sums stay in f32 until the last block.
 #![allow(unsafe_code)]
 
-use super::Engine;
 use super::attention::{KEYS, ROW, Run, Shape};
 use super::norm::dot;
 use super::pack::{Native, Unit, pack_rows, pack_spaced, pack_straight};
 use super::plain;
 use super::simd::{Kernel, Simd, exp};
 use super::tile::multiply_where;
+use super::{Engine, Machine};
 use crate::error::Error;
 use crate::host::Mat;
 use std::ops::Range;
@@ -49,6 +49,15 @@ pub(super) fn backward_rounded<E: Native>(
     Ok(())
 }
 
+/// f32 numbers of working memory that the backward takes.
+pub(super) fn working<E: Native>(shape: &Shape<E>, machine: Machine) -> usize {
+    deltas(shape) + Layout::of(shape, machine.panel()).total * machine.threads
+}
+
+fn deltas<E: Native>(shape: &Shape<E>) -> usize {
+    shape.q.rows * shape.heads
+}
+
 pub(super) fn backward<E: Native>(
     engine: &Engine,
     shape: Shape<E>,
@@ -63,8 +72,8 @@ pub(super) fn backward<E: Native>(
     let runs = shape.runs();
     let parts = disjoint(&shape, &runs);
     let layout = Layout::of(&shape, engine.panel());
-    let deltas = shape.q.rows * shape.heads;
-    let scratch = engine.scratch(deltas + layout.total * engine.threads())?;
+    let deltas = deltas(&shape);
+    let scratch = engine.scratch(working(&shape, engine.machine()))?;
     engine.parallel_if(shape.q.len() > 1 << 14, shape.q.rows.div_ceil(QUERIES), &|task, _| {
         let first = task * QUERIES;
         let rows = first..shape.q.rows.min(first + QUERIES);

@@ -2,13 +2,13 @@
 //! tokens never stand in memory together.
 #![allow(unsafe_code)]
 
-use super::Engine;
 use super::element::{Any, Element, either};
 use super::pack::KC;
 use super::plain;
 use super::product::{Packed, Product};
 use super::rows::{log_of, soft_sum};
 use super::simd::{Kernel, Simd, exp};
+use super::{Engine, Machine};
 use crate::error::Error;
 use crate::host::Mat;
 use crate::op::Layout;
@@ -150,13 +150,38 @@ impl Head {
 
     /// The logits of all rows of this head for one block of entries.
     fn tile(&self, engine: &Engine, entry: usize, to: *mut f32) -> Result<Tile, Error> {
-        let entries = ENTRIES.min(self.weight.rows() - entry);
-        let (rows, cols) = (self.hidden.rows(), entries);
-        let logits = Mat { ptr: to, rows, cols, stride: cols };
-        let (a, b, out) = (self.hidden, self.weight.part(entry, entries), Any::F32(logits));
-        let packed = self.packed[0].map(|p| p.columns(entry, engine.panel()));
-        Product { layout: Layout::NT, a, b, packed, plus: None, out }.run(engine)?;
-        Ok(Tile { head: *self, entry, logits })
+        let tile = self.empty_tile(entry, to);
+        tile.product(engine.panel()).run(engine)?;
+        Ok(tile)
+    }
+
+    fn empty_tile(&self, entry: usize, to: *mut f32) -> Tile {
+        let (rows, cols) = (self.hidden.rows(), ENTRIES.min(self.weight.rows() - entry));
+        Tile { head: *self, entry, logits: Mat { ptr: to, rows, cols, stride: cols } }
+    }
+
+    /// f32 numbers of working memory that a call takes, by depth: logits, sums that wait, products.
+    pub fn working(&self, machine: Machine, gradients: Option<Gradients>) -> Vec<usize> {
+        let (all, entries) = (self.hidden.rows(), self.weight.rows());
+        if all == 0 || entries == 0 {
+            return vec![0];
+        }
+        let step = self.rows().min(all);
+        let logits = step * entries.min(ENTRIES);
+        let waiting = gradients.and_then(|g| g.waits(step, entries));
+        let products = |rows: usize| {
+            let tile = self.part(0, rows).empty_tile(0, std::ptr::dangling_mut());
+            let first = [Some(tile.product(machine.panel())), None];
+            let then = gradients.map(|g| {
+                let dhidden = if waiting.is_some() { no_sums(g.dhidden) } else { g.dhidden };
+                tile.products(machine.panel(), Gradients { dhidden, ..g }.part(0, rows))
+            });
+            first.into_iter().chain(then.into_iter().flatten()).flatten()
+        };
+        // the last chunk has fewer tokens, and then another kind of product
+        let products = products(step).chain(products((all - 1) % step + 1));
+        let most = products.map(|product| product.working(machine)).max().unwrap_or(0);
+        [Some(logits), waiting, Some(most)].into_iter().flatten().collect()
     }
 
     fn each_chunk(
@@ -188,10 +213,8 @@ impl Head {
             let (rows, entries) = (head.hidden.rows(), head.weight.rows());
             let g = g.part(start, rows);
             // sums over several blocks of the vocabulary are f32 until the last
-            let waiting = match g.dhidden {
-                Any::Bf16(out) if entries > ENTRIES => Some(engine.scratch(rows * out.cols)?),
-                _ => None,
-            };
+            let waiting =
+                g.waits(rows, entries).map(|floats| engine.scratch(floats)).transpose()?;
             let cols = g.dhidden.cols();
             let sums = waiting.as_ref().map(|s| Mat { ptr: s.mat(0), rows, cols, stride: cols });
             let within = Gradients { dhidden: sums.map_or(g.dhidden, Any::F32), ..g };
@@ -221,6 +244,14 @@ impl Head {
 }
 
 impl Gradients {
+    /// How many sums of `rows` tokens over blocks of the vocabulary wait in f32 for the last one.
+    fn waits(&self, rows: usize, entries: usize) -> Option<usize> {
+        match self.dhidden {
+            Any::Bf16(out) if entries > ENTRIES => Some(rows * out.cols),
+            _ => None,
+        }
+    }
+
     fn part(&self, start: usize, rows: usize) -> Gradients {
         let (weights, dhidden) = (self.weights.part(start, rows), self.dhidden.part(start, rows));
         Gradients { weights, dhidden, dweight: self.dweight }
@@ -237,19 +268,35 @@ impl Tile {
 
     /// Turns logits into their gradients, and these into those of hidden state and weight.
     fn differentiate(&self, engine: &Engine, g: Gradients) -> Result<(), Error> {
-        let entries = self.head.weight.part(self.entry, self.logits.cols);
-        let Mat { ptr, rows, cols, stride } = self.logits;
-        // what products would round is stored so, in the first half of its row
-        let a = match (self.head.hidden, entries) {
-            (Any::F32(_), Any::F32(_)) => Any::F32(self.logits),
-            _ => Any::Bf16(Mat { ptr: ptr.cast(), rows, cols, stride: 2 * stride }),
-        };
-        engine.parallel_if(self.logits.len() > 1 << 13, rows, &|row, _| {
-            either!(a, out => {
+        engine.parallel_if(self.logits.len() > 1 << 13, self.logits.rows, &|row, _| {
+            either!(self.rounded(), out => {
                 engine.set.run(Differentiate { tile: *self, weights: g.weights, row, out });
             });
         });
-        let width = engine.panel();
+        let products = self.products(engine.panel(), g);
+        products.into_iter().flatten().try_for_each(|product| product.run(engine))
+    }
+
+    /// Gradients of logits, in the memory of these: what products would round is stored so, in the
+    /// first half of its row.
+    fn rounded(&self) -> Any {
+        let Mat { ptr, rows, cols, stride } = self.logits;
+        match (self.head.hidden, self.head.weight) {
+            (Any::F32(_), Any::F32(_)) => Any::F32(self.logits),
+            _ => Any::Bf16(Mat { ptr: ptr.cast(), rows, cols, stride: 2 * stride }),
+        }
+    }
+
+    /// The product that makes the logits.
+    fn product(&self, width: usize) -> Product {
+        let (a, b) = (self.head.hidden, self.head.weight.part(self.entry, self.logits.cols));
+        let packed = self.head.packed[0].map(|p| p.columns(self.entry, width));
+        Product { layout: Layout::NT, a, b, packed, plus: None, out: Any::F32(self.logits) }
+    }
+
+    /// Those that take their gradients to hidden state and weight.
+    fn products(&self, width: usize, g: Gradients) -> [Option<Product>; 2] {
+        let (a, entries) = (self.rounded(), self.head.weight.part(self.entry, self.logits.cols));
         let plus = match g.dhidden {
             Any::F32(out) if self.entry > 0 => Some(out),
             _ => None,
@@ -257,14 +304,20 @@ impl Tile {
         let start = if matches!(entries, Any::Bf16(_)) { self.entry / 2 } else { self.entry };
         let packed = self.head.packed[1].map(|p| p.below(start, width));
         let out = g.dhidden;
-        Product { layout: Layout::NN, a, b: entries, packed, plus, out }.run(engine)?;
-        if let Some(dweight) = g.dweight {
+        let hidden = Product { layout: Layout::NN, a, b: entries, packed, plus, out };
+        let weight = g.dweight.map(|dweight| {
             let out = dweight.part(self.entry, self.logits.cols);
             let (b, plus, out) = (self.head.hidden, Some(out), Any::F32(out));
-            Product { layout: Layout::TN, a, b, packed: None, plus, out }.run(engine)?;
-        }
-        Ok(())
+            Product { layout: Layout::TN, a, b, packed: None, plus, out }
+        });
+        [Some(hidden), weight]
     }
+}
+
+/// The shape of a matrix as one of f32, without memory.
+fn no_sums(of: Any) -> Any {
+    let (rows, cols) = (of.rows(), of.cols());
+    Any::F32(Mat { ptr: std::ptr::dangling_mut(), rows, cols, stride: cols })
 }
 
 struct Reduce {

@@ -21,8 +21,7 @@ mod scratch;
 mod simd;
 mod tile;
 mod types;
-
-use std::sync::Mutex;
+mod working;
 
 use half::bf16;
 
@@ -41,7 +40,8 @@ use attention::Shape;
 use element::{Any, either};
 use pool::Pool;
 use product::{Packed, Product};
-use scratch::{Block, Scratch};
+use scratch::{Blocks, Scratch};
+pub(crate) use working::{Machine, working};
 
 /// The processor.
 #[derive(Debug)]
@@ -55,7 +55,7 @@ pub struct Cpu {
 pub(crate) struct Engine {
     set: Instructions,
     pool: Pool,
-    free: Mutex<Vec<Block>>,
+    blocks: Blocks,
 }
 
 impl Cpu {
@@ -68,7 +68,7 @@ impl Cpu {
     /// The same on a given instruction set; where the processor lacks it, on the portable one.
     pub fn with(threads: usize, set: Instructions) -> Cpu {
         let set = if set.available() { set } else { Instructions::Portable };
-        let engine = Engine { set, pool: Pool::new(threads), free: Mutex::default() };
+        let engine = Engine { set, pool: Pool::new(threads), blocks: Blocks::default() };
         Cpu { host: Host::new("cpu"), engine }
     }
 
@@ -98,21 +98,18 @@ impl Engine {
         self.pool.threads()
     }
 
+    fn machine(&self) -> Machine {
+        Machine { set: self.set, threads: self.threads() }
+    }
+
     /// Columns of a packed panel.
     fn panel(&self) -> usize {
-        match self.set {
-            Instructions::Avx512Bf16 | Instructions::Avx512 => 32,
-            Instructions::Avx2 | Instructions::Portable => 16,
-        }
+        self.machine().panel()
     }
 
     /// Rows of a register tile.
     fn tile(&self) -> usize {
-        match self.set {
-            Instructions::Avx512Bf16 | Instructions::Avx512 => 14,
-            Instructions::Avx2 => 6,
-            Instructions::Portable => 3,
-        }
+        self.machine().tile()
     }
 
     fn parallel(&self, tasks: usize, task: &(dyn Fn(usize, usize) + Sync)) {
@@ -126,7 +123,7 @@ impl Engine {
 
     /// Memory for `floats` f32 numbers of any content.
     fn scratch(&self, floats: usize) -> Result<Scratch<'_>, Error> {
-        Scratch::take(&self.free, floats)
+        Scratch::take(&self.blocks, floats)
     }
 }
 
@@ -171,7 +168,8 @@ impl Device for Cpu {
     }
 
     fn usage(&self) -> Usage {
-        self.host.counters().usage(Cost::default())
+        let working = self.engine.blocks.bytes();
+        Usage { working, ..self.host.counters().usage(Cost::default()) }
     }
 }
 

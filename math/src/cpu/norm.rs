@@ -82,6 +82,11 @@ pub(super) unsafe fn dot<S: Simd, E: Element>(a: *const E, b: *const E, n: usize
     }
 }
 
+/// f32 numbers that sums over rows take before they are added up.
+pub(super) fn partial_sums(rows: usize, cols: usize) -> usize {
+    rows.div_ceil(ROWS) * cols
+}
+
 #[derive(Clone, Copy)]
 pub(super) struct Backward<E> {
     pub x: Mat<f32>,
@@ -97,7 +102,7 @@ impl<E: Element> Backward<E> {
     pub fn run(self, engine: &Engine) -> Result<(), Error> {
         let (rows, cols) = (self.x.rows, self.x.cols);
         let blocks = rows.div_ceil(ROWS);
-        let scratch = engine.scratch(blocks * cols)?;
+        let scratch = engine.scratch(partial_sums(rows, cols))?;
         engine.parallel_if(self.x.len() > 1 << 14, blocks, &|task, _| {
             let start = task * ROWS;
             let rows = Rows { op: self, start, end: rows.min(start + ROWS) };
@@ -198,7 +203,7 @@ pub(super) fn bias_backward<E: Element>(
     dbias: Mat<f32>,
 ) -> Result<(), Error> {
     let blocks = dy.rows.div_ceil(ROWS);
-    let scratch = engine.scratch(blocks * dy.cols)?;
+    let scratch = engine.scratch(partial_sums(dy.rows, dy.cols))?;
     engine.parallel_if(dy.len() > 1 << 14, blocks, &|task, _| {
         let block = dy.part(task * ROWS, ROWS.min(dy.rows - task * ROWS));
         engine.set.run(ColumnSums { block, to: scratch.mat(task * dy.cols) });

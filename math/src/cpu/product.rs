@@ -10,12 +10,12 @@
 //! on the number of rows, on the tile an element falls into, or on which thread computes it.
 #![allow(unsafe_code)]
 
-use super::Engine;
 use super::element::{Any, either};
 use super::pack::{COL, GAP, KC, Pair, ROW, Single, Source, TILE, Unit};
 use super::pack::{pack_columns, pack_panel, pack_spaced, pack_turned};
 use super::simd::{Kernel, Simd};
 use super::tile::{End, tile};
+use super::{Engine, Machine};
 use crate::error::Error;
 use crate::host::Mat;
 use crate::op::Layout;
@@ -136,15 +136,43 @@ impl Product {
         if k == 0 {
             return self.without_terms(engine);
         }
-        let most = match self.packed {
-            Some(_) => n,
-            None => (PACKED / U::count(k)).max(64) / 64 * 64,
-        };
+        let most = self.at_once::<U>();
         for start in (0..n).step_by(most) {
-            let part = Work::<U>::of(self.columns(start, most.min(n - start)), engine);
+            let part = Work::<U>::of(self.columns(start, most.min(n - start)), engine.machine());
             if m <= NARROW { part.narrow(engine)? } else { part.wide(engine)? }
         }
         Ok(())
+    }
+
+    /// Columns of the output whose right operands are packed at once.
+    fn at_once<U: Unit>(&self) -> usize {
+        match self.packed {
+            Some(_) => self.out.cols(),
+            None => (PACKED / U::count(self.k())).max(64) / 64 * 64,
+        }
+    }
+
+    /// f32 numbers of working memory that it takes.
+    pub fn working(&self, machine: Machine) -> usize {
+        match (&self.a, &self.b) {
+            (Any::F32(_), Any::F32(_)) => self.working_in::<Single>(machine),
+            _ => self.working_in::<Pair>(machine),
+        }
+    }
+
+    fn working_in<U: Unit>(&self, machine: Machine) -> usize
+    where
+        f32: Source<U>,
+        half::bf16: Source<U>,
+    {
+        let (m, n, k) = (self.out.rows(), self.out.cols(), self.k());
+        if m == 0 || n == 0 || k == 0 {
+            return 0;
+        }
+        // of all parts the first is the largest
+        let part = Work::<U>::of(self.columns(0, self.at_once::<U>().min(n)), machine);
+        let part = if m <= NARROW { part.narrow_parts(machine) } else { part.wide_parts(machine) };
+        part.floats(machine)
     }
 
     /// An empty sum.
@@ -163,9 +191,32 @@ impl Product {
             return;
         }
         match pairs {
-            true => Work::<Pair>::of(*self, engine).pack(engine, to),
-            false => Work::<Single>::of(*self, engine).pack(engine, to),
+            true => Work::<Pair>::of(*self, engine.machine()).pack(engine, to),
+            false => Work::<Single>::of(*self, engine.machine()).pack(engine, to),
         }
+    }
+}
+
+/// Working memory of a product, in f32 numbers: what all threads share (a packed operand), then for
+/// each thread what it packs itself and what waits for the next block of k.
+#[derive(Clone, Copy)]
+struct Parts {
+    shared: usize,
+    own: usize,
+    waiting: usize,
+}
+
+impl Parts {
+    fn own(&self, thread: usize) -> usize {
+        self.shared + thread * (self.own + self.waiting)
+    }
+
+    fn waiting(&self, thread: usize) -> usize {
+        self.own(thread) + self.own
+    }
+
+    fn floats(&self, machine: Machine) -> usize {
+        self.own(machine.threads)
     }
 }
 
@@ -185,8 +236,8 @@ where
     f32: Source<U>,
     half::bf16: Source<U>,
 {
-    fn of(p: Product, engine: &Engine) -> Work<U> {
-        let panels = p.out.cols().div_ceil(engine.panel());
+    fn of(p: Product, machine: Machine) -> Work<U> {
+        let panels = p.out.cols().div_ceil(machine.panel());
         Work { p, depth: U::count(p.k()), panels, unit: PhantomData }
     }
 
@@ -195,17 +246,34 @@ where
         self.depth > KC && matches!(self.p.out, Any::Bf16(_))
     }
 
+    fn wide_parts(&self, machine: Machine) -> Parts {
+        let (width, tile) = (machine.panel(), machine.tile());
+        let columns = TASK_PANELS.min(self.panels) * width;
+        Parts {
+            shared: match self.p.packed {
+                Some(_) => 0,
+                None => packed_units(self.panels * width, self.depth, width),
+            },
+            own: TASK_TILES * (tile * ROW).max(TILE),
+            waiting: if self.waits() { TASK_TILES * tile * columns } else { 0 },
+        }
+    }
+
+    fn narrow_parts(&self, machine: Machine) -> Parts {
+        let (width, rows) = (machine.panel(), self.p.out.rows());
+        let block = rows.div_ceil(machine.tile()) * (machine.tile() * ROW).max(TILE);
+        Parts {
+            shared: block * self.depth.div_ceil(KC),
+            own: if self.p.packed.is_some() { 0 } else { width * KC },
+            waiting: if self.waits() { NARROW * width } else { 0 },
+        }
+    }
+
     /// Packs the right operand once, for all threads; then each task takes some rows and columns.
     fn wide(self, engine: &Engine) -> Result<(), Error> {
-        let (width, tile, rows) = (engine.panel(), engine.tile(), self.p.out.rows());
-        let block = TASK_TILES * (tile * ROW).max(TILE);
-        let columns = TASK_PANELS.min(self.panels) * width;
-        let waiting = if self.waits() { TASK_TILES * tile * columns } else { 0 };
-        let packed = match self.p.packed {
-            Some(_) => 0,
-            None => packed_units(self.panels * width, self.depth, width),
-        };
-        let scratch = engine.scratch(packed + (block + waiting) * engine.threads())?;
+        let (tile, rows) = (engine.tile(), self.p.out.rows());
+        let parts = self.wide_parts(engine.machine());
+        let scratch = engine.scratch(parts.floats(engine.machine()))?;
         let right = self.p.packed.unwrap_or_else(|| {
             self.pack(engine, scratch.mat(0));
             Packed { units: scratch.mat(0), panels: self.panels, first: 0 }
@@ -218,9 +286,9 @@ where
             let (row, column) = (task % row_tasks, task / row_tasks * TASK_PANELS);
             let first = row * tiles / row_tasks * tile;
             let end = ((row + 1) * tiles / row_tasks * tile).min(rows);
-            let left = scratch.mat(packed + thread * (block + waiting));
+            let left = scratch.mat(parts.own(thread));
             let panels = (column, TASK_PANELS.min(self.panels - column));
-            let waiting = scratch.mat(packed + thread * (block + waiting) + block);
+            let waiting = scratch.mat(parts.waiting(thread));
             let rows = (first, end - first);
             engine.set.run(Block { w: self, rows, panels, left, right, waiting });
         });
@@ -243,16 +311,13 @@ where
 
     /// Packs the left operand once; each task packs one panel of the right operand and uses it.
     fn narrow(self, engine: &Engine) -> Result<(), Error> {
-        let (width, rows) = (engine.panel(), self.p.out.rows());
-        let block = rows.div_ceil(engine.tile()) * (engine.tile() * ROW).max(TILE);
-        let left = block * self.depth.div_ceil(KC);
-        let panel = if self.p.packed.is_some() { 0 } else { width * KC };
-        let waiting = if self.waits() { NARROW * width } else { 0 };
-        let scratch = engine.scratch(left + (panel + waiting) * engine.threads())?;
+        let block = self.p.out.rows().div_ceil(engine.tile()) * (engine.tile() * ROW).max(TILE);
+        let parts = self.narrow_parts(engine.machine());
+        let scratch = engine.scratch(parts.floats(engine.machine()))?;
         engine.set.run(PackLeft { w: self, left: scratch.mat(0), block });
         let task = |panel_number, thread: usize| {
-            let right = scratch.mat(left + thread * (panel + waiting));
-            let waiting = scratch.mat(left + thread * (panel + waiting) + panel);
+            let right = scratch.mat(parts.own(thread));
+            let waiting = scratch.mat(parts.waiting(thread));
             let left = scratch.mat(0);
             engine.set.run(Narrow { w: self, panel: panel_number, left, block, right, waiting });
         };

@@ -81,15 +81,25 @@ pub(super) fn arg_max(engine: &Engine, x: Mat<f32>, out: Mat<u32>) {
     });
 }
 
-/// Σ x², in f64: by chunks of each row, then over the chunks in order.
-pub(super) fn sum_squares(engine: &Engine, x: Mat<f32>) -> Result<f64, Error> {
-    let x = match x.rows <= 1 || x.stride == x.cols {
+/// A dense matrix as one row.
+fn joined(x: Mat<f32>) -> Mat<f32> {
+    match x.rows <= 1 || x.stride == x.cols {
         true => Mat { rows: 1.min(x.rows), cols: x.len(), stride: x.len(), ..x },
         false => x,
-    };
+    }
+}
+
+/// f32 numbers that the sums of chunks take: two for each f64.
+pub(super) fn chunk_sums(x: Mat<f32>) -> usize {
+    let x = joined(x);
+    2 * x.rows * x.cols.div_ceil(CHUNK)
+}
+
+/// Σ x², in f64: by chunks of each row, then over the chunks in order.
+pub(super) fn sum_squares(engine: &Engine, x: Mat<f32>) -> Result<f64, Error> {
+    let x = joined(x);
     let blocks = x.cols.div_ceil(CHUNK);
-    // two f32 places make one f64
-    let scratch = engine.scratch(2 * x.rows * blocks)?;
+    let scratch = engine.scratch(chunk_sums(x))?;
     engine.parallel(x.rows * blocks, &|task, _| {
         let (row, start) = (task / blocks, task % blocks * CHUNK);
         let part = x.part(row, 1).columns(start, CHUNK.min(x.cols - start));

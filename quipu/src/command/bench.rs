@@ -76,6 +76,7 @@ fn train(sizes: &TrainStep, terminal: &Terminal) -> Result<(), Error> {
     }
     let mut result = json!(timing);
     result["share_of_ceiling"] = json!(share);
+    result["plan_mib"] = json!(bench.plan(threads)?.total_bytes as f64 / (1 << 20) as f64);
     if sizes.by_op {
         result["by_op"] = json!(spent);
     }

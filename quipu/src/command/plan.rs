@@ -15,23 +15,71 @@ use serde_json::{Value, json};
 /// comes to 0.69 (README.md); what memory is too slow for comes to less.
 const SHARE: f64 = 0.7;
 
-/// The plan of a run's training; `others` where its input is not the world.
-pub fn of(recipe: &Recipe, others: bool) -> Result<Plan, Error> {
-    let mut train = recipe.train.clone();
-    if others && train.sample_prompts.is_empty() {
-        // As the stage will do: words of the documents are completed, which takes memory.
-        train.sample_prompts.push(String::new());
+/// The plans of a run's trainings, which come one after the other.
+pub struct Plans {
+    /// The first pre-training.
+    pub train: Plan,
+    /// Those after it, as far as the run goes, by name.
+    pub later: Vec<(String, Plan)>,
+}
+
+impl Plans {
+    /// The training that holds the most, and what it is called.
+    fn largest(&self) -> (&str, &Plan) {
+        let later = self.later.iter().map(|(name, plan)| (name.as_str(), plan));
+        let all = [("training", &self.train)].into_iter().chain(later);
+        all.max_by_key(|(_, plan)| plan.total_bytes).unwrap_or(("training", &self.train))
     }
-    Ok(Plan::new(&stage::config(recipe)?, &train, device::axes(recipe)?)?)
+}
+
+/// The plans of a run as far as it goes; `others` where its input is not the world. The frozen model
+/// of preference training is gone, and smaller, before that begins.
+pub fn of(recipe: &Recipe, others: bool, tunes: bool) -> Result<Plans, Error> {
+    let axes = device::axes(recipe)?;
+    let plan = |table: &str, train: &quipu_train::Recipe| -> Result<Plan, Error> {
+        let mut train = train.clone();
+        let asks = table.starts_with("extend") || (table == "train" && others);
+        if asks && train.sample_prompts.is_empty() {
+            // As the stage will do: needles are asked for, words of the documents completed, which
+            // takes memory.
+            train.sample_prompts.push(String::new());
+        }
+        let shape = recipe.shape_in(table);
+        let config = stage::config_of(recipe, &shape, recipe.tokens.vocabulary)?;
+        Ok(Plan::new(&config, &train, axes, device::threads(axes))?)
+    };
+    let mut later = Vec::new();
+    for (table, train) in recipe.trained() {
+        let tuning = table == "sft" || table == "dpo";
+        if table != "train" && (tunes || !tuning) {
+            later.push((called(&table), plan(&table, train)?));
+        }
+    }
+    Ok(Plans { train: plan("train", &recipe.train)?, later })
+}
+
+/// What a table of the recipe does.
+fn called(table: &str) -> String {
+    match table.split('.').nth(1).and_then(|number| number.parse::<usize>().ok()) {
+        Some(number) => format!("context extension {}", number + 1),
+        None => match table {
+            "anneal" => "annealing",
+            "sft" => "fine-tuning",
+            "dpo" => "preference training",
+            other => other,
+        }
+        .to_owned(),
+    }
 }
 
 /// Refuses a run that would need more memory than this process may hold.
-pub fn check(recipe: &Recipe, others: bool) -> Result<(), Error> {
+pub fn check(recipe: &Recipe, others: bool, tunes: bool) -> Result<(), Error> {
     let Some(limit) = memory::limit() else { return Ok(()) };
-    fits(&of(recipe, others)?, limit)
+    fits(&of(recipe, others, tunes)?, limit)
 }
 
-fn fits(plan: &Plan, limit: u64) -> Result<(), Error> {
+fn fits(plans: &Plans, limit: u64) -> Result<(), Error> {
+    let (name, plan) = plans.largest();
     if plan.total_bytes <= limit {
         return Ok(());
     }
@@ -42,9 +90,10 @@ fn fits(plan: &Plan, limit: u64) -> Result<(), Error> {
     Err(Error::new(
         Kind::Resource,
         format!(
-            "training takes {}{largest}, and this process may hold {}, which is the machine's \
+            "{name} takes {}{largest}, and this process may hold {}, which is the machine's \
              memory or its control group's limit; use a smaller model, a smaller \
-             train.micro_batch_tokens, or a machine with more; --dry-run says what takes how much",
+             micro_batch_tokens, recompute = \"block\", or a machine with more; --dry-run says what \
+             takes how much",
             memory::size(plan.total_bytes),
             memory::size(limit),
         ),
@@ -52,8 +101,9 @@ fn fits(plan: &Plan, limit: u64) -> Result<(), Error> {
 }
 
 /// Prints a plan beside what this machine has; the same as JSON.
-pub fn say(recipe: &Recipe, plan: &Plan, terminal: &Terminal) -> Value {
-    let dtype = recipe.train.dtype;
+pub fn say(recipe: &Recipe, plans: &Plans, terminal: &Terminal) -> Value {
+    let (dtype, plan) = (recipe.train.dtype, &plans.train);
+    let largest = plans.largest().1.total_bytes;
     let (limit, ceiling) = (memory::limit(), device::ceiling(device::cores(), dtype));
     let ranks = if plan.ranks == 1 { "rank" } else { "ranks" };
     terminal.say(&format!(
@@ -61,7 +111,15 @@ pub fn say(recipe: &Recipe, plan: &Plan, terminal: &Terminal) -> Value {
         thousands(plan.parameters as u64),
         plan.ranks
     ));
-    say_memory(plan, limit, terminal);
+    say_memory(plan, terminal);
+    for (name, plan) in &plans.later {
+        terminal.say(&format!(
+            "memory of {name}: {} ({})",
+            memory::size(plan.total_bytes),
+            thousands(plan.total_bytes)
+        ));
+    }
+    say_limit(largest, limit, terminal);
     say_levels(plan, terminal);
     let seconds = plan.seconds(SHARE * ceiling);
     terminal.say(&format!(
@@ -75,7 +133,16 @@ pub fn say(recipe: &Recipe, plan: &Plan, terminal: &Terminal) -> Value {
     let mut value = json!(plan);
     value["dtype"] = json!(dtype);
     value["machine_bytes"] = json!(limit);
-    value["fits"] = json!(limit.map(|limit| plan.total_bytes <= limit));
+    value["fits"] = json!(limit.map(|limit| largest <= limit));
+    value["recompute"] = json!(recipe.train.recompute);
+    value["most_bytes"] = json!(largest);
+    for (name, plan) in &plans.later {
+        let of = json!({
+            "memory": plan.memory, "total_bytes": plan.total_bytes, "steps": plan.steps,
+            "tokens": plan.tokens,
+        });
+        value["later"][name.replace([' ', '-'], "_")] = of;
+    }
     value["ceiling_flop_per_s"] = json!(ceiling);
     value["assumed_share_of_ceiling"] = json!(SHARE);
     value["seconds"] = json!(seconds);
@@ -83,7 +150,7 @@ pub fn say(recipe: &Recipe, plan: &Plan, terminal: &Terminal) -> Value {
     value
 }
 
-fn say_memory(plan: &Plan, limit: Option<u64>, terminal: &Terminal) {
+fn say_memory(plan: &Plan, terminal: &Terminal) {
     terminal.say("memory of training:");
     let row = |kind: &str, bytes: u64| {
         let (said, exact) = (memory::size(bytes), thousands(bytes));
@@ -94,15 +161,19 @@ fn say_memory(plan: &Plan, limit: Option<u64>, terminal: &Terminal) {
     if plan.ranks > 1 {
         terminal.say("  not counted: copies of gradients and weights that ranks hand each other");
     }
+}
+
+/// Whether what the largest training takes is there.
+fn say_limit(bytes: u64, limit: Option<u64>, terminal: &Terminal) {
     terminal.say(&match limit {
         None => "  how much this machine has, it does not say".into(),
-        Some(limit) if plan.total_bytes <= limit => {
+        Some(limit) if bytes <= limit => {
             format!("  it fits: this process may hold {}", memory::size(limit))
         }
         Some(limit) => format!(
             "  too little memory: this process may hold {}, {:.1} times less",
             memory::size(limit),
-            plan.total_bytes as f64 / limit as f64
+            bytes as f64 / limit as f64
         ),
     });
 }
@@ -155,12 +226,15 @@ mod tests {
     #[test]
     fn too_little_memory_is_an_error_of_the_machine() {
         let recipe = Recipe::resolve(None, &[]).unwrap();
-        let plan = of(&recipe, false).unwrap();
-        assert!(fits(&plan, plan.total_bytes).is_ok());
-        let error = fits(&plan, plan.total_bytes - 1).unwrap_err();
+        let plans = of(&recipe, false, true).unwrap();
+        let (name, plan) = plans.largest();
+        // its micro-batches are twice as large as those of training
+        assert_eq!(name, "preference training");
+        assert!(fits(&plans, plan.total_bytes).is_ok());
+        let error = fits(&plans, plan.total_bytes - 1).unwrap_err();
         assert_eq!(error.kind(), Kind::Resource);
         let said = error.to_string();
-        for part in [&memory::size(plan.total_bytes) as &str, "(the most for ", "--dry-run"] {
+        for part in [name, &memory::size(plan.total_bytes), "(the most for ", "--dry-run"] {
             assert!(said.contains(part), "{said}");
         }
     }
@@ -170,7 +244,7 @@ mod tests {
         let none = ["train.sample_prompts=[]".to_owned()];
         let recipe = Recipe::resolve(None, &none).unwrap();
         let generates = |others| {
-            let plan = of(&recipe, others).unwrap();
+            let plan = of(&recipe, others, false).unwrap().train;
             plan.memory.iter().any(|row| row.kind == "generation")
         };
         assert!(generates(true) && !generates(false));

@@ -176,8 +176,17 @@ pub fn folder(global: &Global, recipe: &Recipe) -> PathBuf {
 
 /// Whether a run up to a stage gets as far as training.
 fn trains(last: Option<&str>) -> bool {
+    reaches("train", last)
+}
+
+/// Whether it gets as far as fine-tuning.
+fn tunes(last: Option<&str>) -> bool {
+    reaches("tune", last)
+}
+
+fn reaches(stage: &str, last: Option<&str>) -> bool {
     let place = |stage: &str| STAGES.iter().position(|(name, _)| *name == stage);
-    last.is_none_or(|last| place(last) >= place("train"))
+    last.is_none_or(|last| place(last) >= place(stage))
 }
 
 /// Stages that a run's folder has behind it.
@@ -196,7 +205,7 @@ fn check_memory(
     if !trains(last) || done(dir)?.iter().any(|stage| stage == "train") {
         return Ok(());
     }
-    needs::check(recipe, !inputs.is_empty())
+    needs::check(recipe, !inputs.is_empty(), tunes(last))
 }
 
 /// What would be done, up to a stage.
@@ -210,7 +219,8 @@ fn plan(
     let terminal = setting.terminal;
     let done = done(dir)?;
     let is_done = |name: &str| done.iter().any(|stage| stage == name);
-    let planned = trains(last).then(|| needs::of(recipe, !inputs.is_empty())).transpose()?;
+    let planned =
+        trains(last).then(|| needs::of(recipe, !inputs.is_empty(), tunes(last))).transpose()?;
     let mut stages = Vec::new();
     terminal.say(&format!("in {}:", dir.display()));
     for (name, _) in STAGES {

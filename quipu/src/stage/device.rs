@@ -20,8 +20,13 @@ pub fn whole() -> Arc<dyn Device> {
 
 /// What opens the device of a rank.
 pub fn of_ranks(axes: Axes) -> impl Fn(usize) -> Result<Arc<dyn Device>, quipu_math::Error> + Sync {
-    let threads = (cores() / axes.size(Axis::Dp)).max(1);
+    let threads = threads(axes);
     move |_| Ok(of_threads(threads))
+}
+
+/// Threads of each rank's device.
+pub fn threads(axes: Axes) -> usize {
+    (cores() / axes.size(Axis::Dp)).max(1)
 }
 
 /// A device of so many threads.
