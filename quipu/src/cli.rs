@@ -637,6 +637,19 @@ pub enum Bench {
         #[arg(long, value_name = "N", default_value_t = 5)]
         passes: usize,
     },
+    /// Training a vocabulary, Parquet to token shards beside bare encoding, and the loader, on one
+    /// core
+    Tokens {
+        /// Text, Markdown, JSON Lines, Parquet, WARC or HTML (extracted first), files or folders
+        #[arg(required = true)]
+        input: Vec<PathBuf>,
+        /// Passes, in each of which both ways are taken once
+        #[arg(long, value_name = "N", default_value_t = 5)]
+        passes: usize,
+        /// Tokens of the vocabulary, special ones included
+        #[arg(long, value_name = "N", default_value_t = 32_000)]
+        vocabulary: usize,
+    },
 }
 
 #[cfg(test)]

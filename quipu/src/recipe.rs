@@ -5,6 +5,7 @@
 use crate::error::{Error, RecipeError};
 use crate::extension::Extension;
 use crate::origin::{Origin, REPLAY};
+use crate::stage::sets::is_of_world;
 use crate::terminal::thousands;
 use miette::NamedSource;
 use quipu_tokens::{prepare::Grouping, spelling};
@@ -80,13 +81,6 @@ pub struct Tokens {
     /// what a mix names: the documents' `route` or their `source`
     #[serde(default)]
     pub grouping: Grouping,
-    /// tokens from which on a document is long, and a mix names it with `-long` behind; 0: none is
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub long_from: u64,
-}
-
-fn is_zero(n: &u64) -> bool {
-    *n == 0
 }
 
 /// The model's shape, as far as a recipe decides it.
@@ -268,6 +262,23 @@ impl Recipe {
             }
         }
         Ok(())
+    }
+
+    /// Where there is other input there is no world: its sets go, from the mixes too.
+    pub fn leave_world(&mut self) {
+        let of_world = |paths: &Vec<PathBuf>| paths.iter().any(|path| is_of_world(path));
+        let gone: Vec<String> =
+            self.sets.iter().filter(|(_, p)| of_world(p)).map(|(name, _)| name.clone()).collect();
+        self.sets.retain(|name, _| !gone.contains(name));
+        let extend = self.extend.iter_mut().map(|stage| &mut stage.train);
+        for recipe in [&mut self.train].into_iter().chain(extend).chain(&mut self.anneal) {
+            for phase in &mut recipe.mix {
+                phase.shares.retain(|name, _| !gone.contains(name));
+            }
+            if recipe.mix.iter().any(|phase| phase.shares.is_empty()) {
+                recipe.mix.clear();
+            }
+        }
     }
 
     /// The tables of pre-training, by name, in their order.

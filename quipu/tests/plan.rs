@@ -10,12 +10,13 @@ use program::{root, run};
 use serde_json::Value;
 
 /// Parameters of the recipes' models: Meta's checkpoints have as many.
-const RECIPES: [(&str, u64); 7] = [
+const RECIPES: [(&str, u64); 8] = [
     ("1b", 1_235_814_400),
     ("8b", 8_030_261_248),
     ("70b", 70_553_706_496),
     ("405b-8k", 405_853_388_800),
     ("405b-128k", 405_853_388_800),
+    ("continued", 2_410_176),
     ("speedrun", 2_410_176),
     ("tiny", 43_168),
 ];

@@ -3,12 +3,15 @@
 //! sections 3.2 and 4.1.1). Not here: models, tensors, curation.
 
 pub mod alphabet;
+pub mod bench;
 pub mod bpe;
 pub mod chat;
 pub mod course;
 mod error;
 mod hugging_face;
 pub mod loader;
+#[cfg(feature = "prepare")]
+mod overlap;
 #[cfg(feature = "prepare")]
 pub mod prepare;
 pub mod shard;

@@ -4,12 +4,16 @@
 //!
 //! Validation is chosen by a hash of the document's id, so a document keeps its side when the
 //! corpus grows. A chosen document that shares a span of 50 words with a training document is moved
-//! to training (nothing is lost), and so is each that shares one with a moved document. Spans are
-//! compared twice: as words between blanks, exactly, and as lower-case words without punctuation.
+//! to training (nothing is lost), and so is each that shares one with a moved document (`overlap`).
 //! Not here: which documents are worth reading (`corpus`), their form at rest (`documents`).
+//!
+//! The text is read three times: to choose, to compare, to encode (once more where a tokenizer is
+//! trained). In memory are two batches of it, of which one is read while the other is worked on, a
+//! shard, and the documents that were chosen.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use quipu_documents::{Document, Reader};
 use quipu_store::{Cancel, Progress, atomic, checksum, manifest::Manifest, units::Units};
@@ -19,12 +23,11 @@ use serde_json::json;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use crate::loader::{FORMAT, FORMAT_VERSION};
+use crate::overlap::{Chosen, SPAN, Words};
 use crate::shard::ShardWriter;
 use crate::{Error, Tokenizer, bpe, special};
 
-/// Words of a span that no validation document may share with training.
-pub const SPAN: usize = 50;
-/// Bytes of text that are in memory at once.
+/// Bytes of text in a batch.
 const BATCH_BYTES: usize = 16 << 20;
 /// Where there are few documents, this many are set apart for validation (a fifth at most).
 const FEW: f64 = 20.0;
@@ -59,17 +62,9 @@ pub struct Preparation {
     pub shard_tokens: u64,
     /// By what the loader can mix.
     pub grouping: Grouping,
-    /// Tokens from which on a document is long: a mix then names it with [`LONG`] behind. 0: none
-    /// is.
-    pub long_from: u64,
     /// The name of all documents' source, whatever they say; none: theirs.
     pub source: Option<String>,
 }
-
-/// What stands behind the name of a source's long documents: whoever teaches a longer context mixes
-/// more of them in, source by source (Fu and others, "Data engineering for scaling language models
-/// to 128K context", 2024).
-pub const LONG: &str = "-long";
 
 impl Default for Preparation {
     fn default() -> Self {
@@ -82,7 +77,6 @@ impl Default for Preparation {
             validation_share: 0.02,
             shard_tokens: 1 << 24,
             grouping: Grouping::Route,
-            long_from: 0,
             source: None,
         }
     }
@@ -132,7 +126,8 @@ pub fn prepare(
             format!("validation share {}: expected above 0, below 1", options.validation_share);
         return Err(Error::Prepare { reason });
     }
-    let stage = stage_hash(documents, options)?;
+    let given = options.tokenizer.as_ref().map(Tokenizer::to_json);
+    let stage = stage_hash(documents, options, given.as_deref())?;
     if let Some(summary) = finished(out, &stage) {
         return Ok(summary);
     }
@@ -141,13 +136,14 @@ pub fn prepare(
     if stale.exists() {
         std::fs::remove_file(&stale).map_err(|e| quipu_store::Error::io("remove", &stale, e))?;
     }
-    let job = Job { documents, out, options, units: Units::open(out, &stage)?, progress, cancel };
+    let units = Units::open(out, &stage)?;
+    let job = Job { documents, out, options, given, units, progress, cancel };
     let split = job.split()?;
     let tokenizer = job.tokenizer(&split)?;
     let mut summary =
         Summary { vocabulary: tokenizer.vocabulary(), moved: split.moved, ..Summary::default() };
-    summary.validation = job.encode(&tokenizer, "validation", &|d| split.is_validation(d))?;
-    summary.train = job.encode(&tokenizer, "train", &|d| !split.is_validation(d))?;
+    summary.validation = job.encode(&tokenizer, VALIDATION_PART, &split)?;
+    summary.train = job.encode(&tokenizer, TRAIN_PART, &split)?;
     job.finish(&summary, &stage)?;
     Ok(summary)
 }
@@ -164,7 +160,11 @@ fn finished(out: &Path, stage: &str) -> Option<Summary> {
 }
 
 /// Identifies inputs and settings.
-fn stage_hash(documents: &Path, options: &Preparation) -> Result<String, Error> {
+fn stage_hash(
+    documents: &Path,
+    options: &Preparation,
+    given: Option<&str>,
+) -> Result<String, Error> {
     let mut files: Vec<PathBuf> = Vec::new();
     let manifest = documents.join(quipu_store::manifest::NAME);
     if !documents.is_dir() {
@@ -183,7 +183,7 @@ fn stage_hash(documents: &Path, options: &Preparation) -> Result<String, Error> 
     }
     let sums: Vec<String> =
         files.iter().map(|f| checksum::xxh3_file(f)).collect::<Result<_, _>>()?;
-    let given = options.tokenizer.as_ref().map(|t| checksum::xxh3_bytes(t.to_json().as_bytes()));
+    let given = given.map(|json| checksum::xxh3_bytes(json.as_bytes()));
     let base = checksum::xxh3_bytes(&options.base.join(&b' '));
     let text = json!([
         FORMAT_VERSION,
@@ -196,7 +196,6 @@ fn stage_hash(documents: &Path, options: &Preparation) -> Result<String, Error> 
         options.validation_share,
         options.shard_tokens,
         options.grouping,
-        options.long_from,
         options.source,
     ]);
     Ok(checksum::xxh3_bytes(text.to_string().as_bytes()))
@@ -206,6 +205,8 @@ struct Job<'a> {
     documents: &'a Path,
     out: &'a Path,
     options: &'a Preparation,
+    /// the `tokenizer.json` of the tokenizer that was given
+    given: Option<Arc<str>>,
     units: Units,
     progress: &'a dyn Progress,
     cancel: &'a Cancel,
@@ -213,7 +214,9 @@ struct Job<'a> {
 
 /// Which documents are validation.
 struct Split {
-    validation: BTreeSet<u128>,
+    /// they, in stored order, each with the number of documents before it
+    validation: Vec<(u64, Document)>,
+    ids: BTreeSet<u128>,
     moved: u64,
     /// bytes of text in all
     bytes: u64,
@@ -221,7 +224,7 @@ struct Split {
 
 impl Split {
     fn is_validation(&self, document: &Document) -> bool {
-        self.validation.contains(&document.id.0)
+        self.ids.contains(&document.id.0)
     }
 }
 
@@ -230,47 +233,77 @@ fn draw(id: u128, salt: u64) -> f64 {
     xxh3_64_with_seed(&id.to_le_bytes(), salt) as f64 / (u64::MAX as f64 + 1.0)
 }
 
+const TRAIN_PART: &str = "train";
+const VALIDATION_PART: &str = "validation";
+
 const VALIDATION: u64 = 0x7661_6c69_6461_7465;
 const VOCABULARY: u64 = 0x766f_6361_6275_6c61;
 
 impl Job<'_> {
-    /// Calls `each` with batches of documents that have text, in order, from number `from` on.
+    /// Calls `each` with batches of documents that have text, in order, from number `from` on; the
+    /// next is read while it works.
     fn batches(
         &self,
         from: u64,
-        mut each: impl FnMut(Vec<Document>) -> Result<bool, Error>,
+        mut each: impl FnMut(Vec<Document>) -> Result<(), Error> + Send,
     ) -> Result<(), Error> {
-        let (mut batch, mut bytes) = (Vec::new(), 0);
-        for document in Reader::open(self.documents)?
+        let mut documents = Reader::open(self.documents)?
             .filter(|d| d.as_ref().map_or(true, |d| !d.text.is_empty()))
-            .skip(from as usize)
-        {
-            let document = document?;
-            bytes += document.text.len();
-            batch.push(document);
-            if bytes >= BATCH_BYTES {
-                self.cancel.check()?;
-                if !each(std::mem::take(&mut batch))? {
-                    return Ok(());
-                }
-                bytes = 0;
-            }
+            .skip(from as usize);
+        let mut batch = take(&mut documents)?;
+        while !batch.is_empty() {
+            self.cancel.check()?;
+            let (done, next) = rayon::join(|| each(batch), || take(&mut documents));
+            done?;
+            batch = next?;
         }
-        self.cancel.check()?;
-        if !batch.is_empty() {
-            each(batch)?;
-        }
-        Ok(())
+        Ok(self.cancel.check()?)
     }
 
     /// Chooses validation by hash, then moves to training what shares a span with it.
     fn split(&self) -> Result<Split, Error> {
         self.progress.begin("choosing validation documents", 0);
-        let (mut ids, mut bytes) = (Vec::new(), 0);
+        let (chosen, bytes) = self.choose()?;
+        let ids: BTreeSet<u128> = chosen.iter().map(|(_, d)| d.id.0).collect();
+        let compared = Chosen::new(chosen.iter().map(|(_, d)| d.text.as_str()).collect());
         self.batches(0, |batch| {
-            ids.extend(batch.iter().map(|d| d.id.0));
-            bytes += batch.iter().map(|d| d.text.len() as u64).sum::<u64>();
-            Ok(true)
+            let training = batch.par_iter().filter(|d| !ids.contains(&d.id.0));
+            training.for_each_init(Words::default, |words, d| compared.compare(&d.text, words));
+            self.progress.advance(batch.len() as u64);
+            Ok(())
+        })?;
+        let moved = compared.found();
+        let of = chosen.len();
+        let kept = (0..).zip(chosen).filter(|(at, _)| !moved.contains(at));
+        let validation: Vec<(u64, Document)> = kept.map(|(_, chosen)| chosen).collect();
+        if validation.is_empty() {
+            let reason = format!(
+                "all {of} documents chosen for validation share {SPAN} words with training ones; \
+                 remove what repeats, or give more text"
+            );
+            return Err(Error::Prepare { reason });
+        }
+        self.progress.finish("");
+        let ids = validation.iter().map(|(_, d)| d.id.0).collect();
+        Ok(Split { validation, ids, moved: moved.len() as u64, bytes })
+    }
+
+    /// The documents that are chosen by their ids, each with the number of documents before it, and
+    /// the bytes of text in all.
+    fn choose(&self) -> Result<(Vec<(u64, Document)>, u64), Error> {
+        let (mut ids, mut bytes) = (Vec::new(), 0);
+        // The share only falls as documents come: what is chosen in the end is among these.
+        let mut kept: Vec<(u64, Document)> = Vec::new();
+        self.batches(0, |batch| {
+            for document in batch {
+                let (id, before) = (document.id.0, ids.len() as u64);
+                ids.push(id);
+                bytes += document.text.len() as u64;
+                if draw(id, VALIDATION) < share_of(self.options.validation_share, ids.len()) {
+                    kept.push((before, document));
+                }
+            }
+            Ok(())
         })?;
         let chosen = choose(&ids, self.options.validation_share);
         let (Some(chosen), true) = (chosen, ids.len() > 1) else {
@@ -282,44 +315,18 @@ impl Job<'_> {
             );
             return Err(Error::Prepare { reason });
         };
-        let mut spans: HashMap<u64, Vec<u32>> = HashMap::new();
-        let mut candidates: Vec<(u128, Vec<u64>)> = Vec::new();
-        self.batches(0, |batch| {
-            let of = batch.par_iter().filter(|d| chosen.contains(&d.id.0));
-            candidates.extend(of.map(|d| (d.id.0, span_hashes(&d.text))).collect::<Vec<_>>());
-            Ok(true)
-        })?;
-        for (at, (_, hashes)) in candidates.iter().enumerate() {
-            hashes.iter().for_each(|h| spans.entry(*h).or_default().push(at as u32));
+        kept.retain(|(_, d)| chosen.contains(&d.id.0));
+        if kept.is_empty() {
+            // Chosen for want of another: by the least hash, not by the share.
+            let mut before = 0;
+            self.batches(0, |batch| {
+                let of_batch = batch.len() as u64;
+                kept.extend((before..).zip(batch).filter(|(_, d)| chosen.contains(&d.id.0)));
+                before += of_batch;
+                Ok(())
+            })?;
         }
-        let mut moved: BTreeSet<u32> = BTreeSet::new();
-        self.batches(0, |batch| {
-            let hit = |d: &Document| {
-                span_hashes(&d.text)
-                    .iter()
-                    .filter_map(|h| spans.get(h))
-                    .flatten()
-                    .copied()
-                    .collect()
-            };
-            let training = batch.par_iter().filter(|d| !chosen.contains(&d.id.0));
-            moved.extend(training.map(hit).reduce(BTreeSet::new, |a, b| &a | &b));
-            self.progress.advance(batch.len() as u64);
-            Ok(true)
-        })?;
-        close(&mut moved, &candidates, &spans);
-        let kept = (0..).zip(&candidates).filter(|(at, _)| !moved.contains(at));
-        let validation: BTreeSet<u128> = kept.map(|(_, (id, _))| *id).collect();
-        if validation.is_empty() {
-            let reason = format!(
-                "all {} documents chosen for validation share {SPAN} words with training ones; \
-                 remove what repeats, or give more text",
-                candidates.len()
-            );
-            return Err(Error::Prepare { reason });
-        }
-        self.progress.finish("");
-        Ok(Split { validation, moved: moved.len() as u64, bytes })
+        Ok((kept, bytes))
     }
 
     /// The tokenizer: the one given, the one already written, or one trained on training text.
@@ -328,41 +335,44 @@ impl Job<'_> {
         if self.units.is_done("tokenizer") {
             return Tokenizer::load(&path);
         }
-        let tokenizer = match &self.options.tokenizer {
-            Some(given) => given.clone(),
-            None => {
-                self.progress.begin("training the tokenizer", 0);
-                let share = self.options.tokenizer_bytes as f64 / split.bytes.max(1) as f64;
-                let mut counts = bpe::Counts::default();
-                self.batches(0, |batch| {
-                    let of = batch
-                        .iter()
-                        .filter(|d| !split.is_validation(d) && draw(d.id.0, VOCABULARY) < share);
-                    counts.add(&of.map(|d| d.text.as_str()).collect::<Vec<_>>())?;
-                    Ok(true)
-                })?;
-                let training = bpe::Training {
-                    vocabulary: self.options.vocabulary,
-                    specials: self.options.specials.max(special::FIXED),
-                    base: self.options.base.clone(),
-                };
-                let trained = bpe::train(&counts, &training, self.cancel)?;
-                self.progress.finish("");
+        let tokenizer = match (&self.options.tokenizer, &self.given) {
+            (Some(given), Some(json)) => {
+                atomic::write_bytes(&path, json.as_bytes())?;
+                given.clone()
+            }
+            _ => {
+                let trained = self.train(split)?;
+                trained.save(&path)?;
                 trained
             }
         };
-        tokenizer.save(&path)?;
         self.units.commit("tokenizer", json!({"vocabulary": tokenizer.vocabulary()}))?;
         Ok(tokenizer)
     }
 
+    /// A tokenizer trained on training text, of which each document is or is not by its id.
+    fn train(&self, split: &Split) -> Result<Tokenizer, Error> {
+        self.progress.begin("training the tokenizer", 0);
+        let share = self.options.tokenizer_bytes as f64 / split.bytes.max(1) as f64;
+        let mut counts = bpe::Counts::default();
+        self.batches(0, |batch| {
+            let of = batch
+                .iter()
+                .filter(|d| !split.is_validation(d) && draw(d.id.0, VOCABULARY) < share);
+            counts.add(&of.map(|d| d.text.as_str()).collect::<Vec<_>>())
+        })?;
+        let training = bpe::Training {
+            vocabulary: self.options.vocabulary,
+            specials: self.options.specials.max(special::FIXED),
+            base: self.options.base.clone(),
+        };
+        let trained = bpe::train(&counts, &training, self.cancel)?;
+        self.progress.finish("");
+        Ok(trained)
+    }
+
     /// Writes the shards of one part; goes on behind the last that was committed.
-    fn encode(
-        &self,
-        tokenizer: &Tokenizer,
-        part: &str,
-        belongs: &(dyn Fn(&Document) -> bool + Sync),
-    ) -> Result<Part, Error> {
+    fn encode(&self, tokenizer: &Tokenizer, part: &str, split: &Split) -> Result<Part, Error> {
         if let Some(done) = self.units.facts(part) {
             return serde_json::from_value(done).map_err(|e| Error::Prepare {
                 reason: format!("{}: {e}; delete the folder", self.out.display()),
@@ -370,16 +380,29 @@ impl Job<'_> {
         }
         self.progress.begin(&format!("encoding {part}"), 0);
         let mut writing = Writing::resume(self, tokenizer, part)?;
-        self.batches(writing.next, |batch| {
-            let texts: Vec<&str> =
-                batch.iter().map(|d| if belongs(d) { d.text.as_str() } else { "" }).collect();
-            let encoded = tokenizer.encode_batch(&texts)?;
-            for (document, tokens) in batch.iter().zip(encoded) {
-                writing.push(document, &tokens)?;
+        if part == VALIDATION_PART {
+            let rest = split.validation.iter().filter(|(before, _)| *before >= writing.next);
+            let rest: Vec<&(u64, Document)> = rest.collect();
+            let texts: Vec<&str> = rest.iter().map(|(_, d)| d.text.as_str()).collect();
+            for ((before, document), tokens) in rest.iter().zip(tokenizer.encode_batch(&texts)?) {
+                writing.next = *before;
+                writing.push(document, Some(&tokens))?;
             }
-            self.progress.advance(batch.len() as u64);
-            Ok(true)
-        })?;
+            self.progress.advance(rest.len() as u64);
+        } else {
+            self.batches(writing.next, |batch| {
+                let encode = |d: &Document| match split.is_validation(d) {
+                    true => Ok(None),
+                    false => tokenizer.encode(&d.text).map(Some),
+                };
+                let encoded: Vec<_> = batch.par_iter().map(encode).collect::<Result<_, Error>>()?;
+                for (document, tokens) in batch.iter().zip(&encoded) {
+                    writing.push(document, tokens.as_deref())?;
+                }
+                self.progress.advance(batch.len() as u64);
+                Ok(())
+            })?;
+        }
         writing.close()?;
         let total = writing.total;
         self.units.commit(part, json!(total))?;
@@ -390,7 +413,7 @@ impl Job<'_> {
     fn finish(&self, summary: &Summary, stage: &str) -> Result<(), Error> {
         let mut manifest = Manifest::new(FORMAT, FORMAT_VERSION);
         manifest.add(self.out, "tokenizer.json")?;
-        for (part, counts) in [("train", summary.train), ("validation", summary.validation)] {
+        for (part, counts) in [(TRAIN_PART, summary.train), (VALIDATION_PART, summary.validation)] {
             for shard in 0..counts.shards {
                 manifest.add(self.out, &format!("{part}-{shard:05}.tokens"))?;
             }
@@ -440,20 +463,16 @@ impl<'a> Writing<'a> {
         format!("{}-{:05}.tokens", self.part, self.total.shards)
     }
 
-    fn push(&mut self, document: &Document, tokens: &[u32]) -> Result<(), Error> {
+    /// The next document in stored order, with its tokens where it is of this part.
+    fn push(&mut self, document: &Document, tokens: Option<&[u32]>) -> Result<(), Error> {
         self.next += 1;
-        if tokens.is_empty() {
-            return Ok(());
-        }
+        let Some(tokens) = tokens else { return Ok(()) };
         let source = match (&self.job.options.source, self.job.options.grouping) {
             (Some(source), _) => source.as_str(),
             (None, Grouping::Route) => document.route.name(),
             (None, Grouping::Source) => document.source.as_str(),
         };
-        let long = self.job.options.long_from;
-        let is_long = long > 0 && tokens.len() as u64 >= long;
-        let source = if is_long { format!("{source}{LONG}") } else { source.to_owned() };
-        self.shard.push(document.id.0, &source, document.text.len() as u64, tokens);
+        self.shard.push(document.id.0, source, document.text.len() as u64, tokens);
         self.bytes += document.text.len() as u64;
         if self.shard.tokens() >= self.job.options.shard_tokens { self.close() } else { Ok(()) }
     }
@@ -476,9 +495,28 @@ impl<'a> Writing<'a> {
     }
 }
 
+/// The documents of the next batch; none at the end.
+fn take(
+    documents: &mut impl Iterator<Item = Result<Document, quipu_documents::Error>>,
+) -> Result<Vec<Document>, Error> {
+    let (mut batch, mut bytes) = (Vec::new(), 0);
+    while bytes < BATCH_BYTES {
+        let Some(document) = documents.next() else { break };
+        let document = document?;
+        bytes += document.text.len();
+        batch.push(document);
+    }
+    Ok(batch)
+}
+
+/// The share of so many documents that is set apart: more where there are few.
+fn share_of(share: f64, documents: usize) -> f64 {
+    share.max((FEW / documents.max(1) as f64).min(0.2))
+}
+
 /// The ids below the share by their hash; where that leaves nothing, the one with the least hash.
 fn choose(ids: &[u128], share: f64) -> Option<BTreeSet<u128>> {
-    let share = share.max((FEW / ids.len().max(1) as f64).min(0.2));
+    let share = share_of(share, ids.len());
     let chosen: BTreeSet<u128> =
         ids.iter().copied().filter(|id| draw(*id, VALIDATION) < share).collect();
     if !chosen.is_empty() && chosen.len() < ids.len() {
@@ -491,73 +529,11 @@ fn choose(ids: &[u128], share: f64) -> Option<BTreeSet<u128>> {
     least.map(|id| BTreeSet::from([id]))
 }
 
-/// Adds to `moved` every candidate that shares a span with a moved one.
-fn close(
-    moved: &mut BTreeSet<u32>,
-    candidates: &[(u128, Vec<u64>)],
-    spans: &HashMap<u64, Vec<u32>>,
-) {
-    let mut open: Vec<u32> = moved.iter().copied().collect();
-    while let Some(at) = open.pop() {
-        for hash in &candidates[at as usize].1 {
-            for &other in spans.get(hash).map(Vec::as_slice).unwrap_or_default() {
-                if moved.insert(other) {
-                    open.push(other);
-                }
-            }
-        }
-    }
-}
-
-/// Hashes of every span of [`SPAN`] words, in both ways of reading words.
-fn span_hashes(text: &str) -> Vec<u64> {
-    let exact: Vec<u64> = text.split_whitespace().map(|w| xxh3_64(w.as_bytes())).collect();
-    let mut plain: Vec<u64> = Vec::with_capacity(exact.len());
-    let mut word = String::new();
-    for c in text.chars().chain([' ']) {
-        // Scripts written without blanks: each character is a word.
-        let alone = c >= '\u{2e80}' && c.is_alphanumeric();
-        if c.is_alphanumeric() && !alone {
-            word.extend(c.to_lowercase());
-            continue;
-        }
-        if !word.is_empty() {
-            plain.push(xxh3_64_with_seed(word.as_bytes(), 1));
-            word.clear();
-        }
-        if alone {
-            plain.push(u64::from(u32::from(c)).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
-        }
-    }
-    let mut hashes = windows(&exact);
-    hashes.extend(windows(&plain));
-    hashes.sort_unstable();
-    hashes.dedup();
-    hashes
-}
-
-/// A rolling polynomial hash over every window of [`SPAN`] words.
-fn windows(words: &[u64]) -> Vec<u64> {
-    const BASE: u64 = 0xD6E8_FEB8_6659_FD93;
-    if words.len() < SPAN {
-        return Vec::new();
-    }
-    let top = (0..SPAN).fold(1_u64, |power, _| power.wrapping_mul(BASE));
-    let add = |hash: u64, word: u64| hash.wrapping_mul(BASE).wrapping_add(word);
-    let mut hash = words[..SPAN].iter().fold(0, |h, w| add(h, *w));
-    let mut out = vec![hash];
-    for (old, new) in words.iter().zip(&words[SPAN..]) {
-        hash = add(hash, *new).wrapping_sub(old.wrapping_mul(top));
-        out.push(hash);
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{Sequential, Tokens};
-    use quipu_documents::{Id, Route, write_file};
+    use quipu_documents::{Fate, Id, Route, write_fates, write_file};
     use quipu_store::progress;
 
     fn words(seed: u64, count: usize) -> String {
@@ -649,7 +625,8 @@ mod tests {
             pool.install(|| run(dir.path(), &documents, &options())).unwrap();
             bytes_of(dir.path())
         };
-        assert!(with(1) == with(5));
+        let one = with(1);
+        assert!(one == with(2) && one == with(5));
     }
 
     #[test]
@@ -696,6 +673,30 @@ mod tests {
         check(&corpus(), &small, "vocabulary of 100");
         let share = Preparation { validation_share: f64::NAN, ..options() };
         check(&corpus(), &share, "validation share NaN");
+    }
+
+    #[test]
+    fn parquet_that_is_cut_or_has_no_text_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let check = |input: &Path, says: &[&str]| {
+            let out = dir.path().join("tokens");
+            let result = prepare(input, &out, &options(), &*progress::silent(), &Cancel::new());
+            let error = result.unwrap_err().to_string();
+            assert!(says.iter().all(|says| error.contains(says)), "{error}");
+            assert!(!out.join("manifest.json").exists());
+        };
+        let whole = dir.path().join("documents.parquet");
+        write_file(&whole, &corpus()).unwrap();
+        let bytes = std::fs::read(&whole).unwrap();
+        let cut = dir.path().join("cut.parquet");
+        for length in [0, 3, bytes.len() / 2, bytes.len() - 1] {
+            std::fs::write(&cut, &bytes[..length]).unwrap();
+            check(&cut, &["cut.parquet"]);
+        }
+        let fates = dir.path().join("fates.parquet");
+        write_fates(&fates, &[Fate::default()]).unwrap();
+        check(&fates, &["fates.parquet", "`text`", "detail"]);
+        check(&dir.path().join("absent.parquet"), &["absent.parquet"]);
     }
 
     #[test]

@@ -299,7 +299,9 @@ pub struct ShardWriter {
     tokenizer: u64,
     sources: Vec<String>,
     table: Vec<u8>,
-    tokens: Vec<u32>,
+    /// the tokens as they will stand in the file
+    bytes: Vec<u8>,
+    tokens: u64,
     documents: u64,
 }
 
@@ -312,7 +314,8 @@ impl ShardWriter {
             tokenizer,
             sources: Vec::new(),
             table: Vec::new(),
-            tokens: Vec::new(),
+            bytes: Vec::new(),
+            tokens: 0,
             documents: 0,
         }
     }
@@ -327,18 +330,32 @@ impl ShardWriter {
             }
         };
         self.table.extend_from_slice(&id.to_le_bytes());
-        self.table.extend_from_slice(&(self.tokens.len() as u64).to_le_bytes());
+        self.table.extend_from_slice(&self.tokens.to_le_bytes());
         self.table.extend_from_slice(&bytes.to_le_bytes());
         self.table.extend_from_slice(&(source as u32).to_le_bytes());
         self.table.extend_from_slice(&0_u32.to_le_bytes());
-        self.tokens.extend_from_slice(tokens);
+        let (from, width) = (self.bytes.len(), self.width() as usize);
+        self.bytes.resize(from + tokens.len() * width, 0);
+        let places = self.bytes[from..].chunks_exact_mut(width);
+        match width {
+            2 => {
+                places.zip(tokens).for_each(|(b, t)| b.copy_from_slice(&(*t as u16).to_le_bytes()))
+            }
+            _ => places.zip(tokens).for_each(|(b, t)| b.copy_from_slice(&t.to_le_bytes())),
+        }
+        self.tokens += tokens.len() as u64;
         self.documents += 1;
+    }
+
+    /// Bytes of a token.
+    fn width(&self) -> u32 {
+        width(self.vocabulary as usize) as u32
     }
 
     /// Number of tokens so far.
     #[must_use]
     pub fn tokens(&self) -> u64 {
-        self.tokens.len() as u64
+        self.tokens
     }
 
     /// Number of documents so far.
@@ -354,21 +371,15 @@ impl ShardWriter {
     pub fn write(self, path: &Path) -> Result<(), Error> {
         let mut names = serde_json::to_vec(&self.sources).unwrap_or_else(|_| b"[]".to_vec());
         names.resize(names.len().next_multiple_of(8), b' ');
-        let width = width(self.vocabulary as usize) as u32;
-        let tokens: Vec<u8> = if width == 2 {
-            self.tokens.iter().flat_map(|t| (*t as u16).to_le_bytes()).collect()
-        } else {
-            self.tokens.iter().flat_map(|t| t.to_le_bytes()).collect()
-        };
         let mut content = Xxh3::new();
-        for part in [&self.table, &names, &tokens] {
+        for part in [&self.table, &names, &self.bytes] {
             content.update(part);
         }
         let mut header = Vec::with_capacity(HEADER);
         header.extend_from_slice(MAGIC);
         header.extend_from_slice(&VERSION.to_le_bytes());
-        header.extend_from_slice(&width.to_le_bytes());
-        header.extend_from_slice(&(self.tokens.len() as u64).to_le_bytes());
+        header.extend_from_slice(&self.width().to_le_bytes());
+        header.extend_from_slice(&self.tokens.to_le_bytes());
         header.extend_from_slice(&self.documents.to_le_bytes());
         header.extend_from_slice(&self.vocabulary.to_le_bytes());
         header.extend_from_slice(&(names.len() as u32).to_le_bytes());
@@ -377,7 +388,7 @@ impl ShardWriter {
         let checksum = xxh3_64(&header);
         header.extend_from_slice(&checksum.to_le_bytes());
         quipu_store::atomic::write(path, |out| {
-            for part in [&header, &self.table, &names, &tokens] {
+            for part in [&header, &self.table, &names, &self.bytes] {
                 out.write_all(part)?;
             }
             Ok(())

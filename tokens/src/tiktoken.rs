@@ -136,7 +136,9 @@ fn decode(text: &[u8]) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tokenizer::tests::small;
+    use crate::{bpe, tokenizer::tests::small};
+    use std::collections::HashMap;
+    use std::sync::LazyLock;
 
     #[test]
     fn round_trip() {
@@ -147,6 +149,95 @@ mod tests {
         assert_eq!(parse(text.as_bytes(), "x").unwrap(), ranks);
         let again = Tokenizer::from_ranks(ranks, 16).unwrap();
         assert_eq!(again.to_json(), tokenizer.to_json());
+    }
+
+    /// The ids that tiktoken gives, by its own way: cut by a regex engine; a piece that is a token is
+    /// that token; else the two neighbours whose union has the lowest rank become one, the leftmost
+    /// of equals first, until no union has a rank.
+    fn by_rank(ranks: &[Vec<u8>], text: &str) -> Vec<u32> {
+        let of: HashMap<&[u8], u32> = (0..).zip(ranks).map(|(id, r)| (&r[..], id)).collect();
+        let pattern = fancy_regex::Regex::new(split::LLAMA3_PATTERN).unwrap();
+        let mut ids = Vec::new();
+        for piece in pattern.find_iter(text).map(|m| m.unwrap().as_str().as_bytes()) {
+            if let Some(&id) = of.get(piece) {
+                ids.push(id);
+                continue;
+            }
+            // Where each part begins, and the end.
+            let mut cuts: Vec<usize> = (0..=piece.len()).collect();
+            let union = |cuts: &[usize], i: usize| of.get(&piece[cuts[i]..cuts[i + 2]]).copied();
+            let best = |cuts: &[usize]| {
+                let joined = (0..cuts.len() - 2).filter_map(|i| Some((union(cuts, i)?, i)));
+                joined.min()
+            };
+            while let Some((_, i)) = best(&cuts) {
+                cuts.remove(i + 1);
+            }
+            ids.extend(cuts.windows(2).map(|c| of[&piece[c[0]..c[1]]]));
+        }
+        ids
+    }
+
+    /// Text of many kinds: scripts, code, runs of blanks, emoji, what looks broken.
+    const KINDS: &[&str] = &[
+        "It was the best of times, it was the worst of times; it wasn't WE'LL I'd 'tis ''s.",
+        "\u{0395}\u{03af}\u{03bd}\u{03b1}\u{03b9} \u{03b7} \u{03b5}\u{03c0}\u{03bf}\u{03c7}\u{03ae}",
+        "\u{305d}\u{308c}\u{306f}\u{6700}\u{826f}\u{306e}\u{6642}\u{4ee3}",
+        " \u{d55c}\u{ad6d}\u{c5b4} \u{928}\u{92e}\u{938}\u{94d}\u{924}\u{947}",
+        "\u{0645}\u{0631}\u{062d}\u{0628}\u{0627}",
+        " \u{0661}\u{0662}\u{0663} \u{202e}abc\u{202c} \u{05e9}\u{05dc}\u{05d5}\u{05dd}",
+        "fn main() {\n    let x = 1_000;\n\tif x != 0xFF { return; }\n}\r\n\r\n// ok\n",
+        "a  b   c    d\t\te \n \n\n  f      ",
+        "\u{1f469}\u{200d}\u{1f469}\u{200d}\u{1f467}\u{1f3fd}!!! \u{1f1e9}\u{1f1ea}\u{2764}\u{fe0f}",
+        "\u{fffd}\u{fffd} \u{0}\u{1}\u{7f}\u{85} e\u{301}\u{301} \u{feff}x\u{ffff} \u{e000}\u{10ffff}",
+        "1234567890 3.14159 \u{bd}\u{2167} 12,345 2026-11-27 <|eot_id|> <|begin_of_text|>",
+        "\u{a0}x\u{2003}y\u{3000}z \u{2028}\u{2029} \u{200b}",
+    ];
+
+    /// Ranks that were trained, and with them some that no merges lead to.
+    fn ranks() -> Vec<Vec<u8>> {
+        let texts: Vec<String> = KINDS.iter().map(|t| t.repeat(3)).collect();
+        let training = bpe::Training { vocabulary: 460, specials: 11, base: Vec::new() };
+        let mut ranks = bpe::train_on(&texts, &training).unwrap().ranks().unwrap();
+        for more in [" wasp", "times", "\n\n\n\n", "\u{1f3fd}", "0000", "worst of"] {
+            if !ranks.iter().any(|r| r == more.as_bytes()) {
+                ranks.push(more.as_bytes().to_vec());
+            }
+        }
+        ranks
+    }
+
+    #[test]
+    fn ids_are_those_of_merging_by_rank() {
+        let ranks = ranks();
+        let file = print(&ranks);
+        let read = parse(file.as_bytes(), "x").unwrap();
+        let tokenizer = Tokenizer::from_ranks(read, 256).unwrap();
+        for text in KINDS {
+            assert_eq!(tokenizer.encode(text).unwrap(), by_rank(&ranks, text), "{text:?}");
+        }
+        let all = KINDS.concat();
+        assert_eq!(tokenizer.encode(&all).unwrap(), by_rank(&ranks, &all));
+        // Its own ranks are those of the file, so that a round through us loses nothing.
+        assert_eq!(print(&tokenizer.ranks().unwrap()), file);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn ids_of_random_text_are_those_of_merging_by_rank(
+            cuts in proptest::collection::vec((0..KINDS.len(), 0_usize..40, 0_usize..12), 1..12),
+            noise in ".{0,12}",
+        ) {
+            static RANKS: LazyLock<(Vec<Vec<u8>>, Tokenizer)> = LazyLock::new(|| {
+                let ranks = ranks();
+                (ranks.clone(), Tokenizer::from_ranks(ranks, 11).unwrap())
+            });
+            let cut = |(kind, from, length): (usize, usize, usize)| -> String {
+                KINDS[kind].chars().skip(from).take(length).collect()
+            };
+            let text = cuts.into_iter().map(cut).collect::<String>() + &noise;
+            proptest::prop_assert_eq!(RANKS.1.encode(&text).unwrap(), by_rank(&RANKS.0, &text));
+        }
     }
 
     #[track_caller]

@@ -5,6 +5,7 @@
 //! (`bpe`), dialogues (`chat`).
 
 use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
 
 use rayon::prelude::*;
 use tokenizers::models::bpe::{BpeConfig, Merges, PipelineBPE, Vocab};
@@ -50,6 +51,8 @@ pub struct Tokenizer {
     by_text: HashMap<String, u32>,
     engine: PipelineTokenizer,
     options: EncodeOptions,
+    /// its file, once somebody asked for it
+    json: OnceLock<Arc<str>>,
 }
 
 impl std::fmt::Debug for Tokenizer {
@@ -131,7 +134,13 @@ impl Tokenizer {
             None,
         );
         let by_text = parts.added.iter().map(|a| (a.text.clone(), a.id)).collect();
-        Ok(Self { parts, by_text, engine, options: EncodeOptions::no_specials() })
+        let (options, json) = (EncodeOptions::no_specials(), OnceLock::new());
+        Ok(Self { parts, by_text, engine, options, json })
+    }
+
+    /// Where the text of its file is kept.
+    pub(crate) fn json(&self) -> &OnceLock<Arc<str>> {
+        &self.json
     }
 
     /// The tables it was built from.

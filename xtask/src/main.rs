@@ -21,13 +21,15 @@ usage: cargo xtask COMMAND
   bench train [--rounds N] [--steps N] [--python PATH]
                             the training step and PyTorch's side by side; writes
                             bench/<date>-<machine>-train/
+  bench tokens [--rounds N] Parquet to token shards beside bare encoding, the training of a
+                            vocabulary, the loader; writes bench/<date>-<machine>-tokens/
   bench corpus [PART…] [--rounds N] [--python PATH] [--full] [--small] [--rust-peers]
                             curation and its peers; writes bench/<date>-<machine>-corpus/. Parts:
                             extraction pipeline text near language quality world, and memory, which
                             runs when it is named or with --full; --small only tries that it works;
                             --rust-peers also builds the extractors written in Rust
   peers [--python PATH]     what needs a Python peer: training step, export, extraction score,
-                            curated documents in other programs
+                            curated documents in other programs, tiktoken's ids
   fuzz [TARGET…] [--seconds N]
                             each reader of bytes from outside under libFuzzer, 60 seconds each;
                             needs a nightly toolchain and cargo-fuzz

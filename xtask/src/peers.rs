@@ -1,6 +1,6 @@
 //! `cargo xtask peers`: what can only be checked with a Python peer beside us: the training step
 //! against PyTorch, an exported checkpoint in `transformers`, the extraction score by the scorer
-//! that is not ours, curated documents in other programs. Says what is missing instead of failing
+//! that is not ours, curated documents in other programs, ids by tiktoken. Says what is missing instead of failing
 //! over it; nothing else needs Python.
 
 use crate::bench;
@@ -57,7 +57,8 @@ pub fn run(flags: &[&str]) -> Result<bool, Error> {
         println!("nothing to compare with: ../shared is absent (QUIPU_SHARED names another place)");
         return Ok(true);
     };
-    let checks: [(&str, Result<bool, Error>); 5] = [
+    let checks: [(&str, Result<bool, Error>); 6] = [
+        ("ids of tiktoken", ids(&root, &python, &shared)),
         ("extraction score", extraction(&quipu, &python, &shared)),
         ("curated documents in DuckDB, pyarrow and datatrove", curated(&quipu, &python, &shared)),
         ("export in transformers", export(&quipu, &python, &shared)),
@@ -117,6 +118,24 @@ fn curated(quipu: &Path, python: &Python, shared: &Path) -> Result<bool, Error> 
     }
     std::fs::remove_dir_all(dir)?;
     Ok(agreed)
+}
+
+/// Ranks that we trained, read by tiktoken: the same ids of every text.
+fn ids(root: &Path, python: &Python, shared: &Path) -> Result<bool, Error> {
+    if let Some(missing) = python.lacks(&["tiktoken"]) {
+        return Err(missing.into());
+    }
+    let dir = temporary("ids")?;
+    let name = "tiktoken_ids";
+    let program = run::build(root, &["--package", "quipu-tokens", "--example", name], name)?;
+    let texts = ["text-multilingual", "text-novels", "math-openlogic"];
+    let texts = texts.map(|name| shared.join("data").join(name));
+    run::output(Command::new(program).arg(&dir).args(texts).arg(root.join("tokens/src")))?;
+    let script = xtask_peer("tiktoken_ids.py");
+    let seen = bench::last_object(&run::output(python.command().arg(script).arg(&dir))?, name)?;
+    std::fs::remove_dir_all(dir)?;
+    println!("  tiktoken: {seen}");
+    Ok(seen["different"] == 0 && seen["ids"].as_u64().is_some_and(|ids| ids > 1_000_000))
 }
 
 /// A script of this crate that runs a peer.

@@ -3,6 +3,7 @@
 
 mod clock;
 mod text;
+mod tokens;
 
 use crate::cli::{Bench, TrainStep};
 use crate::error::Error;
@@ -25,6 +26,9 @@ pub fn run(what: Bench, terminal: &Terminal) -> Result<(), Error> {
         }
         Bench::Extract { dir } => extract(&dir, terminal),
         Bench::Text { input, passes } => text::run(&input, passes, terminal),
+        Bench::Tokens { input, passes, vocabulary } => {
+            tokens::run(&input, (passes, vocabulary), terminal)
+        }
     }
 }
 

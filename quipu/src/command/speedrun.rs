@@ -57,10 +57,10 @@ fn for_input(recipe: &mut Recipe, global: &Global, input: &Input) {
     if !input.input.is_empty() {
         recipe.corpus.sample = recipe.corpus.sample.or(Some(SAMPLE));
         own_words(recipe, global);
+        recipe.leave_world();
         if global.recipe.is_none() {
-            // The recipe in the program mixes in sets of the world, one of which teaches to look far
-            // back; what other texts teach of that is shown, and no reason to end.
-            recipe.sets.clear();
+            // Shares of the recipe in the program are those of the world's pages; what other texts
+            // teach of a longer context is shown, and no reason to end.
             for stage in &mut recipe.extend {
                 stage.gate.at_cap = AtCap::GoOn;
                 stage.train.mix.clear();

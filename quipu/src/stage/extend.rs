@@ -327,7 +327,8 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_named() {
-        let recipe = crate::recipe::Recipe::resolve(None, &[]).unwrap();
+        let tiny = concat!(env!("CARGO_MANIFEST_DIR"), "/../recipes/tiny.toml");
+        let recipe = crate::recipe::Recipe::resolve(Some(tiny.as_ref()), &[]).unwrap();
         let cell = |length, count| Cell { length, depth: 0.0, recall: Share::new(count, 10) };
         let facts = json!({
             "positions": 1024, "steps": 300, "tokens": 307_200, "passed": false,

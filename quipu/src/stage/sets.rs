@@ -10,6 +10,11 @@ use quipu_tokens::Tokens;
 use quipu_tokens::prepare::{Preparation, Summary, prepare};
 use std::path::{Path, PathBuf};
 
+/// Whether a path of a recipe is a file of the run's own world.
+pub fn is_of_world(path: &Path) -> bool {
+    path.starts_with("world")
+}
+
 /// One set.
 struct Set<'a> {
     name: &'a str,
@@ -25,7 +30,7 @@ fn all(context: &Context) -> Vec<Set<'_>> {
     let replay = context.recipe.from.iter().filter(|origin| !origin.replay.is_empty());
     let replay = replay.map(|origin| (REPLAY, &origin.replay, true));
     let of = |(name, paths, is_curated): (_, &Vec<PathBuf>, bool)| {
-        let own = |path: &PathBuf| match path.starts_with("world") {
+        let own = |path: &PathBuf| match is_of_world(path) {
             true => context.run.dir().join(path),
             false => path.clone(),
         };

@@ -15,7 +15,6 @@ pub fn run(context: &Context) -> Result<Outcome, Error> {
         vocabulary: recipe.vocabulary,
         validation_share: recipe.validation_share,
         grouping: recipe.grouping,
-        long_from: recipe.long_from,
         tokenizer: origin.map(|origin| origin.tokenizer()).transpose()?,
         ..Preparation::default()
     };

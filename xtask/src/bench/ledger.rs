@@ -67,6 +67,7 @@ impl Ledger {
 pub struct Shelf {
     dir: PathBuf,
     heading: String,
+    name: String,
 }
 
 impl Shelf {
@@ -76,7 +77,7 @@ impl Shelf {
         let folder = format!("{}-{}-{name}", run::today(), run::machine());
         let dir = scratch.map_or_else(|| root.join("bench"), Path::to_path_buf).join(folder);
         std::fs::create_dir_all(&dir)?;
-        Ok(Shelf { dir, heading })
+        Ok(Shelf { dir, heading, name: name.to_owned() })
     }
 
     /// Puts what a part found in its place, and writes all three files anew.
@@ -105,7 +106,7 @@ impl Shelf {
             writeln!(lines, "{line}")?;
         }
         std::fs::write(raw_path, lines)?;
-        std::fs::write(self.dir.join("README.md"), page(&self.heading, &parts)?)?;
+        std::fs::write(self.dir.join("README.md"), page((&self.heading, &self.name), &parts)?)?;
         std::fs::write(path, serde_json::to_string_pretty(&parts)? + "\n")?;
         Ok(())
     }
@@ -117,9 +118,9 @@ impl Shelf {
 }
 
 /// README.md: a table a part, then its notes.
-fn page(heading: &str, parts: &Map<String, Value>) -> Result<String, Error> {
+fn page((heading, name): (&str, &str), parts: &Map<String, Value>) -> Result<String, Error> {
     let mut text = format!(
-        "# {heading}\n\nWritten by `cargo xtask bench corpus`; raw results in `raw.jsonl`. Rounds \
+        "# {heading}\n\nWritten by `cargo xtask bench {name}`; raw results in `raw.jsonl`. Rounds \
          are interleaved with the peers'; a ratio is of one round. Medians and ranges, never the \
          best.\n"
     );

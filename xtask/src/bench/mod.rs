@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: the program and its peers side by side, interleaved in rounds, so that a
 //! busy machine slows both. What it compares is a ratio per round; the median and the range are
-//! reported, never the best. One file a subject: [`training`] is the training step, [`corpus`] all
-//! that curation must reach. Not here: correctness (`test`, `peers`).
+//! reported, never the best. One file a subject: [`training`] is the training step, [`tokens`] what
+//! lies between documents and it, [`corpus`] all that curation must reach. Not here: correctness (`test`, `peers`).
 
 pub mod corpus;
 mod extraction;
@@ -12,6 +12,7 @@ mod near;
 mod pipeline;
 mod spent;
 mod text;
+mod tokens;
 pub mod training;
 mod world;
 
@@ -24,8 +25,12 @@ use std::process::Command;
 pub fn run(flags: &[&str]) -> Result<bool, Error> {
     match flags.first() {
         Some(&"corpus") => corpus::run(&flags[1..]),
+        Some(&"tokens") => tokens::run(&flags[1..]),
         Some(&"train") => training::run(&flags[1..]),
-        other => Err(format!("bench {}: expected train or corpus", other.unwrap_or(&"")).into()),
+        other => {
+            let other = other.unwrap_or(&"");
+            Err(format!("bench {other}: expected train, tokens or corpus").into())
+        }
     }
 }
 

@@ -85,6 +85,31 @@ impl Text {
     }
 }
 
+/// The texts of the inputs, extracted where they are pages, cut where they are long.
+pub fn texts(inputs: &[PathBuf]) -> Result<Vec<String>, Error> {
+    let (recipe, access, mut texts) = (Recipe::default(), Access::usual(), Vec::new());
+    for input in expand(inputs, &access)?.0 {
+        for found in input.open(recipe.piece_bytes, &access)? {
+            let Found::Page(page) = found? else { continue };
+            texts.push(match page.body {
+                Body::Html(bytes, media) => {
+                    let markup = encoding::decode(&bytes, media.as_deref());
+                    html::extract(&markup, Some(&page.url)).text
+                }
+                Body::Text(bytes) | Body::Markdown(bytes) => {
+                    encoding::decode(&bytes, None).into_owned()
+                }
+                Body::Document(document) => document.text,
+                Body::Refused(..) => continue,
+            });
+        }
+    }
+    if texts.iter().all(String::is_empty) {
+        return Err(Error::data("the inputs hold no text".to_owned()));
+    }
+    Ok(texts)
+}
+
 struct Bench {
     texts: Vec<Text>,
     bands: Bands,
@@ -94,32 +119,13 @@ struct Bench {
 }
 
 impl Bench {
-    /// The texts of the inputs, extracted where they are pages, cut where they are long.
     fn read(inputs: &[PathBuf]) -> Result<Bench, Error> {
+        let text = |text: String| {
+            let language = language::identify(&text).language;
+            Text { text, language, seed: language_seed(language) }
+        };
+        let texts: Vec<Text> = texts(inputs)?.into_iter().map(text).collect();
         let recipe = Recipe::default();
-        let mut texts = Vec::new();
-        let access = Access::usual();
-        for input in expand(inputs, &access)?.0 {
-            for found in input.open(recipe.piece_bytes, &access)? {
-                let Found::Page(page) = found? else { continue };
-                let text = match page.body {
-                    Body::Html(bytes, media) => {
-                        let markup = encoding::decode(&bytes, media.as_deref());
-                        html::extract(&markup, Some(&page.url)).text
-                    }
-                    Body::Text(bytes) | Body::Markdown(bytes) => {
-                        encoding::decode(&bytes, None).into_owned()
-                    }
-                    Body::Document(document) => document.text,
-                    Body::Refused(..) => continue,
-                };
-                let language = language::identify(&text).language;
-                texts.push(Text { text, language, seed: language_seed(language) });
-            }
-        }
-        if texts.iter().all(|text| text.text.is_empty()) {
-            return Err(Error::data("the inputs hold no text".to_owned()));
-        }
         let bands = Bands { bands: recipe.near.bands, rows: recipe.near.rows };
         let classifier = classifier(&texts)?;
         Ok(Bench { texts, bands, judge: Judge::default(), classifier })
