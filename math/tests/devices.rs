@@ -368,9 +368,9 @@ fn check(name: &str, bound: f64, found: &[Vec<f64>], expected: &[Vec<f64>]) {
 
 /// Matrices long enough for several blocks of k, of keys, of rows.
 const LONG: [(usize, [usize; 3]); 8] = [
-    (0, [150, 70, 900]),
-    (1, [150, 70, 900]),
-    (2, [150, 70, 900]),
+    (0, [150, 70, 2500]),
+    (1, [150, 70, 2500]),
+    (2, [150, 70, 2500]),
     (0, [40, 530, 385]),
     (6, [300, 59, 1]),
     (6, [200, 61, 2]),

@@ -36,7 +36,8 @@ fn a_row_of_a_product_has_the_same_bits_in_any_number_of_rows() {
     for set in sets() {
         let cpu = Cpu::with(2, set);
         let d: &dyn Device = &cpu;
-        for (layout, n, k) in [(Layout::NT, 70, 900), (Layout::NN, 70, 900), (Layout::NT, 513, 33)]
+        for (layout, n, k) in
+            [(Layout::NT, 70, 2500), (Layout::NN, 70, 2500), (Layout::NT, 513, 33)]
         {
             let (a, out) = (random(d, 200, k, 1), d.matrix(F32, 200, n).unwrap());
             let b = if layout == Layout::NT { random(d, n, k, 2) } else { random(d, k, n, 2) };

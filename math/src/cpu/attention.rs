@@ -17,7 +17,7 @@ use crate::host::Mat;
 use std::ops::Range;
 
 /// Keys of a block. Part of the arithmetic.
-pub(super) const KEYS: usize = 64;
+pub(super) const KEYS: usize = 128;
 /// Units from row to row of queries and scores: what a head may have at most, and a line more, so
 /// that rows do not fall into the same set of the cache.
 pub(super) const ROW: usize = HEAD + 16;
@@ -240,6 +240,7 @@ impl<E: Native> Forward<E> {
             let v = self.shape.v.part(key, keys).columns(column, hd);
             pack_rows::<S, E::Unit, E>(k, packed);
             pack_straight::<S, E::Unit, E>(v, values);
+            let together = seen(0) == keys || all_finite::<S, E>(v);
             for g in 0..self.shape.group() {
                 let left = self.memory.add((g * self.layout.step + first) * ROW);
                 let ptr = self.memory.add(self.layout.scores + first * ROW);
@@ -250,32 +251,34 @@ impl<E: Native> Forward<E> {
                 multiply_where::<S, E::Unit, ROW, 1>(depth, left, packed, scores, false, any);
                 for i in first..rows {
                     let row = scores.row(i - first);
-                    self.soften::<S>(g, i, row, seen(i - first));
-                    E::Unit::settle::<S>(row, seen(i - first));
+                    self.soften::<S>(g, i, row, seen(i - first), keys);
+                    E::Unit::settle::<S>(row, keys);
                 }
-                // rows that see all of the block together, each other one by itself: a weight of
-                // zero would not keep a value that is no number out (in bf16 the other half of a
-                // row's last pair is multiplied by zero)
+                // rows together, with weights of zero for keys that not all of them see; each by
+                // itself where zero would not keep a value out that is no number (in bf16 the other
+                // half of a row's last pair is multiplied by zero)
                 let sums = self.sums(g).part(first, rows - first);
-                let full = (0..scores.rows).position(|i| seen(i) == keys).unwrap_or(scores.rows);
-                for i in 0..full {
-                    let (left, own) = (scores.row(i), |_, _| 0..E::Unit::count(seen(i)));
-                    let sums = sums.part(i, 1);
+                let step = if together { scores.rows } else { 1 };
+                for i in (0..scores.rows).step_by(step) {
+                    let own = |q: Range<usize>, _| 0..E::Unit::count(seen(i + q.end - 1));
+                    let (left, sums) = (scores.row(i), sums.part(i, step));
                     multiply_where::<S, E::Unit, ROW, 1>(all, left, values, sums, true, own);
-                }
-                if full < scores.rows {
-                    let (left, sums) = (scores.row(full), sums.part(full, scores.rows - full));
-                    multiply_where::<S, E::Unit, ROW, 1>(all, left, values, sums, true, |_, _| {
-                        0..all
-                    });
                 }
             }
         }
     }
 
-    /// Scores to weights relative to the running maximum; sum and output scaled to the new one.
+    /// Scores to weights relative to the running maximum, zero for keys not seen; sum and output
+    /// scaled to the new one.
     #[inline(always)]
-    unsafe fn soften<S: Simd>(&self, g: usize, i: usize, scores: *mut f32, seen: usize) {
+    unsafe fn soften<S: Simd>(
+        &self,
+        g: usize,
+        i: usize,
+        scores: *mut f32,
+        seen: usize,
+        keys: usize,
+    ) {
         // SAFETY: see `run`; scores have room for whole vectors.
         unsafe {
             let (lowest, zero) = (S::splat(f32::NEG_INFINITY), S::splat(0.0));
@@ -296,6 +299,9 @@ impl<E: Native> Forward<E> {
                 let p = S::keep(p, seen - c, zero);
                 S::store(scores.add(c), p);
                 sum = S::add(sum, p);
+            }
+            for c in (seen.next_multiple_of(S::LANES)..keys).step_by(S::LANES) {
+                S::store(scores.add(c), zero);
             }
             let shrink = if largest == old { 1.0 } else { one_exp::<S>(old - largest) };
             *state = largest;
@@ -330,6 +336,24 @@ impl<E: Native> Forward<E> {
             }
         }
     }
+}
+
+/// Whether no element is infinite or NaN.
+#[inline(always)]
+unsafe fn all_finite<S: Simd, E: Native>(m: Mat<E>) -> bool {
+    let mut found = 0.0;
+    for c in (0..m.cols).step_by(S::LANES) {
+        // SAFETY: elements of the matrix.
+        unsafe {
+            let mut sum = S::splat(0.0);
+            for r in 0..m.rows {
+                let x = E::load_part::<S>(m.row(r).add(c), S::LANES.min(m.cols - c));
+                sum = S::fma(x, S::splat(0.0), sum);
+            }
+            found += S::sum(sum);
+        }
+    }
+    found == 0.0
 }
 
 /// eˣ of one number.

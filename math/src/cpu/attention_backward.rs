@@ -1,10 +1,12 @@
 //! Attention backward, blocked like the forward: the weights of a block are computed again from the
-//! log-sum-exp (Dao et al. 2022). Not parallel inside one document and key-value head: there the sums
-//! over queries and keys have one order. In bf16 weights and gradients of scores are rounded before
-//! they are multiplied; the sums stay in f32 until the last block.
+//! log-sum-exp (Dao et al. 2022). Keys are packed once for a run of queries, so memory grows with
+//! their number; queries once for a block of them. Not parallel inside one document and key-value
+//! head: there the sums over queries and keys have one order. In bf16 weights and gradients of scores
+//! are rounded before they are multiplied; the sums stay in f32 until the last block.
 #![allow(unsafe_code)]
 
 use super::attention::{KEYS, ROW, Run, Shape};
+use super::element::{Any, Element, either};
 use super::norm::dot;
 use super::pack::{Native, Unit, pack_rows, pack_spaced, pack_straight};
 use super::plain;
@@ -22,7 +24,7 @@ const QUERIES: usize = 64;
 #[derive(Clone, Copy)]
 pub(super) struct Gradients<E> {
     pub dout: Mat<E>,
-    pub dq: Mat<f32>,
+    pub dq: Any,
     pub dk: Mat<f32>,
     pub dv: Mat<f32>,
     pub accumulate: bool,
@@ -33,17 +35,18 @@ pub(super) fn backward_rounded<E: Native>(
     engine: &Engine,
     shape: Shape<E>,
     dout: Mat<E>,
-    rounded: [Mat<E>; 3],
+    dq: Any,
+    rounded: [Mat<E>; 2],
 ) -> Result<(), Error> {
     let scratch = engine.scratch(rounded.iter().map(|m| m.rows * m.cols).sum())?;
     let mut at = 0;
-    let [dq, dk, dv] = rounded.map(|Mat { rows, cols, .. }| {
+    let [dk, dv] = rounded.map(|Mat { rows, cols, .. }| {
         let ptr = scratch.mat(at);
         at += rows * cols;
         Mat { ptr, rows, cols, stride: cols }
     });
     backward(engine, shape, Gradients { dout, dq, dk, dv, accumulate: false })?;
-    for (sums, out) in [dq, dk, dv].into_iter().zip(rounded) {
+    for (sums, out) in [dk, dv].into_iter().zip(rounded) {
         plain::copy(engine, sums, out);
     }
     Ok(())
@@ -64,7 +67,6 @@ pub(super) fn backward<E: Native>(
     g: Gradients<E>,
 ) -> Result<(), Error> {
     shape.check("AttentionBackward")?;
-    plain::fill(engine, g.dq, 0.0);
     if !g.accumulate {
         plain::fill(engine, g.dk, 0.0);
         plain::fill(engine, g.dv, 0.0);
@@ -130,10 +132,13 @@ impl<E: Native> Kernel for Deltas<E> {
     }
 }
 
-/// Where the parts of a task's memory lie: packed forms of keys and values (of a block of keys), of
-/// queries and output gradients (of a block of queries), weights and their gradients.
+/// Where the parts of a task's memory lie: packed forms of keys and values (of all blocks of keys of
+/// a run), of queries and output gradients (of a block of queries), weights and their gradients, the
+/// sums of the queries' gradients.
 #[derive(Clone, Copy)]
 struct Layout {
+    /// Columns of a head, up to whole panels.
+    head: usize,
     keys_turned: usize,
     values_turned: usize,
     keys: usize,
@@ -144,22 +149,27 @@ struct Layout {
     weights: usize,
     dscores: usize,
     dscores_gathered: usize,
+    dq: usize,
     total: usize,
 }
 
 impl Layout {
+    /// With room for a run of all keys: shapes do not say how long runs are, and what no run reaches
+    /// is not touched.
     fn of<E: Native>(shape: &Shape<E>, panel: usize) -> Layout {
         let head = shape.head().next_multiple_of(panel);
-        let turned = KEYS.next_multiple_of(panel) * shape.head();
+        let blocks = (shape.offset + shape.q.rows).div_ceil(KEYS);
+        let (turned, straight) = Layout::block(shape, head);
         let mut at = 0;
         let mut take = |floats: usize| {
             at += floats.next_multiple_of(16);
             at - floats.next_multiple_of(16)
         };
         let mut layout = Layout {
-            keys_turned: take(turned),
-            values_turned: take(turned),
-            keys: take(KEYS * head),
+            head,
+            keys_turned: take(blocks * turned),
+            values_turned: take(blocks * turned),
+            keys: take(blocks * straight),
             queries_spaced: take(QUERIES * ROW),
             queries: take(QUERIES * head),
             douts_spaced: take(QUERIES * ROW),
@@ -167,10 +177,16 @@ impl Layout {
             weights: take(QUERIES * ROW),
             dscores: take(QUERIES * ROW),
             dscores_gathered: take(QUERIES * ROW),
+            dq: take(QUERIES * head),
             total: 0,
         };
         layout.total = at;
         layout
+    }
+
+    /// Units of a block of keys: as panels of keys, and as panels of columns.
+    fn block<E: Native>(shape: &Shape<E>, head: usize) -> (usize, usize) {
+        (KEYS * shape.depth(), E::Unit::count(KEYS) * head)
     }
 }
 
@@ -188,20 +204,20 @@ struct Backward<E> {
 impl<E: Native> Kernel for Backward<E> {
     #[inline(always)]
     fn run<S: Simd>(self) {
-        let end = self.shape.end_of(self.run.end - 1);
-        for key in (self.run.start..end).step_by(KEYS) {
-            let keys = KEYS.min(end - key);
-            // SAFETY: all rows and columns lie inside operands that were checked; the memory is this
-            // thread's; the gradients' rows and heads belong to this task.
-            unsafe {
-                self.pack_keys::<S>(key, keys);
-                for h in 0..self.shape.group() {
-                    let head = self.kv * self.shape.group() + h;
-                    // the first query that sees this block's first key
-                    let first = (key + 1).saturating_sub(self.shape.offset + 1).max(self.run.first);
-                    for row in (first..self.run.end).step_by(QUERIES) {
-                        self.block::<S>(key, keys, head, row..self.run.end.min(row + QUERIES));
+        // SAFETY: all rows and columns lie inside operands that were checked; the memory is this
+        // thread's; the gradients' rows and heads belong to this task.
+        unsafe {
+            self.pack_keys::<S>();
+            for h in 0..self.shape.group() {
+                let head = self.kv * self.shape.group() + h;
+                for row in (self.run.first..self.run.end).step_by(QUERIES) {
+                    let rows = row..self.run.end.min(row + QUERIES);
+                    self.pack_queries::<S>(head, rows.clone());
+                    let end = self.shape.end_of(rows.end - 1);
+                    for key in (self.run.start..end).step_by(KEYS) {
+                        self.block::<S>(key, KEYS.min(end - key), head, rows.clone());
                     }
+                    either!(self.g.dq, dq => self.finish::<S, _>(head, rows, dq));
                 }
             }
         }
@@ -215,16 +231,71 @@ impl<E: Native> Backward<E> {
         unsafe { self.memory.add(part) }
     }
 
+    /// Keys of the block from `key` on that any query of this run sees.
+    fn keys(&self, key: usize) -> usize {
+        KEYS.min(self.shape.end_of(self.run.end - 1) - key)
+    }
+
+    /// The three packed forms of the block from `key` on: turned keys and values, keys.
     #[inline(always)]
-    unsafe fn pack_keys<S: Simd>(&self, key: usize, keys: usize) {
+    unsafe fn packed(&self, key: usize) -> [*mut f32; 3] {
+        let l = &self.layout;
+        let (turned, straight) = Layout::block(&self.shape, l.head);
+        let block = (key - self.run.start) / KEYS;
+        let places = [(l.keys_turned, turned), (l.values_turned, turned), (l.keys, straight)];
+        // SAFETY: inside this task's memory.
+        places.map(|(part, size)| unsafe { self.at(part + block * size) })
+    }
+
+    #[inline(always)]
+    unsafe fn pack_keys<S: Simd>(&self) {
         let hd = self.shape.head();
-        let k = self.shape.k.part(key, keys).columns(self.kv * hd, hd);
-        let v = self.shape.v.part(key, keys).columns(self.kv * hd, hd);
+        for key in (self.run.start..self.shape.end_of(self.run.end - 1)).step_by(KEYS) {
+            let k = self.shape.k.part(key, self.keys(key)).columns(self.kv * hd, hd);
+            let v = self.shape.v.part(key, self.keys(key)).columns(self.kv * hd, hd);
+            // SAFETY: see `run`.
+            unsafe {
+                let [keys_turned, values_turned, keys] = self.packed(key);
+                pack_rows::<S, E::Unit, E>(k, keys_turned);
+                pack_rows::<S, E::Unit, E>(v, values_turned);
+                pack_straight::<S, E::Unit, E>(k, keys);
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn pack_queries<S: Simd>(&self, head: usize, rows: Range<usize>) {
+        let (hd, l, units) = (self.shape.head(), &self.layout, (0, self.shape.depth()));
+        let q = self.shape.q.part(rows.start, rows.len()).columns(head * hd, hd);
+        let dout = self.g.dout.part(rows.start, rows.len()).columns(head * hd, hd);
         // SAFETY: see `run`.
         unsafe {
-            pack_rows::<S, E::Unit, E>(k, self.at(self.layout.keys_turned));
-            pack_rows::<S, E::Unit, E>(v, self.at(self.layout.values_turned));
-            pack_straight::<S, E::Unit, E>(k, self.at(self.layout.keys));
+            pack_spaced::<S, E::Unit, E, ROW>(q, units, self.at(l.queries_spaced));
+            pack_straight::<S, E::Unit, E>(q, self.at(l.queries));
+            pack_spaced::<S, E::Unit, E, ROW>(dout, units, self.at(l.douts_spaced));
+            pack_straight::<S, E::Unit, E>(dout, self.at(l.douts));
+        }
+    }
+
+    /// The sums of the queries' gradients.
+    #[inline(always)]
+    unsafe fn dq(&self, rows: usize) -> Mat<f32> {
+        // SAFETY: inside this task's memory.
+        let ptr = unsafe { self.at(self.layout.dq) };
+        Mat { ptr, rows, cols: self.shape.head(), stride: self.layout.head }
+    }
+
+    #[inline(always)]
+    unsafe fn finish<S: Simd, F: Element>(&self, head: usize, rows: Range<usize>, dq: Mat<F>) {
+        let hd = self.shape.head();
+        for (i, row) in rows.clone().enumerate() {
+            for c in (0..hd).step_by(S::LANES) {
+                // SAFETY: see `run`; sums have room for whole vectors.
+                unsafe {
+                    let (sum, to) = (S::load(self.dq(rows.len()).row(i).add(c)), dq.row(row));
+                    F::store_part::<S>(to.add(head * hd + c), S::LANES.min(hd - c), sum);
+                }
+            }
         }
     }
 
@@ -232,24 +303,19 @@ impl<E: Native> Backward<E> {
     unsafe fn block<S: Simd>(&self, key: usize, keys: usize, head: usize, rows: Range<usize>) {
         let (hd, count, l) = (self.shape.head(), rows.len(), &self.layout);
         let (depth, per) = (self.shape.depth(), E::Unit::PER);
-        let q = self.shape.q.part(rows.start, count).columns(head * hd, hd);
-        let dout = self.g.dout.part(rows.start, count).columns(head * hd, hd);
         // SAFETY: see `run`.
         unsafe {
-            pack_spaced::<S, E::Unit, E, ROW>(q, (0, depth), self.at(l.queries_spaced));
-            pack_straight::<S, E::Unit, E>(q, self.at(l.queries));
-            pack_spaced::<S, E::Unit, E, ROW>(dout, (0, depth), self.at(l.douts_spaced));
-            pack_straight::<S, E::Unit, E>(dout, self.at(l.douts));
+            let [keys_turned, values_turned, packed] = self.packed(key);
             let block = |part| Mat { ptr: self.at(part), rows: count, cols: keys, stride: ROW };
             let (weights, dscores) = (block(l.weights), block(l.dscores));
             // keys of this block that query `i` of the block sees
-            let seen = |i: usize| keys.min(self.shape.end_of(rows.start + i) - key);
+            let seen = |i: usize| keys.min(self.shape.end_of(rows.start + i).saturating_sub(key));
             let any = |q: Range<usize>, k: Range<usize>| {
                 0..if seen(q.end - 1) > k.start { depth } else { 0 }
             };
-            let (left, right) = (self.at(l.queries_spaced), self.at(l.keys_turned));
+            let (left, right) = (self.at(l.queries_spaced), keys_turned);
             multiply_where::<S, E::Unit, ROW, 1>(depth, left, right, weights, false, any);
-            let (left, right) = (self.at(l.douts_spaced), self.at(l.values_turned));
+            let (left, right) = (self.at(l.douts_spaced), values_turned);
             multiply_where::<S, E::Unit, ROW, 1>(depth, left, right, dscores, false, any);
             for i in 0..count {
                 let (row, weights, dscores) = (rows.start + i, weights.row(i), dscores.row(i));
@@ -273,9 +339,9 @@ impl<E: Native> Backward<E> {
             let dk = self.g.dk.part(key, keys).columns(column, hd);
             let right = self.at(l.queries);
             multiply_where::<S, E::Unit, 1, ROW>(queries, gathered, right, dk, true, after);
-            let dq = self.g.dq.part(rows.start, count).columns(head * hd, hd);
-            let (depth, right) = (E::Unit::count(keys), self.at(l.keys));
-            multiply_where::<S, E::Unit, ROW, 1>(depth, dscores.ptr, right, dq, true, before);
+            let (depth, add, dq) =
+                (E::Unit::count(self.keys(key)), key > self.run.start, self.dq(count));
+            multiply_where::<S, E::Unit, ROW, 1>(depth, dscores.ptr, packed, dq, add, before);
         }
     }
 

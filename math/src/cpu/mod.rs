@@ -447,12 +447,12 @@ impl Cpu {
         let (offset, scale, lse) = (o.query_offset, o.scale as f32, self.f32(&o.lse));
         let (heads, kv_heads) = (o.heads, o.kv_heads);
         let shape = Shape { q, k, v, starts, offset, heads, kv_heads, scale, out, lse };
-        let (gradients, dout) = ([&o.dq, &o.dk, &o.dv], self.host.mat(&o.dout));
-        if o.dq.dtype() != DType::F32 {
-            let rounded = gradients.map(|v| self.host.mat::<E>(v));
-            return attention_backward::backward_rounded(&self.engine, shape, dout, rounded);
+        let (dq, dout) = (self.any(&o.dq), self.host.mat(&o.dout));
+        if o.dk.dtype() != DType::F32 {
+            let rounded = [&o.dk, &o.dv].map(|v| self.host.mat::<E>(v));
+            return attention_backward::backward_rounded(&self.engine, shape, dout, dq, rounded);
         }
-        let [dq, dk, dv] = gradients.map(|v| self.f32(v));
+        let [dk, dv] = [&o.dk, &o.dv].map(|v| self.f32(v));
         let accumulate = o.accumulate;
         let gradients = attention_backward::Gradients { dout, dq, dk, dv, accumulate };
         attention_backward::backward(&self.engine, shape, gradients)
@@ -517,7 +517,7 @@ pub(crate) fn packed_elements(
     let (n, k) = if layout == Layout::NT { (rows, cols) } else { (cols, rows) };
     // f32 weights are twice as large, and packing them costs a hundredth of a step
     match dtype {
-        DType::BF16 => product::packed_units(n, k.div_ceil(2), width),
+        DType::BF16 => product::packed_units(layout, n, k.div_ceil(2), width),
         _ => 0,
     }
 }

@@ -14,17 +14,20 @@ use half::bf16;
 /// another value gives other bits. Long, since the second-level cache feeds the loop as fast as the
 /// first, and each block reads and writes the output once.
 pub(super) const KC: usize = 1024;
+/// The same in the layout where the left operand's rows lie in columns. Half of it, and twice the
+/// tiles in a task: what a row of memory has for a task costs the same for two lines and for eight.
+pub(super) const KC_COLUMNS: usize = KC / 2;
 /// Units from row to row of a packed left block: a line more than `KC`, so that rows do not fall
 /// into the same set of the cache.
 pub(super) const ROW: usize = KC + 16;
 /// Units from k to k of a packed left tile in the layout where rows lie in columns.
 pub(super) const COL: usize = 16;
 /// Units from one such tile to the next: a line more than it has, for the same reason.
-pub(super) const TILE: usize = COL * KC + COL;
+pub(super) const TILE: usize = COL * KC_COLUMNS + COL;
 /// Units of k that are added to a panel for the same reason.
 pub(super) const GAP: usize = 1;
 /// Rows ahead of the one being packed that are asked for, where a row gives a few lines.
-const AHEAD: usize = 4;
+const AHEAD: usize = 8;
 /// The same where a row gives many.
 const ROWS_AHEAD: usize = 2;
 

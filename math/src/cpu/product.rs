@@ -5,24 +5,24 @@
 //! right operand is packed into panels two vectors wide, the left one into blocks of rows, and a
 //! tile of the output stays in registers while k runs. A weight's panels may be kept ([`Packed`]).
 //!
-//! **Same bits.** Each output element is computed as: for each block of [`KC`] units of k, in order,
+//! **Same bits.** Each output element is computed as: for each block of units of k, in order,
 //! a chain of multiply-adds from zero, then one addition to what came before. Nothing in this depends
 //! on the number of rows, on the tile an element falls into, or on which thread computes it.
 #![allow(unsafe_code)]
 
 use super::element::{Any, either};
-use super::pack::{COL, GAP, KC, Pair, ROW, Single, Source, TILE, Unit};
+use super::pack::{COL, GAP, KC, KC_COLUMNS, Pair, ROW, Single, Source, TILE, Unit};
 use super::pack::{pack_columns, pack_panel, pack_spaced, pack_turned};
 use super::simd::{Kernel, Simd};
-use super::tile::{End, tile};
+use super::tile::{End, Soon, tile};
 use super::{Engine, Machine};
 use crate::error::Error;
 use crate::host::Mat;
 use crate::op::Layout;
 use std::marker::PhantomData;
 
-/// Most rows a task takes, in tiles.
-const TASK_TILES: usize = 8;
+/// Most rows a task takes, in tiles; and where they lie in columns.
+const TASK_TILES: [usize; 2] = [8, 16];
 /// Columns a task takes, in panels.
 const TASK_PANELS: usize = 64;
 /// Units of k that a task packs of a right operand whose rows they are: a part of [`KC`].
@@ -63,15 +63,15 @@ unsafe impl Send for Packed {}
 // SAFETY: as above.
 unsafe impl Sync for Packed {}
 
-/// Units before panel `panel` of the block of `depth` units of k that begins at `start`.
+/// Units of k of a block.
 #[inline(always)]
-fn place(panels: usize, start: usize, depth: usize, panel: usize) -> usize {
-    panels * (start + start / KC * GAP) + panel * (depth + GAP)
+fn block_of(layout: Layout) -> usize {
+    if layout == Layout::TN { KC_COLUMNS } else { KC }
 }
 
 /// Units that the panels of a right operand with `n` columns and `depth` units of k take.
-pub(super) fn packed_units(n: usize, depth: usize, width: usize) -> usize {
-    n.next_multiple_of(width) * (depth + depth.div_ceil(KC) * GAP)
+pub(super) fn packed_units(layout: Layout, n: usize, depth: usize, width: usize) -> usize {
+    n.next_multiple_of(width) * (depth + depth.div_ceil(block_of(layout)) * GAP)
 }
 
 impl Packed {
@@ -91,13 +91,6 @@ impl Packed {
         debug_assert!(start.is_multiple_of(KC));
         let units = self.units.wrapping_add((start + start / KC * GAP) * self.panels * width);
         Packed { units, ..self }
-    }
-
-    /// Panel `panel` of the block of `depth` units that begins at `start`.
-    #[inline(always)]
-    fn panel(&self, start: usize, depth: usize, panel: usize, width: usize) -> *const f32 {
-        let at = place(self.panels, start, depth, self.first + panel);
-        self.units.wrapping_add(at * width)
     }
 }
 
@@ -224,8 +217,9 @@ impl Parts {
 #[derive(Clone, Copy)]
 struct Work<U> {
     p: Product,
-    /// Units of k.
+    /// Units of k, and of a block of it.
     depth: usize,
+    block: usize,
     /// Panels of the output's columns.
     panels: usize,
     unit: PhantomData<U>,
@@ -236,26 +230,45 @@ where
     f32: Source<U>,
     half::bf16: Source<U>,
 {
+    /// Where panel `panel` of `panels` begins, for the block of `depth` units of k from `start` on.
+    #[inline(always)]
+    fn place(&self, panels: usize, start: usize, depth: usize, panel: usize) -> usize {
+        panels * (start + start / self.block * GAP) + panel * (depth + GAP)
+    }
+
+    /// The same in a packed operand.
+    #[inline(always)]
+    fn panel(&self, of: Packed, start: usize, panel: usize, width: usize) -> *const f32 {
+        let depth = self.block.min(self.depth - start);
+        let at = self.place(of.panels, start, depth, of.first + panel);
+        of.units.wrapping_add(at * width)
+    }
+
     fn of(p: Product, machine: Machine) -> Work<U> {
         let panels = p.out.cols().div_ceil(machine.panel());
-        Work { p, depth: U::count(p.k()), panels, unit: PhantomData }
+        Work { p, depth: U::count(p.k()), block: block_of(p.layout), panels, unit: PhantomData }
     }
 
     /// Whether sums of one block of k have to wait in f32 for the next.
     fn waits(&self) -> bool {
-        self.depth > KC && matches!(self.p.out, Any::Bf16(_))
+        self.depth > self.block && matches!(self.p.out, Any::Bf16(_))
+    }
+
+    /// Most tiles of a task of the wide form.
+    fn most_tiles(&self) -> usize {
+        TASK_TILES[usize::from(self.p.layout == Layout::TN)]
     }
 
     fn wide_parts(&self, machine: Machine) -> Parts {
-        let (width, tile) = (machine.panel(), machine.tile());
+        let (width, tile, most) = (machine.panel(), machine.tile(), self.most_tiles());
         let columns = TASK_PANELS.min(self.panels) * width;
         Parts {
             shared: match self.p.packed {
                 Some(_) => 0,
-                None => packed_units(self.panels * width, self.depth, width),
+                None => packed_units(self.p.layout, self.panels * width, self.depth, width),
             },
-            own: TASK_TILES * (tile * ROW).max(TILE),
-            waiting: if self.waits() { TASK_TILES * tile * columns } else { 0 },
+            own: most * if self.p.layout == Layout::TN { TILE } else { tile * ROW },
+            waiting: if self.waits() { most * tile * columns } else { 0 },
         }
     }
 
@@ -263,15 +276,15 @@ where
         let (width, rows) = (machine.panel(), self.p.out.rows());
         let block = rows.div_ceil(machine.tile()) * (machine.tile() * ROW).max(TILE);
         Parts {
-            shared: block * self.depth.div_ceil(KC),
-            own: if self.p.packed.is_some() { 0 } else { width * KC },
+            shared: block * self.depth.div_ceil(self.block),
+            own: if self.p.packed.is_some() { 0 } else { width * self.block },
             waiting: if self.waits() { NARROW * width } else { 0 },
         }
     }
 
     /// Packs the right operand once, for all threads; then each task takes some rows and columns.
     fn wide(self, engine: &Engine) -> Result<(), Error> {
-        let (tile, rows) = (engine.tile(), self.p.out.rows());
+        let (tile, most, rows) = (engine.tile(), self.most_tiles(), self.p.out.rows());
         let parts = self.wide_parts(engine.machine());
         let scratch = engine.scratch(parts.floats(engine.machine()))?;
         let right = self.p.packed.unwrap_or_else(|| {
@@ -280,17 +293,22 @@ where
         });
         // equal shares, as many for each thread: nobody waits for the last one
         let tiles = rows.div_ceil(tile);
-        let row_tasks = tiles.div_ceil(TASK_TILES).next_multiple_of(engine.threads()).min(tiles);
+        let row_tasks = tiles.div_ceil(most).next_multiple_of(engine.threads()).min(tiles);
         let column_tasks = self.panels.div_ceil(TASK_PANELS);
         engine.parallel(row_tasks * column_tasks, &|task, thread| {
-            let (row, column) = (task % row_tasks, task / row_tasks * TASK_PANELS);
-            let first = row * tiles / row_tasks * tile;
-            let end = ((row + 1) * tiles / row_tasks * tile).min(rows);
+            let column = task / row_tasks * TASK_PANELS;
+            // the larger shares first
+            let first = |row: usize| row * (tiles / row_tasks) + row.min(tiles % row_tasks);
+            let rows_of = |task: usize| {
+                let row = task % row_tasks;
+                let start = first(row) * tile;
+                (start, (first(row + 1) * tile).min(rows) - start)
+            };
             let left = scratch.mat(parts.own(thread));
             let panels = (column, TASK_PANELS.min(self.panels - column));
             let waiting = scratch.mat(parts.waiting(thread));
-            let rows = (first, end - first);
-            engine.set.run(Block { w: self, rows, panels, left, right, waiting });
+            let (rows, next) = (rows_of(task), rows_of(task + engine.threads()));
+            engine.set.run(Block { w: self, rows, next, panels, left, right, waiting });
         });
         Ok(())
     }
@@ -337,7 +355,7 @@ where
     ) -> End {
         let out = self.p.out.part(row, rows).columns(column, cols);
         let first = self.p.plus.map(|m| m.part(row, rows).columns(column, cols));
-        let (is_first, is_last) = (start == 0, start + KC >= self.depth);
+        let (is_first, is_last) = (start == 0, start + self.block >= self.depth);
         match out {
             Any::F32(sums) => End { plus: if is_first { first } else { Some(sums) }, out },
             Any::Bf16(_) => {
@@ -386,24 +404,26 @@ where
         }
     }
 
-    /// All rows of a packed left block against one packed panel; the panel that lies behind it is on
-    /// its way meanwhile.
+    /// All rows of a packed left block against one packed panel.
     #[inline(always)]
-    unsafe fn tiles<S: Simd>(&self, depth: usize, left: *const f32, right: *const f32, end: End) {
-        let (height, cols, panel) = (end.out.rows(), end.out.cols(), depth * 2 * S::LANES);
+    unsafe fn tiles<S: Simd>(
+        &self,
+        depth: usize,
+        left: *const f32,
+        right: *const f32,
+        end: End,
+        soon: &mut Soon,
+    ) {
+        let (height, cols) = (end.out.rows(), end.out.cols());
         for row in (0..height).step_by(S::TILE) {
             let end = end.part(row, S::TILE.min(height - row), 0, cols);
-            let asked = panel * row / height..panel * (row + S::TILE).min(height) / height;
-            // SAFETY: the caller's; an address past the end is not read.
+            // SAFETY: the caller's.
             unsafe {
-                for unit in asked.step_by(16) {
-                    S::prefetch_far(right.wrapping_add(panel + unit));
-                }
                 if self.p.layout == Layout::TN {
                     let left = left.add(row / S::TILE * TILE);
-                    tile::<S, U, 1, COL>(depth, left, right, end);
+                    tile::<S, U, 1, COL>(depth, left, right, end, soon);
                 } else {
-                    tile::<S, U, ROW, 1>(depth, left.add(row * ROW), right, end);
+                    tile::<S, U, ROW, 1>(depth, left.add(row * ROW), right, end, soon);
                 }
             }
         }
@@ -440,17 +460,22 @@ where
     #[inline(always)]
     fn run<S: Simd>(self) {
         let (width, panels, units) = (2 * S::LANES, self.w.panels, self.w.depth);
-        let start = self.first / KC * KC;
-        let depth = KC.min(units - start);
+        let start = self.first / self.w.block * self.w.block;
+        let depth = self.w.block.min(units - start);
         let end = units.min(self.first + PACK_UNITS);
         for unit in (self.first..end).step_by(AT_ONCE) {
             let some = AT_ONCE.min(end - unit);
             for panel in 0..panels {
-                let at = place(panels, start, depth, panel) + unit - start;
+                let at = self.w.place(panels, start, depth, panel) + unit - start;
                 // SAFETY: the units' rows from the panel's first column on; their place in the packed
                 // operand, which no other task writes.
                 unsafe {
                     self.w.pack_right::<S>(panel * width, (unit, some), self.to.add(at * width));
+                    // the rows of the next units are on their way
+                    either!(self.w.p.b, b => for row in 0..some * U::PER {
+                        let row = ((unit + some) * U::PER + row) * b.stride;
+                        S::prefetch_far(b.ptr.wrapping_add(row + panel * width).cast());
+                    });
                 }
             }
         }
@@ -472,11 +497,11 @@ where
     #[inline(always)]
     fn run<S: Simd>(self) {
         let (width, panels, units) = (2 * S::LANES, self.w.panels, self.w.depth);
-        for start in (0..units).step_by(KC) {
-            let depth = KC.min(units - start);
+        for start in (0..units).step_by(self.w.block) {
+            let depth = self.w.block.min(units - start);
             // SAFETY: the panel's place in the packed operand; no other task writes it.
             unsafe {
-                let to = self.to.add(place(panels, start, depth, self.panel) * width);
+                let to = self.to.add(self.w.place(panels, start, depth, self.panel) * width);
                 self.w.pack_right::<S>(self.panel * width, (start, depth), to);
             }
         }
@@ -487,6 +512,8 @@ where
 struct Block<U> {
     w: Work<U>,
     rows: (usize, usize),
+    /// The rows of the task that is probably this thread's next.
+    next: (usize, usize),
     panels: (usize, usize),
     left: *mut f32,
     right: Packed,
@@ -503,21 +530,40 @@ where
         let (w, width) = (&self.w, 2 * S::LANES);
         let column = self.panels.0 * width;
         let cols = (self.panels.1 * width).min(w.p.out.cols() - column);
-        for start in (0..w.depth).step_by(KC) {
-            let depth = KC.min(w.depth - start);
+        for start in (0..w.depth).step_by(w.block) {
+            let depth = w.block.min(w.depth - start);
             let end = w.end(start, self.rows, (column, cols), self.waiting);
             // SAFETY: `left` is this thread's own; the packed right operand is only read; the
             // output's rows and columns belong to this task.
             unsafe {
                 w.pack_left::<S>(self.rows, (start, depth), self.left);
+                let mut soon = self.soon::<S>(start);
                 for panel in 0..self.panels.1 {
                     let (first, cols) = (panel * width, width.min(cols - panel * width));
                     let end = end.part(0, self.rows.1, first, cols);
-                    let right = self.right.panel(start, depth, self.panels.0 + panel, width);
-                    w.tiles::<S>(depth, self.left, right, end);
+                    let right = w.panel(self.right, start, self.panels.0 + panel, width);
+                    w.tiles::<S>(depth, self.left, right, end, &mut soon);
                 }
             }
         }
+    }
+}
+
+impl<U: Unit> Block<U> {
+    /// What this thread packs after block `start` of k, probably.
+    #[inline(always)]
+    fn soon<S: Simd>(&self, start: usize) -> Soon {
+        let w = &self.w;
+        let (start, rows) = match start + w.block < w.depth {
+            true => (start + w.block, self.rows),
+            false => (0, self.next),
+        };
+        let (value, values) = (start * U::PER, (w.block * U::PER).min(w.p.k() - start * U::PER));
+        let calls = self.panels.1 * self.rows.1.div_ceil(S::TILE) * S::TILE;
+        either!(w.p.a, a => match w.p.layout {
+            Layout::TN => Soon::of(a.part(value, values).columns(rows.0, rows.1), calls),
+            Layout::NT | Layout::NN => Soon::of(a.part(rows.0, rows.1).columns(value, values), calls),
+        })
     }
 }
 
@@ -536,8 +582,8 @@ where
     #[inline(always)]
     fn run<S: Simd>(self) {
         let (units, rows) = (self.w.depth, (0, self.w.p.out.rows()));
-        for (i, start) in (0..units).step_by(KC).enumerate() {
-            let depth = KC.min(units - start);
+        for (i, start) in (0..units).step_by(self.w.block).enumerate() {
+            let depth = self.w.block.min(units - start);
             // SAFETY: the block's place in the scratch.
             unsafe { self.w.pack_left::<S>(rows, (start, depth), self.left.add(i * self.block)) }
         }
@@ -564,20 +610,26 @@ where
         let (w, width) = (&self.w, 2 * S::LANES);
         let (rows, column) = (w.p.out.rows(), self.panel * width);
         let cols = width.min(w.p.out.cols() - column);
-        for (i, start) in (0..w.depth).step_by(KC).enumerate() {
-            let depth = KC.min(w.depth - start);
+        for (i, start) in (0..w.depth).step_by(w.block).enumerate() {
+            let depth = w.block.min(w.depth - start);
             let end = w.end(start, (0, rows), (column, cols), self.waiting);
             // SAFETY: `right` is this thread's own, `left` and what is packed are only read, the
             // output's columns belong to this task.
             unsafe {
                 let right = match w.p.packed {
-                    Some(packed) => packed.panel(start, depth, self.panel, width),
+                    Some(packed) => w.panel(packed, start, self.panel, width),
                     None => {
                         w.pack_right::<S>(column, (start, depth), self.right);
                         self.right.cast_const()
                     }
                 };
-                w.tiles::<S>(depth, self.left.add(i * self.block), right, end);
+                w.tiles::<S>(
+                    depth,
+                    self.left.add(i * self.block),
+                    right,
+                    end,
+                    &mut Soon::default(),
+                );
             }
         }
     }

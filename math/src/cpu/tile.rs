@@ -10,6 +10,53 @@ use half::bf16;
 use std::marker::PhantomData;
 use std::ops::Range;
 
+/// Least units of k between two requests for lines.
+const STRETCH: usize = 8;
+
+/// Cache lines of some rows that are asked for while tiles are made.
+#[derive(Clone, Copy)]
+pub(super) struct Soon {
+    /// The next line.
+    at: *const u8,
+    /// Lines left in its row, and of a row.
+    left: usize,
+    lines: usize,
+    /// Bytes from the end of a row to the next.
+    skip: usize,
+    /// Lines at once.
+    some: usize,
+}
+
+impl Default for Soon {
+    fn default() -> Soon {
+        Soon { at: std::ptr::null(), left: 0, lines: 0, skip: 0, some: 0 }
+    }
+}
+
+impl Soon {
+    /// All of a matrix in `times` requests.
+    pub fn of<E>(m: Mat<E>, times: usize) -> Soon {
+        let lines = (m.cols * size_of::<E>()).div_ceil(64);
+        let skip = (m.stride * size_of::<E>()).wrapping_sub(lines * 64);
+        let some = (lines * m.rows).div_ceil(times);
+        Soon { at: m.ptr.cast(), left: lines, lines, skip, some }
+    }
+
+    #[inline(always)]
+    unsafe fn ask<S: Simd>(&mut self) {
+        for _ in 0..self.some {
+            // SAFETY: no address is read.
+            unsafe { S::prefetch_far(self.at.cast()) }
+            self.at = self.at.wrapping_add(64);
+            self.left -= 1;
+            if self.left == 0 {
+                self.left = self.lines;
+                self.at = self.at.wrapping_add(self.skip);
+            }
+        }
+    }
+}
+
 /// What becomes of the sums of some rows and columns.
 #[derive(Clone, Copy)]
 pub(super) struct End {
@@ -59,7 +106,7 @@ pub(super) unsafe fn multiply_where<S: Simd, U: Unit, const R: usize, const C: u
                 let right = right.add(column * depth + k.start * 2 * S::LANES);
                 let left = left.add(row * R + k.start * C);
                 let end = end.part(row, rows, column, cols);
-                tile::<S, U, R, C>(k.len(), left, right, end);
+                tile::<S, U, R, C>(k.len(), left, right, end, &mut Soon::default());
             }
         }
     }
@@ -75,8 +122,9 @@ pub(super) unsafe fn tile<S: Simd, U: Unit, const R: usize, const C: usize>(
     left: *const f32,
     right: *const f32,
     end: End,
+    soon: &mut Soon,
 ) {
-    S::SET.run(Tile::<U, R, C> { depth, left, right, end, unit: PhantomData });
+    S::SET.run(Tile::<U, R, C> { depth, left, right, end, soon, unit: PhantomData });
 }
 
 struct Tile<U, const R: usize, const C: usize> {
@@ -84,6 +132,7 @@ struct Tile<U, const R: usize, const C: usize> {
     left: *const f32,
     right: *const f32,
     end: End,
+    soon: *mut Soon,
     unit: PhantomData<U>,
 }
 
@@ -91,7 +140,7 @@ impl<U: Unit, const R: usize, const C: usize> Kernel for Tile<U, R, C> {
     /// In pieces whose height the compiler knows.
     #[inline(always)]
     fn run<S: Simd>(self) {
-        let Tile { depth, left, right, end, .. } = self;
+        let Tile { depth, left, right, end, soon, .. } = self;
         let (rows, cols) = (end.out.rows(), end.out.cols());
         let mut row = 0;
         while row < rows {
@@ -103,7 +152,7 @@ impl<U: Unit, const R: usize, const C: usize> Kernel for Tile<U, R, C> {
                     ($($n:literal)*) => {
                         $(if S::TILE >= $n && rows - row >= $n {
                             let end = end.part(row, $n, 0, cols);
-                            piece::<S, U, $n, R, C>(depth, left, right, end);
+                            piece::<S, U, $n, R, C>(depth, left, right, end, soon);
                             row += $n;
                             continue;
                         })*
@@ -122,45 +171,35 @@ unsafe fn piece<S: Simd, U: Unit, const N: usize, const R: usize, const C: usize
     left: *const f32,
     right: *const f32,
     end: End,
+    soon: *mut Soon,
 ) {
     // SAFETY: the caller's: packed operands of `depth`, `N` rows of the output.
     unsafe {
-        // the output's lines are on their way while the sums are made
-        if let Some(plus) = end.plus {
-            ask::<S, f32, N>(plus);
-        }
-        match end.out {
-            Any::F32(out) => ask::<S, f32, N>(out),
-            Any::Bf16(out) => ask::<S, bf16, N>(out),
-        }
         let mut sums = [[S::splat(0.0); 2]; N];
         let (mut l, mut r) = (left, right);
-        for _ in 0..depth {
-            let (low, high) = (S::load(r), S::load(r.add(S::LANES)));
-            for (i, sum) in sums.iter_mut().enumerate() {
-                let x = S::splat(*l.add(i * R));
-                sum[0] = U::step::<S>(x, low, sum[0]);
-                sum[1] = U::step::<S>(x, high, sum[1]);
+        // what is added to and what is packed next is asked for a little at a time: many requests at
+        // once are in the way of the loop's own
+        let stretch = depth.div_ceil(N).max(STRETCH);
+        for (row, start) in (0..depth).step_by(stretch).enumerate() {
+            if let Some(plus) = end.plus.filter(|_| row < N) {
+                S::prefetch(plus.row(row));
+                S::prefetch(plus.row(row).wrapping_add(plus.cols - 1));
             }
-            l = l.add(C);
-            r = r.add(2 * S::LANES);
+            (*soon).ask::<S>();
+            for _ in start..depth.min(start + stretch) {
+                let (low, high) = (S::load(r), S::load(r.add(S::LANES)));
+                for (i, sum) in sums.iter_mut().enumerate() {
+                    let x = S::splat(*l.add(i * R));
+                    sum[0] = U::step::<S>(x, low, sum[0]);
+                    sum[1] = U::step::<S>(x, high, sum[1]);
+                }
+                l = l.add(C);
+                r = r.add(2 * S::LANES);
+            }
         }
         match end.out {
             Any::F32(out) => finish::<S, f32, N>(&mut sums, end.plus, out),
             Any::Bf16(out) => finish::<S, bf16, N>(&mut sums, end.plus, out),
-        }
-    }
-}
-
-/// Asks for the lines of `N` rows of one panel.
-#[inline(always)]
-unsafe fn ask<S: Simd, E: Element, const N: usize>(m: Mat<E>) {
-    for i in 0..N {
-        let row = m.ptr.wrapping_add(i * m.stride);
-        // SAFETY: no address is read.
-        unsafe {
-            S::prefetch(row.cast());
-            S::prefetch(row.wrapping_add(m.cols - 1).cast());
         }
     }
 }
