@@ -125,16 +125,17 @@ impl Hay {
         Ok(Self { sentences })
     }
 
-    /// Whole sentences from number `first` on, of at most `room` tokens in all.
+    /// Sentences from number `first` on, `room` tokens in all: the last one is cut.
     fn some(&self, first: usize, room: usize) -> Vec<&[u32]> {
         let (mut taken, mut left) = (Vec::new(), room);
         let ring = (0..self.sentences.len()).map(|i| (first + i) % self.sentences.len());
         for sentence in ring.cycle().map(|i| &self.sentences[i][..]).take(room) {
-            if sentence.len() > left {
+            let part = sentence.len().min(left);
+            taken.push(&sentence[..part]);
+            left -= part;
+            if left == 0 {
                 break;
             }
-            left -= sentence.len();
-            taken.push(sentence);
         }
         taken
     }
@@ -251,7 +252,7 @@ mod tests {
             let needle = "The password is {number}.";
             let question = question(&tokenizer, &hay, (needle, 512, depth), 7).unwrap();
             let length = question.prompt.len() + ANSWER;
-            assert!((480..=512).contains(&length), "{length}");
+            assert_eq!(length, 512);
             let text = tokenizer.decode(&question.prompt);
             let at = text.find(" The password is").unwrap();
             assert!((from..=to).contains(&at), "{depth}: {at} in {text}");

@@ -16,11 +16,12 @@ use quipu_model::{Capacity, Model};
 use quipu_store::{Cancel, atomic};
 use quipu_tokens::{Sequential, Tokenizer, Tokens};
 use quipu_train::objective::{micro_batch, weighted};
+use quipu_train::recipe::Dtype;
 use quipu_train::watch::Outside;
 use quipu_train::{Gate, Start, Verdict, export};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Rows of prompts that pass through a model at once that only measures.
 const ROWS: usize = 256;
@@ -73,7 +74,7 @@ fn one(context: &Context, tokens: &Tokens, i: usize, stage: &Extension) -> Resul
     let start = pretrain::last_checkpoint(&dir(context, i))?;
     let shape = context.recipe.shape(i + 1);
     let probe = Probe::new(context, tokens, &stage.gate)?;
-    let before = before(context, &probe, i, &start)?;
+    let before = before(context, &probe, (i, stage.train.dtype), &start)?;
     let gate = Ends { probe: &probe, before: &before, asked: &stage.gate };
     let stage = Pretraining {
         label: "extend",
@@ -173,8 +174,8 @@ impl<'a> Probe<'a> {
 fn before(
     context: &Context,
     probe: &Probe,
-    i: usize,
-    start: &std::path::Path,
+    (i, dtype): (usize, Dtype),
+    start: &Path,
 ) -> Result<Measured, Error> {
     let dir = dir(context, i + 1);
     let path = dir.join("before.json");
@@ -188,6 +189,7 @@ fn before(
     let capacity = Capacity {
         generated: ROWS,
         positions: longest,
+        precision: dtype.precision(&*device),
         ..Capacity::frozen(&*device, probe.length)
     };
     let mut model = export::load(start, device, Some(capacity))?;
