@@ -330,7 +330,7 @@ mod tests {
         let mut model = Model::new(device, Mesh::one(), config, capacity).unwrap();
         model.init(3).unwrap();
         // The initial weights are small: larger ones make logits that differ.
-        let flat = model.weights().clone();
+        let flat = model.weights().unwrap().clone();
         let values = model.device().read_f64(&flat).unwrap();
         let larger: Vec<f64> = values.iter().map(|v| v * 8.0).collect();
         model.device().write_floats(&flat, &larger).unwrap();
@@ -507,7 +507,7 @@ mod tests {
         check(&|r| r.sampling.temperature = -1.0, "temperature is -1");
         check(&|r| r.sampling.top_p = f64::NAN, "top_p is NaN");
         assert_eq!(model.precision().weights, DType::F64);
-        let flat = model.weights().clone();
+        let flat = model.weights().unwrap().clone();
         let elements = model.table().elements();
         model.device().write_floats(&flat, &vec![f64::NAN; elements]).unwrap();
         let go = &mut |_: usize, _: u32| ControlFlow::Continue(());

@@ -66,6 +66,9 @@ pub struct Usage {
     pub cost: Cost,
 }
 
+/// Bytes of the host that are only read for as long as anybody holds them, such as a mapped file.
+pub type Lent = Arc<dyn AsRef<[u8]> + Send + Sync>;
+
 /// A device. Cheap to share (`Arc<dyn Device>`); all methods take `&self` and may be called from
 /// several threads; ops on the same memory are then ordered one after the other.
 pub trait Device: Send + Sync + fmt::Debug {
@@ -82,11 +85,18 @@ pub trait Device: Send + Sync + fmt::Debug {
     /// [`Error::Allocate`] with the bytes wanted.
     fn allocate(&self, bytes: usize) -> Result<Buffer, Error>;
 
+    /// Host bytes as memory of this device, read where they lie, never written: ops and transfers that
+    /// would are [`Error::ReadOnly`]. `None` where the device computes on memory of its own alone, or
+    /// where the bytes begin off a cache line: then they are to be copied.
+    fn lend(&self, _bytes: &Lent) -> Option<Buffer> {
+        None
+    }
+
     /// Copies host bytes (rows one after the other, little-endian, no gaps) into `view`, after all
     /// work queued before on `queue`. The slice may be reused on return.
     ///
     /// # Errors
-    /// [`Error::Transfer`] if lengths differ, [`Error::Foreign`].
+    /// [`Error::Transfer`] if lengths differ, [`Error::Foreign`], [`Error::ReadOnly`].
     fn write(&self, queue: Queue, view: &View, bytes: &[u8]) -> Result<(), Error>;
 
     /// Copies `view` to host bytes, after all work queued before on `queue`; blocks until done.
@@ -98,8 +108,9 @@ pub trait Device: Send + Sync + fmt::Debug {
     /// Checks `op` ([`Op::check`]) and puts it on `queue`.
     ///
     /// # Errors
-    /// Those of the check; [`Error::Unsupported`], [`Error::Foreign`], [`Error::Index`]. After an
-    /// error the contents of written operands are unspecified, all else is untouched.
+    /// Those of the check; [`Error::Unsupported`], [`Error::Foreign`], [`Error::ReadOnly`],
+    /// [`Error::Index`]. After an error the contents of written operands are unspecified, all else is
+    /// untouched.
     fn run(&self, queue: Queue, op: &Op) -> Result<(), Error>;
 
     /// Elements (u32) of a weight of `rows` × `cols` in the form that [`Pack`](crate::op::Pack) gives

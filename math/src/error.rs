@@ -84,6 +84,14 @@ pub enum Error {
         /// Field of the op.
         operand: &'static str,
     },
+    /// An operand that is written lies in memory that is only read, such as a mapped file.
+    #[error("{op}: `{operand}` is only read (a mapped file); copy it to memory to change it")]
+    ReadOnly {
+        /// Name of the op, or of the transfer.
+        op: &'static str,
+        /// Field of the op.
+        operand: &'static str,
+    },
     /// A number read from memory (a token id, a position, a key row) is out of range.
     #[error("{op}: `{operand}` row {row} is {found}, expected less than {limit}")]
     Index {

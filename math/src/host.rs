@@ -1,5 +1,6 @@
 //! Memory of the devices that compute on the host: aligned, zeroed, counted, and locked while an op
-//! runs on it, so that a safe call from two threads is never a data race. Nothing here is public.
+//! runs on it, so that a safe call from two threads is never a data race; and bytes lent by others,
+//! which are only read. Nothing here is public.
 #![allow(unsafe_code)]
 
 use std::ptr::NonNull;
@@ -8,7 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::buffer::Buffer;
 use crate::cost::Cost;
-use crate::device::{Usage, check_transfer};
+use crate::device::{Lent, Usage, check_transfer};
 use crate::dtype::DType;
 use crate::error::Error;
 use crate::operand::{Access, Operand};
@@ -55,9 +56,10 @@ impl Counters {
     }
 }
 
-/// One allocation.
+/// One allocation, or what was lent.
 struct Memory {
     pages: Pages,
+    /// That the device counts: none of what was lent.
     bytes: usize,
     lock: RwLock<()>,
     counters: Arc<Counters>,
@@ -164,6 +166,13 @@ impl Host {
         Ok(Buffer::new(bytes, Box::new(memory)))
     }
 
+    pub(crate) fn lend(&self, bytes: &Lent) -> Option<Buffer> {
+        let (length, pages) = ((**bytes).as_ref().len(), Pages::lent(bytes.clone())?);
+        let counters = self.counters.clone();
+        let memory = Memory { pages, bytes: 0, lock: RwLock::new(()), counters };
+        Some(Buffer::new(length, Box::new(memory)))
+    }
+
     fn memory<'v>(
         &self,
         op: &'static str,
@@ -186,6 +195,9 @@ impl Host {
         for o in operands {
             let memory = self.memory(op, o.name, o.view.buffer())?;
             let (id, writes) = (o.view.buffer().id(), o.access.writes());
+            if writes && !memory.pages.writable() {
+                return Err(Error::ReadOnly { op, operand: o.name });
+            }
             match needed.iter_mut().find(|n| n.0 == id) {
                 Some(n) => n.1 |= writes,
                 None => needed.push((id, writes, memory)),

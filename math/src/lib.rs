@@ -35,7 +35,7 @@ pub use buffer::Buffer;
 pub use cost::Cost;
 pub use count::Count;
 pub use cpu::{Cpu, Instructions};
-pub use device::{Device, Event, Queue, Usage};
+pub use device::{Device, Event, Lent, Queue, Usage};
 pub use dtype::DType;
 pub use error::Error;
 pub use op::{Layout, Op};

@@ -1,27 +1,30 @@
-//! Zeroed memory by the page. Large pieces ask the system for huge pages: operands of a product lie
-//! rows apart, and with small pages nearly every row costs a walk through the page tables.
+//! Memory by the page: zeroed, or bytes that somebody else keeps and nobody writes. Large pieces of the
+//! former ask the system for huge pages: operands of a product lie rows apart, and with small pages
+//! nearly every row costs a walk through the page tables.
 #![allow(unsafe_code)]
 
 use memmap2::MmapMut;
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ptr::NonNull;
 
+use crate::device::Lent;
+
 /// Where every piece begins: a cache line.
 const ALIGN: usize = 64;
 /// From this size on the system's own pages are asked for.
 const LARGE: usize = 4 << 20;
 
-/// Zeroed bytes that begin on a cache line; freed when dropped.
-#[derive(Debug)]
+/// Bytes that begin on a cache line; freed, or given back, when dropped.
 pub(crate) struct Pages {
     start: NonNull<u8>,
     from: From,
 }
 
-#[derive(Debug)]
 enum From {
     System(#[allow(dead_code)] MmapMut),
     Allocator(Layout),
+    /// Only read.
+    Lent(#[allow(dead_code)] Lent),
 }
 
 // SAFETY: plain memory without thread affinity; who reads and writes it is the owner's business.
@@ -30,7 +33,7 @@ unsafe impl Send for Pages {}
 unsafe impl Sync for Pages {}
 
 impl Pages {
-    /// At least `bytes` bytes; or why there are none.
+    /// At least `bytes` zeroed bytes; or why there are none.
     pub fn new(bytes: usize) -> Result<Pages, &'static str> {
         const NO_MORE: &str = "the system has no more memory for this process";
         if bytes >= LARGE {
@@ -48,9 +51,28 @@ impl Pages {
         Ok(Pages { start, from: From::Allocator(layout) })
     }
 
+    /// Somebody's bytes, kept as long as these pages; `None` where they begin off a cache line.
+    pub fn lent(bytes: Lent) -> Option<Pages> {
+        // `bytes` is behind an `Arc` that stays here, so its slice stays where it is
+        let start = NonNull::from((*bytes).as_ref()).cast::<u8>();
+        let aligned = (start.as_ptr() as usize).is_multiple_of(ALIGN);
+        aligned.then(|| Pages { start, from: From::Lent(bytes) })
+    }
+
+    /// Whether they may be written.
+    pub fn writable(&self) -> bool {
+        !matches!(self.from, From::Lent(_))
+    }
+
     /// The first byte.
     pub fn start(&self) -> NonNull<u8> {
         self.start
+    }
+}
+
+impl std::fmt::Debug for Pages {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Pages at {:p}", self.start)
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::buffer::Buffer;
-use crate::device::{Device, Event, Queue, Usage};
+use crate::device::{Device, Event, Lent, Queue, Usage};
 use crate::dtype::DType;
 use crate::error::Error;
 use crate::op::{Layout, Op};
@@ -65,6 +65,10 @@ impl Device for Timed {
 
     fn allocate(&self, bytes: usize) -> Result<Buffer, Error> {
         self.inner.allocate(bytes)
+    }
+
+    fn lend(&self, bytes: &Lent) -> Option<Buffer> {
+        self.inner.lend(bytes)
     }
 
     fn write(&self, queue: Queue, view: &View, bytes: &[u8]) -> Result<(), Error> {

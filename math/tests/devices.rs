@@ -6,7 +6,9 @@
 use std::sync::Arc;
 
 use quipu_math::op::*;
-use quipu_math::{Count, Cpu, DType, Device, Instructions, Opaque, Random, Reference, View};
+use quipu_math::{
+    Count, Cpu, DType, Device, Error, Instructions, Lent, Opaque, Random, Reference, View,
+};
 
 /// The types of floats: of sums and the residual stream, of weights and activations, and whether all
 /// that is drawn is rounded to bf16.
@@ -463,4 +465,53 @@ fn counting_needs_no_memory() {
     let after = d.usage();
     assert_eq!(after.cost.flops - before.cost.flops, 2 << 43);
     assert_eq!(after.peak, (4 << 40) + (64 << 20));
+}
+
+/// Bytes that begin on a cache line.
+#[repr(align(64))]
+struct Line([u8; 64]);
+
+impl AsRef<[u8]> for Line {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+#[test]
+fn lent_bytes_are_read_where_they_lie_and_never_written() {
+    let mut line = Line([0; 64]);
+    line.0[..4].copy_from_slice(&1.5f32.to_le_bytes());
+    let lent: Lent = Arc::new(line);
+    let cpu: Arc<dyn Device> = Arc::new(Cpu::new(1));
+    let timed: Arc<dyn Device> = Arc::new(quipu_math::Timed::new(cpu.clone()));
+    for device in [cpu, timed] {
+        let before = device.usage().live;
+        let buffer = device.lend(&lent).unwrap();
+        assert_eq!((buffer.bytes(), device.usage().live), (64, before));
+        let view = View::dense(buffer, DType::F32, 0, 1, 16).unwrap();
+        assert_eq!(device.read_f32(&view).unwrap()[..2], [1.5, 0.0]);
+        let out = device.matrix(DType::F32, 1, 16).unwrap();
+        device.execute(Copy { x: view.clone(), out: out.clone() }).unwrap();
+        assert_eq!(device.read_f32(&out).unwrap()[0], 1.5);
+        let version = view.buffer().version();
+        let expected = |operand| Err(Error::ReadOnly { op: "Copy", operand });
+        assert_eq!(device.execute(Copy { x: out.clone(), out: view.clone() }), expected("out"));
+        let written = device.write_floats(&view, &[2.0f32; 16]);
+        assert_eq!(written, Err(Error::ReadOnly { op: "write", operand: "view" }));
+        assert_eq!(view.buffer().version(), version);
+        assert_eq!(device.read_f32(&view).unwrap()[0], 1.5);
+    }
+    // another device's, those with memory of their own, bytes that begin somewhere
+    let foreign = View::dense(Cpu::new(1).lend(&lent).unwrap(), DType::F32, 0, 1, 16).unwrap();
+    let cpu: Arc<dyn Device> = Arc::new(Cpu::new(1));
+    assert!(matches!(cpu.read_f32(&foreign), Err(Error::Foreign { .. })));
+    assert!(Reference::new().lend(&lent).is_none());
+    assert!(Opaque::new(cpu.clone()).lend(&lent).is_none());
+    struct Odd(Line);
+    impl AsRef<[u8]> for Odd {
+        fn as_ref(&self) -> &[u8] {
+            &self.0.0[1..]
+        }
+    }
+    assert!(cpu.lend(&(Arc::new(Odd(Line([0; 64]))) as Lent)).is_none());
 }

@@ -9,7 +9,7 @@ use crate::Error;
 use crate::memory::Recompute;
 use crate::model::Model;
 use crate::packs::Both;
-use crate::parameters::LayerViews;
+use crate::parameters::{Joined, LayerViews};
 use crate::slots::{Kept, LayerSlot, Scratch, Slot, Tensors};
 use quipu_math::Layout::{NN, TN};
 use quipu_math::View;
@@ -227,7 +227,7 @@ impl Model {
             dup: up,
             out: Some(kept.act.clone()),
         })?;
-        self.product_backward(&l.gate_up, (&w.gate_up, &p.gate_up), &scratch.d_norm)?;
+        self.product_backward(&l.gate_up, (w.gate_up.whole()?, &p.gate_up), &scratch.d_norm)?;
         self.scatter(Placed::<TpPartial>::new(scratch.d_norm)).map(|_| ())
     }
 
@@ -238,7 +238,8 @@ impl Model {
         let normed = self.gather(self.normed(&l.middle, weight, &l.norm2, &l.rstd2)?)?;
         let adds = !self.fresh[layer].load(Ordering::Acquire);
         self.weight_backward(d_out.view(), &kept.act, (&g.down, adds), g.down_bias.as_ref())?;
-        let (dweight, dbias) = ((&g.gate_up, adds), g.gate_up_bias.as_ref());
+        let dbias = g.gate_up_bias.as_ref().map(Joined::whole).transpose()?;
+        let dweight = (g.gate_up.whole()?, adds);
         self.weight_backward(&l.gate_up, normed.view(), dweight, dbias)
     }
 
@@ -257,7 +258,7 @@ impl Model {
         self.product_backward(d_middle.view(), (&w.output, &p.output), &scratch.d_attended)?;
         self.attend_backward(s, l, &scratch.d_attended, &kept.qkv)?;
         self.rotate(&kept.qkv, &s.ends.positions, true)?;
-        self.product_backward(&kept.qkv, (&w.qkv, &p.qkv), &scratch.d_norm)?;
+        self.product_backward(&kept.qkv, (w.qkv.whole()?, &p.qkv), &scratch.d_norm)?;
         self.scatter(Placed::<TpPartial>::new(scratch.d_norm)).map(|_| ())
     }
 
@@ -303,7 +304,8 @@ impl Model {
         let adds = !self.fresh[layer].load(Ordering::Acquire);
         let (dweight, dbias) = ((&g.output, adds), g.output_bias.as_ref());
         self.weight_backward(d_middle.view(), &l.attended, dweight, dbias)?;
-        let (dweight, dbias) = ((&g.qkv, adds), g.qkv_bias.as_ref());
+        let dbias = g.qkv_bias.as_ref().map(Joined::whole).transpose()?;
+        let dweight = (g.qkv.whole()?, adds);
         self.weight_backward(&kept.qkv, normed.view(), dweight, dbias)
     }
 

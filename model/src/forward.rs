@@ -8,6 +8,7 @@ use crate::Error;
 use crate::batch::MicroBatch;
 use crate::model::Model;
 use crate::packs::Both;
+use crate::parameters::Joined;
 use crate::slots::{Slot, Tensors};
 use quipu_math::Layout::NT;
 use quipu_math::View;
@@ -275,12 +276,22 @@ impl Model {
     pub(crate) fn column_parallel(
         &self,
         x: &Placed<Whole>,
-        weight: (&View, &Both),
-        bias: Option<&View>,
+        (weight, packed): (&Joined, &Both),
+        bias: Option<&Joined>,
         out: &View,
     ) -> Result<Placed<HeadShard>, Error> {
-        self.product(x.view(), weight, None, out)?;
-        self.bias(bias, out)?;
+        let mut first = 0;
+        for part in weight.parts() {
+            let end = first + part.rows();
+            self.product(x.view(), (part, packed), None, &out.slice_cols(first..end)?)?;
+            first = end;
+        }
+        first = 0;
+        for part in bias.map_or(&[][..], Joined::parts) {
+            let end = first + part.cols();
+            self.bias(Some(part), &out.slice_cols(first..end)?)?;
+            first = end;
+        }
         Ok(Placed::new(out.clone()))
     }
 

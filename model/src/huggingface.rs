@@ -1,21 +1,26 @@
 //! Import and export of Hugging Face checkpoints: `config.json` and `model.safetensors`, in one
-//! file or in shards with an index. Names, shapes and bytes go out as they came in.
+//! file or in shards with an index. Names, shapes and bytes go out as they came in. A model that is
+//! only read can have its weights where the files hold them ([`Model::map`]); no way through here
+//! has more of a checkpoint in memory than a few rows, besides the model itself.
 //!
 //! Not our own checkpoints (`checkpoint.rs`), which hold the optimizer too and any division among
 //! ranks.
 
 use crate::Error;
 use crate::config::Config;
-use crate::memory::Capacity;
-use crate::model::Model;
+use crate::memory::{Capacity, Precision, working_dtype};
+use crate::model::{Model, check};
+use crate::packs::Packs;
+use crate::parameters::Parameters;
 use crate::table::{Entry, Table};
-use crate::tensor_file::{self, Named, Stored, TensorFile};
-use quipu_math::{DType, Device, Queue, View};
+use crate::tensor_file::{self, Put, Stored, Tensor, TensorFile};
+use quipu_math::{Buffer, DType, Device, Queue, View};
 use quipu_mesh::Mesh;
 use quipu_store::atomic;
 use quipu_store::manifest::{self, Manifest};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -24,6 +29,9 @@ const INDEX: &str = "model.safetensors.index.json";
 
 /// Largest file that is written before a checkpoint is divided into shards.
 pub const SHARD_BYTES: usize = 5_000_000_000;
+
+/// Elements that pass through memory at once, where weights are converted or copied.
+const PIECE: usize = 1 << 20;
 
 /// Small files beside the weights that belong to the model and are not ours to change.
 const COMPANIONS: [&str; 6] = [
@@ -143,24 +151,78 @@ impl Import {
         Ok(bytes(name)? == bytes(embedding)?)
     }
 
-    /// The bytes of one parameter, where the file has it in this very type.
-    fn raw(&self, entry: &Entry, dtype: DType) -> Result<Option<&[u8]>, Error> {
-        let Some(file) = self.home.get(&entry.name).map(|i| &self.files[*i]) else {
-            return Ok(None);
-        };
-        let same = file.dtype(&entry.name)?.eq_ignore_ascii_case(dtype.name());
-        same.then(|| file.bytes(&entry.name)).transpose()
+    /// The number of the file that holds a parameter.
+    fn home(&self, entry: &Entry) -> Result<usize, Error> {
+        self.home.get(&entry.name).copied().ok_or_else(|| {
+            let (name, shape) = (entry.name.clone(), entry.shape.clone());
+            Error::Missing { name, shape }
+        })
     }
 
-    /// The elements of one parameter, widened.
+    /// Whether the file has a parameter in this very type.
+    fn has(&self, entry: &Entry, dtype: DType) -> Result<bool, Error> {
+        let found = self.files[self.home(entry)?].dtype(&entry.name)?;
+        Ok(found.eq_ignore_ascii_case(dtype.name()))
+    }
+
+    /// One parameter into `out` (rows × cols, any float).
     ///
     /// # Errors
-    /// A parameter of another table.
-    pub fn floats(&self, entry: &Entry) -> Result<Vec<f64>, Error> {
-        match self.home.get(&entry.name) {
-            Some(file) => self.files[*file].floats(&entry.name),
-            None => Err(Error::Missing { name: entry.name.clone(), shape: entry.shape.clone() }),
+    /// A parameter of another table; what the device reports.
+    pub fn copy(&self, device: &dyn Device, entry: &Entry, out: &View) -> Result<(), Error> {
+        let file = &self.files[self.home(entry)?];
+        if self.has(entry, out.dtype())? {
+            return Ok(device.write(Queue::MAIN, out, file.bytes(&entry.name)?)?);
         }
+        for rows in pieces(entry.rows, entry.cols) {
+            let elements = rows.start * entry.cols..rows.end * entry.cols;
+            let values = file.some_floats(&entry.name, elements)?;
+            device.write_floats(&out.slice_rows(rows)?, &values)?;
+        }
+        Ok(())
+    }
+
+    /// All parameters in `dtype` for a model that only reads them: in place where a file has one in
+    /// this type, and the device can; else in memory. Also the bytes of the latter.
+    fn parameters(
+        &self,
+        device: &dyn Device,
+        dtype: DType,
+        table: &Table,
+    ) -> Result<(Parameters, usize), Error> {
+        let lent: Vec<_> = self.files.iter().map(|file| device.lend(&file.lent())).collect();
+        let mut bytes = 0;
+        let place = |entry: &Entry| match self.in_place(&lent, entry, dtype)? {
+            Some(view) => Ok(view),
+            None => {
+                let view = device.matrix(dtype, entry.rows, entry.cols)?;
+                bytes += view.bytes();
+                self.copy(device, entry, &view)?;
+                Ok(view)
+            }
+        };
+        Ok((Parameters::apart(table, place)?, bytes))
+    }
+
+    /// A view into a file, whose offsets may begin between two elements.
+    fn in_place(
+        &self,
+        lent: &[Option<Buffer>],
+        entry: &Entry,
+        dtype: DType,
+    ) -> Result<Option<View>, Error> {
+        let home = self.home(entry)?;
+        let start = self.files[home].place(&entry.name)?.start;
+        let fits = self.has(entry, dtype)? && start.is_multiple_of(dtype.size());
+        let Some(buffer) = lent[home].as_ref().filter(|_| fits) else { return Ok(None) };
+        let at = start / dtype.size();
+        Ok(Some(View::dense(buffer.clone(), dtype, at, entry.rows, entry.cols)?))
+    }
+
+    /// Whether all matrices are bf16.
+    fn is_bf16(&self, table: &Table) -> Result<bool, Error> {
+        let mut matrices = table.entries().iter().filter(|entry| entry.shape.len() == 2);
+        matrices.try_fold(true, |all, entry| Ok(all && self.has(entry, DType::BF16)?))
     }
 }
 
@@ -203,6 +265,12 @@ fn weight_files(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     Ok(files)
 }
 
+/// The rows of a matrix in pieces of at most [`PIECE`] elements, or of one row.
+fn pieces(rows: usize, cols: usize) -> impl Iterator<Item = Range<usize>> {
+    let step = (PIECE / cols.max(1)).max(1);
+    (0..rows).step_by(step).map(move |row| row..(row + step).min(rows))
+}
+
 impl Model {
     /// A model from a Hugging Face folder: configuration, memory, weights.
     ///
@@ -222,6 +290,42 @@ impl Model {
         Ok(model)
     }
 
+    /// A model from a Hugging Face folder that only reads its weights, for generation and
+    /// log-probabilities: they stay in the folder's files, which are mapped and must not change, as
+    /// far as their type is the one computed in, and the device reads memory of the host; what does
+    /// not is converted into memory. Nothing is packed beforehand. A write to a weight is refused.
+    ///
+    /// A checkpoint whose matrices are bf16 is computed with in [`Precision::MIXED`] on a device that
+    /// computes in f32; any other in `capacity.precision`. The bits are those of a copy
+    /// ([`Model::open`]) in the same precision.
+    ///
+    /// # Errors
+    /// As [`Model::open`]; a capacity with gradients.
+    pub fn map(
+        folder: &Path,
+        device: Arc<dyn Device>,
+        mesh: Mesh,
+        mut capacity: Capacity,
+    ) -> Result<Model, Error> {
+        let config = Config::load(folder)?;
+        let table = Table::new(&config);
+        let import = Import::open(folder, &table)?;
+        check(&config, &mesh, &capacity)?;
+        if capacity.gradients {
+            return Err(Error::Call {
+                what: "capacity",
+                found: "one with gradients, for weights that are only read".into(),
+                expected: "Capacity { gradients: false, .. }, or Model::open".into(),
+            });
+        }
+        if import.is_bf16(&table)? && working_dtype(&*device) == DType::F32 {
+            capacity.precision = Precision::MIXED;
+        }
+        let (weights, bytes) = import.parameters(&*device, capacity.precision.weights, &table)?;
+        let packs = Packs::none(config.layers);
+        Model::with(device, mesh, (config, table), capacity, (weights, bytes, packs))
+    }
+
     /// Reads the weights of a Hugging Face folder into this model.
     ///
     /// # Errors
@@ -233,18 +337,9 @@ impl Model {
 
     fn take(&mut self, import: &Import) -> Result<(), Error> {
         let mut entries = self.table.entries().iter();
-        entries.try_for_each(|entry| self.copy(import, entry, &self.weights.parameter(entry)?))
-    }
-
-    /// One parameter of a Hugging Face folder into `out` (rows × cols, any float).
-    ///
-    /// # Errors
-    /// What the device reports; a weight that is no number.
-    pub fn copy(&self, import: &Import, entry: &Entry, out: &View) -> Result<(), Error> {
-        match import.raw(entry, out.dtype())? {
-            Some(bytes) => Ok(self.device.write(Queue::MAIN, out, bytes)?),
-            None => Ok(self.device.write_floats(out, &import.floats(entry)?)?),
-        }
+        entries.try_for_each(|entry| {
+            import.copy(&*self.device, entry, &self.weights.parameter(entry)?)
+        })
     }
 
     /// Writes `config.json` and the weights into `folder`, in the element type that the
@@ -261,57 +356,123 @@ impl Model {
     /// # Errors
     /// As [`Model::save`].
     pub fn save_sharded(&self, folder: &Path, bytes: usize) -> Result<(), Error> {
-        atomic::create_dir(folder)?;
         let name = self.config.kept("dtype").or(self.config.kept("torch_dtype"));
         let stored = Stored::named(name.and_then(Value::as_str));
-        let mut tensors: Vec<Named> =
-            self.table.entries().iter().map(|e| (e.name.clone(), e.shape.clone())).collect();
-        tensors.sort();
-        let shards = divide(&tensors, stored, bytes);
-        let read = |name: &str| self.read_weight(name);
-        atomic::write_bytes(&folder.join("config.json"), self.config.to_json().as_bytes())?;
-        if let [all] = &shards[..] {
-            return tensor_file::write(&folder.join(SINGLE), all, stored, read);
-        }
-        let mut map = Map::new();
-        for (i, shard) in shards.iter().enumerate() {
-            let file = format!("model-{:05}-of-{:05}.safetensors", i + 1, shards.len());
-            tensor_file::write(&folder.join(&file), shard, stored, read)?;
-            shard.iter().for_each(|(name, _)| drop(map.insert(name.clone(), json!(file))));
-        }
-        let index = json!({"metadata": {"total_size": total(&tensors, stored)}, "weight_map": map});
-        let text = serde_json::to_string_pretty(&index)
-            .map_err(|e| Error::NotJson { why: e.to_string() })?;
-        Ok(atomic::write_bytes(&folder.join(INDEX), text.as_bytes())?)
-    }
-
-    fn read_weight(&self, name: &str) -> Result<Vec<f32>, Error> {
-        let entry = self.table.by_name(name);
-        let entry = entry.ok_or_else(|| Error::Missing { name: name.into(), shape: Vec::new() })?;
-        Ok(self.device.read_f32(&self.weights.parameter(entry)?)?)
+        write(folder, &self.config, (stored, bytes), &mut |tensor, put| {
+            let entry = self.table.by_name(&tensor.name).ok_or_else(|| Error::Missing {
+                name: tensor.name.clone(),
+                shape: tensor.shape.clone(),
+            })?;
+            let weight = self.weights.parameter(entry)?;
+            for rows in pieces(entry.rows, entry.cols) {
+                put(&stored.encode(&self.device.read_f32(&weight.slice_rows(rows)?)?))?;
+            }
+            Ok(())
+        })
     }
 }
 
-fn total(tensors: &[Named], stored: Stored) -> usize {
-    tensors.iter().map(|(_, shape)| shape.iter().product::<usize>() * stored.size()).sum()
+/// What gives the bytes of a tensor, piece by piece.
+type Fill<'a> = dyn FnMut(&Tensor, &mut Put<'_>) -> Result<(), Error> + 'a;
+
+/// Writes a checkpoint of a configuration in files of at most so many bytes of weights: tensors of
+/// one type, whose bytes `fill` gives. `config.json` comes last: where it is, all is there.
+///
+/// # Errors
+/// What `fill` or the file system reports.
+pub fn write(
+    folder: &Path,
+    config: &Config,
+    (stored, most): (Stored, usize),
+    fill: &mut Fill<'_>,
+) -> Result<(), Error> {
+    atomic::create_dir(folder)?;
+    let table = Table::new(config);
+    let tensor = |entry: &Entry| Tensor::new(&entry.name, &entry.shape, stored);
+    let mut tensors: Vec<Tensor> = table.entries().iter().map(tensor).collect();
+    tensors.sort_by(|a, b| a.name.cmp(&b.name));
+    write_files(folder, &numbered(divide(tensors, most)), fill)?;
+    Ok(atomic::write_bytes(&folder.join("config.json"), config.to_json().as_bytes())?)
+}
+
+/// Copies the configuration and the weights of a checkpoint, checked like those of a model, from one
+/// folder to another: tensor by tensor, in the files in which they came. Only a file of more than
+/// [`SHARD_BYTES`] is divided. Returns the table of its parameters.
+///
+/// # Errors
+/// As [`Import::open`]; what the file system reports.
+pub fn copy(from: &Path, to: &Path) -> Result<Table, Error> {
+    let table = Table::new(&Config::load(from)?);
+    let import = Import::open(from, &table)?;
+    atomic::create_dir(to)?;
+    let path = from.join("config.json");
+    let config = std::fs::read(&path).map_err(|source| Error::Io { path, source })?;
+    let parts = import.files.iter().map(|file| divide(file.tensors(), SHARD_BYTES));
+    let parts: Vec<Vec<Vec<Tensor>>> = parts.collect();
+    let name = |file: &TensorFile| file.path().file_name().map(|n| n.to_string_lossy().into());
+    let names: Option<Vec<String>> = import.files.iter().map(name).collect();
+    let files = match names {
+        Some(names) if parts.iter().all(|part| part.len() == 1) => {
+            names.into_iter().zip(parts.into_iter().flatten()).collect()
+        }
+        _ => numbered(parts.into_iter().flatten().collect()),
+    };
+    write_files(to, &files, &mut |tensor, put| {
+        let file = &import.files[import.home[&tensor.name]];
+        file.bytes(&tensor.name)?.chunks(PIECE).try_for_each(put)
+    })?;
+    atomic::write_bytes(&to.join("config.json"), &config)?;
+    Ok(table)
 }
 
 /// Neighbouring tensors together while they fit; a tensor is never cut.
-fn divide(tensors: &[Named], stored: Stored, most: usize) -> Vec<Vec<Named>> {
-    let mut shards: Vec<Vec<Named>> = vec![Vec::new()];
+fn divide(tensors: Vec<Tensor>, most: usize) -> Vec<Vec<Tensor>> {
+    let mut shards: Vec<Vec<Tensor>> = vec![Vec::new()];
     let mut filled = 0;
     for tensor in tensors {
-        let bytes = total(std::slice::from_ref(tensor), stored);
         let last = shards.len() - 1;
-        if filled + bytes > most && !shards[last].is_empty() {
+        if filled + tensor.bytes > most && !shards[last].is_empty() {
             shards.push(Vec::new());
             filled = 0;
         }
-        filled += bytes;
+        filled += tensor.bytes;
         let last = shards.len() - 1;
-        shards[last].push(tensor.clone());
+        shards[last].push(tensor);
     }
     shards
+}
+
+/// Shards with the names that Hugging Face gives them.
+fn numbered(shards: Vec<Vec<Tensor>>) -> Vec<(String, Vec<Tensor>)> {
+    let count = shards.len();
+    let name = |i: usize| match count {
+        1 => SINGLE.to_owned(),
+        _ => format!("model-{:05}-of-{count:05}.safetensors", i + 1),
+    };
+    shards.into_iter().enumerate().map(|(i, shard)| (name(i), shard)).collect()
+}
+
+/// Files of weights, and the index where there is more than the one.
+fn write_files(
+    folder: &Path,
+    files: &[(String, Vec<Tensor>)],
+    fill: &mut Fill<'_>,
+) -> Result<(), Error> {
+    let (mut map, mut total) = (Map::new(), 0);
+    for (file, tensors) in files {
+        tensor_file::write(&folder.join(file), tensors, fill)?;
+        for tensor in tensors {
+            total += tensor.bytes;
+            map.insert(tensor.name.clone(), json!(file));
+        }
+    }
+    if matches!(files, [(name, _)] if name == SINGLE) {
+        return Ok(());
+    }
+    let index = json!({"metadata": {"total_size": total}, "weight_map": map});
+    let text =
+        serde_json::to_string_pretty(&index).map_err(|e| Error::NotJson { why: e.to_string() })?;
+    Ok(atomic::write_bytes(&folder.join(INDEX), text.as_bytes())?)
 }
 
 /// Copies the small files that belong to a checkpoint (generation settings, tokenizer) from one

@@ -12,7 +12,8 @@
 //!   `backward_input` + `backward_weight`. [`Packed`] builds a [`MicroBatch`] from documents.
 //! - Generation: `cache(capacity)` gives a [`KvCache`]; `extend(&mut [Chunk], Wanted)` is prefill
 //!   and decoding, and returns logits.
-//! - Files: `Model::open(folder, …)`, `load(folder)`, `save(folder)` ([`huggingface`]);
+//! - Files: `Model::open(folder, …)`, `map(folder, …)` (weights read in place), `load(folder)`,
+//!   `save(folder)` ([`huggingface`]);
 //!   [`checkpoint`] (our own, reshardable); [`tensor_file`] (any safetensors file).
 //!
 //! It knows no data, no optimizer, no loop and no text.
@@ -46,5 +47,5 @@ pub use error::Error;
 pub use generate::{Chunk, KvCache, Wanted};
 pub use memory::{Capacity, MemoryUse, Precision, Recompute, working_dtype};
 pub use model::Model;
-pub use parameters::{Flat, LayerViews};
+pub use parameters::{Joined, LayerViews, Parameters};
 pub use table::{ALIGNMENT, Entry, Init, Kind, Split, Table};

@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::generate::Stream;
 use crate::memory::{Capacity, MemoryUse, Precision, Recompute};
 use crate::packs::{Both, LayerPacks, Packs};
-use crate::parameters::{Flat, LayerViews};
+use crate::parameters::{LayerViews, Parameters};
 use crate::rope;
 use crate::slots::{Activations, Layout, Slot};
 use crate::table::{Entry, Init, Table};
@@ -29,9 +29,9 @@ pub struct Model {
     pub(crate) config: Config,
     pub(crate) table: Table,
     pub(crate) capacity: Capacity,
-    pub(crate) weights: Flat,
+    pub(crate) weights: Parameters,
     pub(crate) packs: Packs,
-    pub(crate) gradients: Option<Flat>,
+    pub(crate) gradients: Option<Parameters>,
     /// Of each layer, whether its matrices' gradients are still to be written in this step.
     pub(crate) fresh: Vec<AtomicBool>,
     /// positions × hd: cosines, then sines.
@@ -53,15 +53,25 @@ impl Model {
         config: Config,
         capacity: Capacity,
     ) -> Result<Model, Error> {
-        config.validate()?;
-        check_mesh(&mesh)?;
-        check_recompute(&capacity)?;
-        let Precision { weights: dtype, sums, .. } = capacity.precision;
+        check(&config, &mesh, &capacity)?;
         let table = Table::new(&config);
-        let weights = Flat::allocate(&*device, dtype, &table)?;
+        let weights = Parameters::allocate(&*device, capacity.precision.weights, &table)?;
         let packs = Packs::allocate(&*device, &weights, capacity.gradients)?;
+        let bytes = weights.flat()?.bytes();
+        Model::with(device, mesh, (config, table), capacity, (weights, bytes, packs))
+    }
+
+    /// A model whose weights are there, `bytes` of them in memory of their own.
+    pub(crate) fn with(
+        device: Arc<dyn Device>,
+        mesh: Mesh,
+        (config, table): (Config, Table),
+        capacity: Capacity,
+        (weights, bytes, packs): (Parameters, usize, Packs),
+    ) -> Result<Model, Error> {
+        let sums = capacity.precision.sums;
         let gradients =
-            capacity.gradients.then(|| Flat::allocate(&*device, sums, &table)).transpose()?;
+            capacity.gradients.then(|| Parameters::allocate(&*device, sums, &table)).transpose()?;
         let fresh = (0..config.layers).map(|_| AtomicBool::new(false)).collect();
         let positions = capacity.positions.unwrap_or(config.max_positions).max(1);
         let rotary = device.matrix(sums, positions, config.head_dim)?;
@@ -73,9 +83,9 @@ impl Model {
             (capacity.generated > 0).then(|| Stream::allocate(&*device, &config, &capacity));
         let stream = stream.transpose()?;
         let kinds = [
-            ("weights", weights.flat.bytes()),
+            ("weights", bytes),
             ("packed weights", packs.bytes),
-            ("gradients", gradients.as_ref().map_or(0, |g| g.flat.bytes())),
+            ("gradients", gradients.as_ref().map_or(0, |_| table.elements() * sums.size())),
             ("activations", slot_bytes),
             ("scratch", scratch_bytes),
             ("rotary table", rotary.bytes()),
@@ -139,15 +149,19 @@ impl Model {
         self.rotary.rows()
     }
 
-    /// Bytes it holds, by kind; all of it was allocated by [`Model::new`].
+    /// Bytes it holds, by kind; all of it was allocated when it was made. Not weights that are read
+    /// in place from a mapped file: its pages are the system's to keep or to drop.
     pub fn memory(&self) -> &[MemoryUse] {
         &self.memory
     }
 
     /// The working weights as one flat row in table order. With uniform precision the optimizer
     /// steps them in place.
-    pub fn weights(&self) -> &View {
-        &self.weights.flat
+    ///
+    /// # Errors
+    /// A model that only reads its weights ([`Model::map`]).
+    pub fn weights(&self) -> Result<&View, Error> {
+        self.weights.flat()
     }
 
     /// One parameter's weights, rows × cols.
@@ -164,7 +178,7 @@ impl Model {
     /// A model made without gradients.
     pub fn gradients(&self) -> Result<Gradients<Local>, Error> {
         self.settle_gradients()?;
-        Ok(Gradients::of_this_rank(self.gradient_memory()?.flat.clone()))
+        Ok(Gradients::of_this_rank(self.gradient_memory()?.flat()?.clone()))
     }
 
     /// One parameter's gradient, rows × cols.
@@ -196,7 +210,7 @@ impl Model {
     fn settle_gradients(&self) -> Result<(), Error> {
         for (layer, fresh) in self.gradient_memory()?.layers.iter().zip(&self.fresh) {
             if fresh.swap(false, Ordering::AcqRel) {
-                for out in layer.matrices() {
+                for out in layer.matrices()? {
                     self.device.execute(Fill { out: out.clone(), value: 0.0 })?;
                 }
             }
@@ -204,7 +218,7 @@ impl Model {
         Ok(())
     }
 
-    pub(crate) fn gradient_memory(&self) -> Result<&Flat, Error> {
+    pub(crate) fn gradient_memory(&self) -> Result<&Parameters, Error> {
         self.gradients.as_ref().ok_or_else(|| Error::Call {
             what: "backward pass",
             found: "a model made without gradients".into(),
@@ -306,6 +320,13 @@ impl Model {
             expected: format!("inside 0..{}", self.config.layers),
         })
     }
+}
+
+/// Whether there can be such a model.
+pub(crate) fn check(config: &Config, mesh: &Mesh, capacity: &Capacity) -> Result<(), Error> {
+    config.validate()?;
+    check_mesh(mesh)?;
+    check_recompute(capacity)
 }
 
 fn check_recompute(capacity: &Capacity) -> Result<(), Error> {

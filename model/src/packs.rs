@@ -2,7 +2,7 @@
 //! weight and is renewed when the weight has changed; how it looks only the device knows.
 
 use crate::Error;
-use crate::parameters::{Flat, LayerViews};
+use crate::parameters::{LayerViews, Parameters};
 use quipu_math::op::{Layout, Pack};
 use quipu_math::{DType, Device, View};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -36,13 +36,26 @@ impl LayerPacks {
 pub(crate) struct Packs {
     pub layers: Vec<LayerPacks>,
     pub head: Both,
+    /// None where nothing is packed.
     pub bytes: usize,
     /// Of the weights, when they were packed; counted from one, zero before.
     version: AtomicU64,
 }
 
 impl Packs {
-    pub fn allocate(device: &dyn Device, weights: &Flat, gradients: bool) -> Result<Packs, Error> {
+    /// For a model that reads its weights where they lie: products pack what they need as they go.
+    pub fn none(layers: usize) -> Packs {
+        let none = Both { forward: None, backward: None };
+        let [qkv, output, gate_up, down] = [(); 4].map(|()| none.clone());
+        let layers = vec![LayerPacks { qkv, output, gate_up, down }; layers];
+        Packs { layers, head: none, bytes: 0, version: AtomicU64::new(0) }
+    }
+
+    pub fn allocate(
+        device: &dyn Device,
+        weights: &Parameters,
+        gradients: bool,
+    ) -> Result<Packs, Error> {
         let mut bytes = 0;
         let mut pack = |weight: &View| {
             let mut one = |layout| -> Result<Option<View>, Error> {
@@ -57,7 +70,7 @@ impl Packs {
             Ok::<_, Error>(Both { forward: one(Layout::NT)?, backward: one(Layout::NN)? })
         };
         let mut layer = |w: &LayerViews| {
-            let [qkv, output, gate_up, down] = w.matrices().map(&mut pack);
+            let [qkv, output, gate_up, down] = w.matrices()?.map(&mut pack);
             let (qkv, output, gate_up, down) = (qkv?, output?, gate_up?, down?);
             Ok::<_, Error>(LayerPacks { qkv, output, gate_up, down })
         };
@@ -67,16 +80,16 @@ impl Packs {
     }
 
     /// Packs again what has changed.
-    pub fn renew(&self, device: &dyn Device, weights: &Flat) -> Result<(), Error> {
+    pub fn renew(&self, device: &dyn Device, weights: &Parameters) -> Result<(), Error> {
         if self.bytes == 0 {
             return Ok(());
         }
-        let now = weights.flat.buffer().version() + 1;
+        let now = weights.flat()?.buffer().version() + 1;
         if self.version.load(Ordering::Acquire) == now {
             return Ok(());
         }
         for (w, p) in weights.layers.iter().zip(&self.layers) {
-            for (weight, both) in w.matrices().into_iter().zip(p.matrices()) {
+            for (weight, both) in w.matrices()?.into_iter().zip(p.matrices()) {
                 pack(device, weight, both)?;
             }
         }

@@ -1,10 +1,39 @@
-//! The flat memory of weights and of gradients, and its views: a layer's matrices with q|k|v and
-//! gate|up joined, as the matmuls want them. Not an optimizer: master weights and moments are the
+//! The memory of weights and of gradients, and its views: a layer's matrices with q|k|v and gate|up
+//! joined, as the matmuls want them. It is one flat range, or, of weights that are only read, a place
+//! for each parameter, such as in a mapped file. Not an optimizer: master weights and moments are the
 //! trainer's, over the same flat range.
 
 use crate::Error;
 use crate::table::{Entry, Kind, Table};
 use quipu_math::{DType, Device, View};
+use std::collections::BTreeMap;
+
+/// A matrix (or a row of biases) whose outputs come in parts, one behind the other: a single part
+/// where they lie together in memory.
+#[derive(Clone, Debug)]
+pub struct Joined(Vec<View>);
+
+impl Joined {
+    /// The parts, in the order of their outputs.
+    pub fn parts(&self) -> &[View] {
+        &self.0
+    }
+
+    /// All of it.
+    ///
+    /// # Errors
+    /// Parts that lie apart.
+    pub fn whole(&self) -> Result<&View, Error> {
+        match &self.0[..] {
+            [all] => Ok(all),
+            parts => Err(Error::Call {
+                what: "matrix",
+                found: format!("{} parts that lie apart", parts.len()),
+                expected: "weights in memory: Model::open, not Model::map".into(),
+            }),
+        }
+    }
+}
 
 /// The matrices of one layer; biases only where the configuration has them.
 #[derive(Clone, Debug)]
@@ -12,9 +41,9 @@ pub struct LayerViews {
     /// 1 × D.
     pub attention_norm: View,
     /// (H + 2·KV)·hd × D.
-    pub qkv: View,
+    pub qkv: Joined,
     /// 1 × (H + 2·KV)·hd.
-    pub qkv_bias: Option<View>,
+    pub qkv_bias: Option<Joined>,
     /// D × H·hd.
     pub output: View,
     /// 1 × D.
@@ -22,9 +51,9 @@ pub struct LayerViews {
     /// 1 × D.
     pub feed_forward_norm: View,
     /// 2F × D.
-    pub gate_up: View,
+    pub gate_up: Joined,
     /// 1 × 2F.
-    pub gate_up_bias: Option<View>,
+    pub gate_up_bias: Option<Joined>,
     /// D × F.
     pub down: View,
     /// 1 × D.
@@ -32,24 +61,33 @@ pub struct LayerViews {
 }
 
 impl LayerViews {
-    /// What products read.
-    pub(crate) fn matrices(&self) -> [&View; 4] {
-        [&self.qkv, &self.output, &self.gate_up, &self.down]
+    /// What products read, where it lies together.
+    pub(crate) fn matrices(&self) -> Result<[&View; 4], Error> {
+        Ok([self.qkv.whole()?, &self.output, self.gate_up.whole()?, &self.down])
     }
 
     /// Norms and biases.
     pub(crate) fn vectors(&self) -> impl Iterator<Item = &View> {
-        let biases = [&self.qkv_bias, &self.output_bias, &self.gate_up_bias, &self.down_bias];
+        let joined = [&self.qkv_bias, &self.gate_up_bias].into_iter().flatten();
+        let biases = [&self.output_bias, &self.down_bias].into_iter().flatten();
         let norms = [&self.attention_norm, &self.feed_forward_norm];
-        norms.into_iter().chain(biases.into_iter().flatten())
+        norms.into_iter().chain(biases).chain(joined.flat_map(Joined::parts))
     }
 }
 
-/// A flat range in table order (weights, or gradients) and its views.
+/// Where the parameters lie.
 #[derive(Clone, Debug)]
-pub struct Flat {
-    /// 1 × elements of the table.
-    pub flat: View,
+enum Memory {
+    /// 1 × elements of the table, in its order.
+    Flat(View),
+    /// Each for itself, by its offset in the flat range that they do not make.
+    Apart(BTreeMap<usize, View>),
+}
+
+/// All parameters (weights, or gradients) and their views.
+#[derive(Clone, Debug)]
+pub struct Parameters {
+    memory: Memory,
     /// V × D.
     pub embedding: View,
     /// One for each layer.
@@ -60,22 +98,52 @@ pub struct Flat {
     pub head: View,
 }
 
-impl Flat {
-    /// Zeroed memory for every parameter of `table`.
+impl Parameters {
+    /// Zeroed memory for every parameter of `table`, as one flat range.
     ///
     /// # Errors
     /// What the device reports.
-    pub fn allocate(device: &dyn Device, dtype: DType, table: &Table) -> Result<Flat, Error> {
-        let flat = device.matrix(dtype, 1, table.elements())?;
-        let cut = Cut { flat: &flat, table };
-        let embedding = cut.need(&[Kind::Embedding], None)?;
-        Ok(Flat {
+    pub fn allocate(device: &dyn Device, dtype: DType, table: &Table) -> Result<Parameters, Error> {
+        Parameters::of(Memory::Flat(device.matrix(dtype, 1, table.elements())?), table)
+    }
+
+    /// Parameters that lie wherever `place` says: rows × cols each.
+    ///
+    /// # Errors
+    /// What `place` reports.
+    pub fn apart(
+        table: &Table,
+        mut place: impl FnMut(&Entry) -> Result<View, Error>,
+    ) -> Result<Parameters, Error> {
+        let views = table.entries().iter().map(|entry| Ok((entry.offset, place(entry)?)));
+        Parameters::of(Memory::Apart(views.collect::<Result<_, Error>>()?), table)
+    }
+
+    fn of(memory: Memory, table: &Table) -> Result<Parameters, Error> {
+        let cut = Cut { memory: &memory, table };
+        let embedding = cut.need(Kind::Embedding, None)?;
+        Ok(Parameters {
             layers: (0..table.layers()).map(|layer| cut.layer(layer)).collect::<Result<_, _>>()?,
-            final_norm: cut.need(&[Kind::FinalNorm], None)?,
-            head: cut.maybe(&[Kind::Head], None)?.unwrap_or_else(|| embedding.clone()),
+            final_norm: cut.need(Kind::FinalNorm, None)?,
+            head: cut.maybe(Kind::Head, None)?.unwrap_or_else(|| embedding.clone()),
             embedding,
-            flat,
+            memory,
         })
+    }
+
+    /// 1 × elements of the table.
+    ///
+    /// # Errors
+    /// Parameters that lie apart.
+    pub fn flat(&self) -> Result<&View, Error> {
+        match &self.memory {
+            Memory::Flat(flat) => Ok(flat),
+            Memory::Apart(_) => Err(Error::Call {
+                what: "flat range of weights",
+                found: "a model that only reads them, each where it lies".into(),
+                expected: "weights in memory: Model::open, not Model::map".into(),
+            }),
+        }
     }
 
     /// One parameter as rows × cols.
@@ -83,50 +151,80 @@ impl Flat {
     /// # Errors
     /// An entry of another table.
     pub fn parameter(&self, entry: &Entry) -> Result<View, Error> {
-        let span = self.flat.slice_cols(entry.range())?;
-        Ok(span.reshape(entry.rows, entry.cols)?)
+        self.memory.parameter(entry)
+    }
+}
+
+impl Memory {
+    fn parameter(&self, entry: &Entry) -> Result<View, Error> {
+        match self {
+            Memory::Flat(flat) => {
+                Ok(flat.slice_cols(entry.range())?.reshape(entry.rows, entry.cols)?)
+            }
+            Memory::Apart(views) => match views.get(&entry.offset) {
+                Some(view) => Ok(view.reshape(entry.rows, entry.cols)?),
+                None => {
+                    let (name, shape) = (entry.name.clone(), entry.shape.clone());
+                    Err(Error::Missing { name, shape })
+                }
+            },
+        }
     }
 }
 
 struct Cut<'a> {
-    flat: &'a View,
+    memory: &'a Memory,
     table: &'a Table,
 }
 
 impl Cut<'_> {
     /// The matrix that neighbouring entries make together.
-    fn maybe(&self, kinds: &[Kind], layer: Option<usize>) -> Result<Option<View>, Error> {
+    fn join(&self, kinds: &[Kind], layer: Option<usize>) -> Result<Option<Joined>, Error> {
         let found: Vec<&Entry> =
             kinds.iter().filter_map(|kind| self.table.find(*kind, layer)).collect();
         let (Some(first), Some(last)) = (found.first(), found.last()) else {
             return Ok(None);
         };
+        let Memory::Flat(flat) = self.memory else {
+            let parts = found.iter().map(|entry| self.memory.parameter(entry));
+            return Ok(Some(Joined(parts.collect::<Result<_, _>>()?)));
+        };
         let span = first.offset..last.range().end;
         let cols = if first.rows == 1 { span.len() } else { first.cols };
-        Ok(Some(self.flat.slice_cols(span.clone())?.reshape(span.len() / cols, cols)?))
+        let whole = flat.slice_cols(span.clone())?.reshape(span.len() / cols, cols)?;
+        Ok(Some(Joined(vec![whole])))
     }
 
-    fn need(&self, kinds: &[Kind], layer: Option<usize>) -> Result<View, Error> {
-        self.maybe(kinds, layer)?.ok_or_else(|| Error::Call {
-            what: "parameter table",
-            found: format!("without {kinds:?}"),
-            expected: "every kind of a Llama".into(),
-        })
+    fn maybe(&self, kind: Kind, layer: Option<usize>) -> Result<Option<View>, Error> {
+        self.table.find(kind, layer).map(|entry| self.memory.parameter(entry)).transpose()
+    }
+
+    fn need(&self, kind: Kind, layer: Option<usize>) -> Result<View, Error> {
+        self.maybe(kind, layer)?.ok_or_else(|| lacks(&[kind]))
     }
 
     fn layer(&self, layer: usize) -> Result<LayerViews, Error> {
         let at = Some(layer);
+        let join = |kinds: &[Kind]| self.join(kinds, at)?.ok_or_else(|| lacks(kinds));
         Ok(LayerViews {
-            attention_norm: self.need(&[Kind::AttentionNorm], at)?,
-            qkv: self.need(&[Kind::Query, Kind::Key, Kind::Value], at)?,
-            qkv_bias: self.maybe(&[Kind::QueryBias, Kind::KeyBias, Kind::ValueBias], at)?,
-            output: self.need(&[Kind::Output], at)?,
-            output_bias: self.maybe(&[Kind::OutputBias], at)?,
-            feed_forward_norm: self.need(&[Kind::FeedForwardNorm], at)?,
-            gate_up: self.need(&[Kind::Gate, Kind::Up], at)?,
-            gate_up_bias: self.maybe(&[Kind::GateBias, Kind::UpBias], at)?,
-            down: self.need(&[Kind::Down], at)?,
-            down_bias: self.maybe(&[Kind::DownBias], at)?,
+            attention_norm: self.need(Kind::AttentionNorm, at)?,
+            qkv: join(&[Kind::Query, Kind::Key, Kind::Value])?,
+            qkv_bias: self.join(&[Kind::QueryBias, Kind::KeyBias, Kind::ValueBias], at)?,
+            output: self.need(Kind::Output, at)?,
+            output_bias: self.maybe(Kind::OutputBias, at)?,
+            feed_forward_norm: self.need(Kind::FeedForwardNorm, at)?,
+            gate_up: join(&[Kind::Gate, Kind::Up])?,
+            gate_up_bias: self.join(&[Kind::GateBias, Kind::UpBias], at)?,
+            down: self.need(Kind::Down, at)?,
+            down_bias: self.maybe(Kind::DownBias, at)?,
         })
+    }
+}
+
+fn lacks(kinds: &[Kind]) -> Error {
+    Error::Call {
+        what: "parameter table",
+        found: format!("without {kinds:?}"),
+        expected: "every kind of a Llama".into(),
     }
 }

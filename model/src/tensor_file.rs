@@ -1,16 +1,20 @@
-//! Files of named tensors in the safetensors format: read through a memory map, written as a
-//! stream. The crate `safetensors` parses and checks the header; nothing here trusts it further.
-//! It knows no model: which names there must be is `huggingface.rs`'s business.
+//! Files of named tensors in the safetensors format: read through a memory map, which a device may
+//! read in place too, and written as a stream. The crate `safetensors` parses and checks the header;
+//! nothing here trusts it further. It knows no model: which names there must be is
+//! `huggingface.rs`'s business.
 
 use crate::Error;
 use half::{bf16, f16};
 use memmap2::Mmap;
+use quipu_math::Lent;
 use quipu_store::atomic;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::{Map, Value, json};
 use std::fs::File;
+use std::io::Write;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// One tensor of a file.
 #[derive(Clone, Debug)]
@@ -25,7 +29,7 @@ struct Located {
 #[derive(Debug)]
 pub struct TensorFile {
     path: PathBuf,
-    map: Mmap,
+    map: Arc<Mmap>,
     tensors: Vec<Located>,
 }
 
@@ -42,7 +46,7 @@ impl TensorFile {
         #[allow(unsafe_code)]
         let map = unsafe { Mmap::map(&file) }.map_err(io)?;
         let tensors = locate(&map).map_err(|error| error.in_file(path))?;
-        Ok(TensorFile { path: path.into(), map, tensors })
+        Ok(TensorFile { path: path.into(), map: Arc::new(map), tensors })
     }
 
     /// The file.
@@ -81,7 +85,31 @@ impl TensorFile {
     /// # Errors
     /// No tensor of this name.
     pub fn bytes(&self, name: &str) -> Result<&[u8], Error> {
-        Ok(&self.map[self.find(name)?.bytes.clone()])
+        Ok(&self.map[self.place(name)?])
+    }
+
+    /// Where in the file they stand. The format promises no alignment.
+    ///
+    /// # Errors
+    /// No tensor of this name.
+    pub fn place(&self, name: &str) -> Result<Range<usize>, Error> {
+        Ok(self.find(name)?.bytes.clone())
+    }
+
+    /// The whole file, mapped, for a device that reads it in place.
+    pub fn lent(&self) -> Lent {
+        self.map.clone()
+    }
+
+    /// What the file holds, to write it again.
+    pub fn tensors(&self) -> Vec<Tensor> {
+        let tensor = |t: &Located| Tensor {
+            name: t.name.clone(),
+            shape: t.shape.clone(),
+            dtype: format!("{:?}", t.dtype),
+            bytes: t.bytes.len(),
+        };
+        self.tensors.iter().map(tensor).collect()
     }
 
     /// The elements of a tensor of F32, F64, BF16 or F16; widening is exact.
@@ -89,8 +117,24 @@ impl TensorFile {
     /// # Errors
     /// No tensor of this name, or one of another type.
     pub fn floats(&self, name: &str) -> Result<Vec<f64>, Error> {
+        self.some_floats(name, 0..self.find(name)?.shape.iter().product())
+    }
+
+    /// Elements `range` of such a tensor.
+    ///
+    /// # Errors
+    /// As [`TensorFile::floats`]; a range that reaches beyond the tensor.
+    pub fn some_floats(&self, name: &str, range: Range<usize>) -> Result<Vec<f64>, Error> {
         let tensor = self.find(name)?;
-        let bytes = &self.map[tensor.bytes.clone()];
+        let all = &self.map[tensor.bytes.clone()];
+        let size = all.len() / tensor.shape.iter().product::<usize>().max(1);
+        let Some(bytes) = all.get(range.start * size..range.end * size) else {
+            return Err(Error::Call {
+                what: "range of elements",
+                found: format!("{range:?} of {name}"),
+                expected: format!("inside shape {:?}", tensor.shape),
+            });
+        };
         match tensor.dtype {
             Dtype::F64 => Ok(each(bytes, f64::from_le_bytes)),
             Dtype::F32 => Ok(each(bytes, |b| f32::from_le_bytes(b) as f64)),
@@ -184,7 +228,8 @@ impl Stored {
         }
     }
 
-    fn name(self) -> &'static str {
+    /// As a file spells it.
+    pub fn name(self) -> &'static str {
         match self {
             Stored::F32 => "F32",
             Stored::BF16 => "BF16",
@@ -197,7 +242,8 @@ impl Stored {
         if self == Stored::F32 { 4 } else { 2 }
     }
 
-    fn encode(self, values: &[f32]) -> Vec<u8> {
+    /// The bytes of numbers, rounded to the nearest.
+    pub fn encode(self, values: &[f32]) -> Vec<u8> {
         match self {
             Stored::F32 => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
             Stored::BF16 => values.iter().flat_map(|x| bf16::from_f32(*x).to_le_bytes()).collect(),
@@ -206,50 +252,78 @@ impl Stored {
     }
 }
 
-/// Name and shape of a tensor to be written.
-pub type Named = (String, Vec<usize>);
+/// A tensor to be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tensor {
+    /// Its name.
+    pub name: String,
+    /// Its shape.
+    pub shape: Vec<usize>,
+    /// Its element type, as a file spells it.
+    pub dtype: String,
+    /// Length of its elements.
+    pub bytes: usize,
+}
 
-/// Writes tensors (already in the order wanted) as one file, which appears when it is whole; `read`
-/// gives the elements of each.
+impl Tensor {
+    /// A tensor of a type that weights are written in.
+    pub fn new(name: &str, shape: &[usize], stored: Stored) -> Tensor {
+        let bytes = shape.iter().product::<usize>() * stored.size();
+        Tensor { name: name.into(), shape: shape.into(), dtype: stored.name().into(), bytes }
+    }
+}
+
+/// Takes the next bytes of a tensor.
+pub type Put<'a> = dyn FnMut(&[u8]) -> Result<(), Error> + 'a;
+
+/// Writes tensors (already in the order wanted) as one file, which appears when it is whole; `fill`
+/// gives the bytes of each, piece by piece: none has to be in memory as a whole.
 ///
 /// # Errors
-/// What `read` or the file system reports.
+/// What `fill` or the file system reports; more or fewer bytes than a tensor has.
 pub fn write(
     path: &Path,
-    tensors: &[Named],
-    stored: Stored,
-    mut read: impl FnMut(&str) -> Result<Vec<f32>, Error>,
+    tensors: &[Tensor],
+    fill: &mut dyn FnMut(&Tensor, &mut Put<'_>) -> Result<(), Error>,
 ) -> Result<(), Error> {
+    let mut out = atomic::File::create(path)?;
+    let mut put = |bytes: &[u8]| {
+        let failed = |source| Error::Store(quipu_store::Error::io("write", path, source));
+        out.write_all(bytes).map_err(failed)
+    };
+    let text = header(tensors);
+    put(&(text.len() as u64).to_le_bytes())?;
+    put(text.as_bytes())?;
+    for tensor in tensors {
+        let mut given = 0;
+        fill(tensor, &mut |bytes| {
+            given += bytes.len();
+            put(bytes)
+        })?;
+        if given != tensor.bytes {
+            return Err(Error::Call {
+                what: "content of a tensor",
+                found: format!("{given} bytes of {}", tensor.name),
+                expected: tensor.bytes.to_string(),
+            });
+        }
+    }
+    Ok(out.commit()?)
+}
+
+fn header(tensors: &[Tensor]) -> String {
     let mut header = Map::new();
     header.insert("__metadata__".into(), json!({"format": "pt"}));
     let mut at = 0;
-    for (name, shape) in tensors {
-        let end = at + shape.iter().product::<usize>() * stored.size();
-        let entry = json!({"dtype": stored.name(), "shape": shape, "data_offsets": [at, end]});
+    for Tensor { name, shape, dtype, bytes } in tensors {
+        let end = at + bytes;
+        let entry = json!({"dtype": dtype, "shape": shape, "data_offsets": [at, end]});
         header.insert(name.clone(), entry);
         at = end;
     }
     let mut text = Value::Object(header).to_string();
     text.push_str(&" ".repeat(text.len().next_multiple_of(8) - text.len()));
-    let mut failed = None;
-    let written = atomic::write(path, |out| {
-        out.write_all(&(text.len() as u64).to_le_bytes())?;
-        out.write_all(text.as_bytes())?;
-        for (name, _) in tensors {
-            match read(name) {
-                Ok(values) => out.write_all(&stored.encode(&values))?,
-                Err(error) => {
-                    failed = Some(error);
-                    return Err(std::io::Error::other("the tensor could not be read"));
-                }
-            }
-        }
-        Ok(())
-    });
-    match failed {
-        Some(error) => Err(error),
-        None => Ok(written?),
-    }
+    text
 }
 
 #[cfg(test)]
@@ -259,9 +333,11 @@ mod tests {
     fn sample() -> Vec<u8> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.safetensors");
-        let names = [("a".to_string(), vec![2, 3]), ("b".to_string(), vec![1])];
-        write(&path, &names, Stored::F32, |name| Ok(vec![1.5; if name == "a" { 6 } else { 1 }]))
-            .unwrap();
+        let tensors = [("a", &[2, 3][..]), ("b", &[1])];
+        let tensors = tensors.map(|(name, shape)| Tensor::new(name, shape, Stored::F32));
+        let mut fill =
+            |t: &Tensor, put: &mut Put<'_>| put(&Stored::F32.encode(&vec![1.5; t.bytes / 4]));
+        write(&path, &tensors, &mut fill).unwrap();
         std::fs::read(path).unwrap()
     }
 
@@ -285,10 +361,17 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         for (stored, exact) in [(Stored::F32, -1.1f32), (Stored::BF16, -1.5), (Stored::F16, 0.25)] {
             let path = dir.path().join("x.safetensors");
-            write(&path, &[("x".into(), vec![1, 2])], stored, |_| Ok(vec![exact, 3.0])).unwrap();
+            let tensor = Tensor::new("x", &[1, 2], stored);
+            let bytes = stored.encode(&[exact, 3.0]);
+            write(&path, std::slice::from_ref(&tensor), &mut |_, put| put(&bytes)).unwrap();
             let file = TensorFile::open(&path).unwrap();
             assert_eq!(file.floats("x").unwrap(), [exact as f64, 3.0]);
+            assert_eq!(file.some_floats("x", 1..2).unwrap(), [3.0]);
+            assert!(file.some_floats("x", 1..3).is_err());
             assert_eq!(file.shape("x").unwrap(), [1, 2]);
+            assert_eq!(file.tensors(), std::slice::from_ref(&tensor));
+            let short = write(&path, &[tensor], &mut |_, put| put(&bytes[1..])).unwrap_err();
+            assert!(short.to_string().contains("bytes of x"), "{short}");
             assert!(file.tokens("x").is_err() && file.floats("y").is_err());
         }
     }

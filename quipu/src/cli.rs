@@ -588,6 +588,40 @@ pub struct TrainStep {
     pub batch: usize,
 }
 
+/// A checkpoint that is made, read and deleted.
+#[derive(Debug, Args)]
+pub struct Checkpoint {
+    /// The folder for it (`from`) and for its export (`to`); made where it is not there
+    pub dir: PathBuf,
+    /// Tokens that are decoded
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = at_least_one)]
+    pub tokens: usize,
+    /// Threads; as it stands one for each core
+    #[arg(long)]
+    pub threads: Option<usize>,
+    /// Leave both checkpoints there; a `from` of the same sizes is used again
+    #[arg(long)]
+    pub keep: bool,
+    /// Size of the vocabulary
+    #[arg(long, default_value_t = 128_256)]
+    pub vocab: usize,
+    /// Width
+    #[arg(long, default_value_t = 4096)]
+    pub dim: usize,
+    /// Layers
+    #[arg(long, default_value_t = 32)]
+    pub layers: usize,
+    /// Query heads
+    #[arg(long, default_value_t = 32)]
+    pub heads: usize,
+    /// Key-value heads
+    #[arg(long, default_value_t = 8)]
+    pub kv_heads: usize,
+    /// Width of the feed-forward
+    #[arg(long, default_value_t = 14_336)]
+    pub ffn: usize,
+}
+
 /// In what numbers a model is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Numbers {
@@ -650,6 +684,9 @@ pub enum Bench {
         #[arg(long, value_name = "N", default_value_t = 32_000)]
         vocabulary: usize,
     },
+    /// Import, export and a few tokens of a random bf16 checkpoint that is read where it lies, and
+    /// what memory that takes; as it stands one of Llama 3 8B's shape, 2 x 16 GB of disk
+    Checkpoint(Checkpoint),
 }
 
 #[cfg(test)]

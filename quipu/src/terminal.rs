@@ -99,6 +99,11 @@ pub fn resident_memory_mib() -> f64 {
     memory_mib("VmRSS:")
 }
 
+/// The resident memory of this process now that is no file's, MiB; 0 where the system does not say.
+pub fn anonymous_memory_mib() -> f64 {
+    memory_mib("RssAnon:")
+}
+
 fn memory_mib(name: &str) -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|l| l.strip_prefix(name)).unwrap_or_default();

@@ -258,7 +258,7 @@ pub fn restore(reader: &Reader, path: &Path, learner: &Learner) -> Result<(), Er
             optimizer.write(state, flat, &reader.read(&name, within)?)?;
         }
     }
-    optimizer.publish(learner.model.weights())
+    optimizer.publish(learner.model.weights()?)
 }
 
 #[cfg(test)]

@@ -92,7 +92,7 @@ impl Learner {
     /// As [`Optimizer::new`].
     pub fn new(model: Model, recipe: &Recipe) -> Result<Self, Error> {
         let (device, mesh) = (model.device().clone(), model.mesh().clone());
-        let (table, weights) = (model.table(), model.weights());
+        let (table, weights) = (model.table(), model.weights()?);
         let optimizer = Optimizer::new(device.clone(), mesh.clone(), table, weights, recipe)?;
         Ok(Self { model, optimizer, device, mesh })
     }
@@ -117,7 +117,7 @@ impl Learner {
     /// As [`Import::open`]; what the device reports.
     pub fn load(&mut self, folder: &Path) -> Result<(), Error> {
         let import = Import::open(folder, self.model.table())?;
-        self.each_parameter(|model, entry, out| Ok(model.copy(&import, entry, out)?))
+        self.each_parameter(|model, entry, out| Ok(import.copy(&**model.device(), entry, out)?))
     }
 
     /// Sets each parameter to what `fill` writes: master weights get all bits of it, working weights
@@ -133,7 +133,7 @@ impl Learner {
         for entry in model.table().entries() {
             let x = self.device.matrix(optimizer.dtype(), entry.rows, entry.cols)?;
             fill(model, entry, &x)?;
-            optimizer.set(entry, &x, model.weights())?;
+            optimizer.set(entry, &x, model.weights()?)?;
         }
         Ok(())
     }
@@ -181,7 +181,7 @@ impl Learner {
         let rate = recipe.schedule().rate(place.step);
         let flat = self.model.gradients()?.view().clone();
         let number = place.updates + 1;
-        self.optimizer.update(&flat, self.model.weights(), recipe, (number, rate, norm))?;
+        self.optimizer.update(&flat, self.model.weights()?, recipe, (number, rate, norm))?;
         self.device.synchronize(Queue::MAIN)?;
         Ok(rate)
     }

@@ -30,7 +30,7 @@ pub(crate) use simd::{Kernel, Simd};
 
 use crate::buffer::Buffer;
 use crate::cost::Cost;
-use crate::device::{Device, Queue, Usage};
+use crate::device::{Device, Lent, Queue, Usage};
 use crate::dtype::{DType, to_bf16};
 use crate::error::Error;
 use crate::host::{Host, Mat};
@@ -144,6 +144,10 @@ impl Device for Cpu {
 
     fn allocate(&self, bytes: usize) -> Result<Buffer, Error> {
         self.host.allocate(bytes)
+    }
+
+    fn lend(&self, bytes: &Lent) -> Option<Buffer> {
+        self.host.lend(bytes)
     }
 
     fn write(&self, _: Queue, view: &View, bytes: &[u8]) -> Result<(), Error> {

@@ -1,6 +1,7 @@
 //! `quipu bench`: what this machine reaches at one part of the work. Its peers are run beside it
 //! by `cargo xtask bench`, not here.
 
+mod checkpoint;
 mod clock;
 mod text;
 mod tokens;
@@ -29,6 +30,7 @@ pub fn run(what: Bench, terminal: &Terminal) -> Result<(), Error> {
         Bench::Tokens { input, passes, vocabulary } => {
             tokens::run(&input, (passes, vocabulary), terminal)
         }
+        Bench::Checkpoint(told) => checkpoint::run(&told, terminal),
     }
 }
 

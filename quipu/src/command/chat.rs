@@ -1,5 +1,6 @@
 //! `quipu chat RUN`: a conversation on the terminal, streamed; `--prompt` for one answer. The model
-//! is a run's (base, fine-tuned or final) or any Hugging Face checkpoint with a tokenizer.
+//! is a run's (base, fine-tuned or final) or any Hugging Face checkpoint with a tokenizer. A large one
+//! is read where its files lie, and computed with in their numbers.
 
 use super::Setting;
 use super::export::model_folder;
@@ -8,7 +9,7 @@ use crate::error::{Error, Kind};
 use crate::stage::device;
 use quipu_infer::{Engine, Finish, Sampling, Settings, stream};
 use quipu_mesh::Mesh;
-use quipu_model::{Capacity, Model};
+use quipu_model::{Capacity, Config, Model, Table};
 use quipu_tokens::{Message, Role, Tokenizer};
 use serde_json::json;
 use std::io::BufRead;
@@ -26,6 +27,10 @@ pub fn stop_answer() -> bool {
 
 /// Rows of a prompt that pass through the model at once.
 const ROWS: usize = 128;
+
+/// Parameters from which on a model's weights are read in place, in the numbers of its files: copies
+/// of them in f32 would take 4 GB. Below, it is computed with in f32, as in the examinations.
+const IN_PLACE: usize = 1_000_000_000;
 
 /// What was asked for on the command line.
 pub struct Ask {
@@ -47,7 +52,9 @@ pub fn run(from: &Path, ask: &Ask, setting: &Setting) -> Result<(), Error> {
     let tokenizer = Tokenizer::load(&dir.join("tokenizer.json"))?;
     let device = device::whole();
     let capacity = Capacity::generating(&*device, ROWS);
-    let mut model = Model::open(&dir, device, Mesh::one(), capacity)?;
+    let large = Table::new(&Config::load(&dir)?).parameters() >= IN_PLACE;
+    let open = if large { Model::map } else { Model::open };
+    let mut model = open(&dir, device, Mesh::one(), capacity)?;
     let mut engine = Engine::new(&mut model, 1);
     let mut talk = Talk { tokenizer: &tokenizer, ask, setting, turns: Vec::new() };
     if let Some(prompt) = &ask.prompt {

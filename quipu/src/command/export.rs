@@ -1,12 +1,11 @@
-//! `quipu export`: a model as a Hugging Face checkpoint: of a run, or of such a checkpoint again.
+//! `quipu export`: a model as a Hugging Face checkpoint: of a run, or of such a checkpoint again. What
+//! is copied is checked first, and never in memory as a whole.
 
 use crate::cli::Stage;
 use crate::error::Error;
 use crate::run_folder::RunFolder;
-use crate::stage::device;
 use crate::terminal::{Terminal, thousands};
-use quipu_mesh::Mesh;
-use quipu_model::{Capacity, Model, huggingface};
+use quipu_model::huggingface;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -14,12 +13,8 @@ use std::path::{Path, PathBuf};
 pub fn run(from: &Path, to: &Path, stage: Stage, terminal: &Terminal) -> Result<(), Error> {
     let from = model_folder(from, stage)?;
     check_target(to)?;
-    let device = device::whole();
-    let capacity = Capacity::generating(&*device, 1);
-    let model = Model::open(&from, device, Mesh::one(), capacity)?;
-    model.save(to)?;
+    let parameters = huggingface::copy(&from, to)?.parameters();
     huggingface::copy_companions(&from, to)?;
-    let parameters = model.table().parameters();
     let count = thousands(parameters as u64);
     terminal.say(&format!("{count} parameters from {} in {}", from.display(), to.display()));
     terminal.result(&json!({"from": from, "to": to, "parameters": parameters}));
@@ -27,7 +22,7 @@ pub fn run(from: &Path, to: &Path, stage: Stage, terminal: &Terminal) -> Result<
 }
 
 /// Nothing that stands in a folder, a run or somebody's checkpoint, is written over.
-fn check_target(to: &Path) -> Result<(), Error> {
+pub fn check_target(to: &Path) -> Result<(), Error> {
     let holds = if RunFolder::exists(to) {
         "is a run's folder".to_owned()
     } else if to.is_dir() {

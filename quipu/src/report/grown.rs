@@ -37,13 +37,13 @@ fn one(out: &mut String, stage: &Value) {
     let (before, now) = (&stage["before"], &stage["gate"]["found"]);
     let verdict = match stage["passed"].as_bool() {
         Some(true) => "<span class=\"good\">passed its gate</span>",
-        _ => "<span class=\"bad\">did not pass its gate: its steps were spent</span>",
+        _ => "<span class=\"bad\">did not pass its gate</span>",
     };
     let _ = write!(
         out,
-        "<h3>To {} positions</h3><p>It {verdict} after {} steps, {} tokens. Base of the rotary \
-         embedding {}; short texts cost {} nats a token before and {} after ({} more, where ± {} \
-         is chance).</p>",
+        "<h3>To {} positions</h3><p>It ended after {} steps, {} tokens, and {verdict}. Base of the \
+         rotary embedding {}; short texts cost {} nats a token before and {} after (a difference of \
+         {}, where ± {} is chance).</p>",
         count(&stage["positions"]),
         count(&stage["steps"]),
         count(&stage["tokens"]),
