@@ -291,25 +291,25 @@ mod tests {
     #[test]
     fn a_small_one_leaves_nothing_or_is_kept() {
         let dir = tempfile::tempdir().unwrap();
-        let sizes = "--vocab 96 --dim 32 --layers 2 --heads 4 --kv-heads 2 --ffn 48 --threads 1";
+        let sizes = "--vocab 96 --dim 32 --layers 2 --heads 4 --kv-heads 2 --threads 1";
         let path = dir.path().join("bench").to_string_lossy().into_owned();
         let line = |more: &'static str| {
             let words = [path.as_str()].into_iter().chain(sizes.split(' '));
-            told(&words.chain(more.split(' ').filter(|word| !word.is_empty())).collect::<Vec<_>>())
+            told(&words.chain(more.split(' ')).collect::<Vec<_>>())
         };
         let terminal = Terminal { json: false, quiet: true };
         let there = || ["from", "to"].map(|name| dir.path().join("bench").join(name).exists());
-        run(&line(""), &terminal).unwrap();
+        run(&line("--ffn 48"), &terminal).unwrap();
         assert_eq!(there(), [false, false]);
-        run(&line("--keep"), &terminal).unwrap();
+        run(&line("--ffn 48 --keep"), &terminal).unwrap();
         assert_eq!(there(), [true, true]);
-        let error = run(&line(""), &terminal).unwrap_err().to_string();
+        let error = run(&line("--ffn 48"), &terminal).unwrap_err().to_string();
         assert!(error.contains("new or an empty folder"), "{error}");
         std::fs::remove_dir_all(dir.path().join("bench/to")).unwrap();
         let error = run(&line("--ffn 64"), &terminal).unwrap_err().to_string();
         assert!(error.contains("other sizes"), "{error}");
         // what was there before stays
-        run(&line(""), &terminal).unwrap();
+        run(&line("--ffn 48"), &terminal).unwrap();
         assert_eq!(there(), [true, false]);
     }
 
