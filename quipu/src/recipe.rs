@@ -311,8 +311,8 @@ impl Recipe {
         for (i, stage) in self.extend.iter().enumerate() {
             let at = |(key, message)| (format!("extend.{i}.{key}"), message);
             stage.check(&self.shape(i)).map_err(at)?;
-            self.shape(i + 1).check().map_err(at)?;
             let shape = self.shape(i + 1);
+            shape.check().map_err(at)?;
             let config = crate::stage::train::config(&shape, self.tokens.vocabulary);
             config.map_err(|e| at(of_model(&e)))?;
         }

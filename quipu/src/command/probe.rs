@@ -9,14 +9,12 @@ use crate::run_folder::RunFolder;
 use crate::stage::pretrain::{self, Pretraining};
 use crate::stage::{Context, device, sets, train};
 use crate::terminal::thousands;
-use quipu_corpus::Part;
 use quipu_eval::Share;
 use quipu_eval::exam::{self, ClassResult, Question};
 use quipu_infer::Engine;
 use quipu_model::Capacity;
 use quipu_store::atomic;
 use quipu_tokens::Tokens;
-use quipu_tokens::prepare::{Preparation, prepare};
 use quipu_train::mix::Phase;
 use quipu_train::{Curve, Recipe, Start, checkpoint, export, folder};
 use serde_json::{Value, json};
@@ -110,21 +108,9 @@ fn start(told: &Trial, context: &Context) -> Result<PathBuf, Error> {
     )))
 }
 
-/// The run's tokens, with those of the set behind them.
+/// The run's tokens, with those of the set behind them, which is taken as it is.
 fn tokens(told: &Trial, context: &Context, out: &Path) -> Result<Tokens, Error> {
-    let (own, documents, set) =
-        (context.run.path("tokens"), out.join("corpus"), out.join("tokens"));
-    let (progress, cancel) = (&*context.progress, &context.cancel);
-    // Addresses alone: a set that is on trial is taken as it is.
-    let recipe = quipu_corpus::Recipe { only: vec![Part::Addresses], ..Default::default() };
-    let options = quipu_corpus::Options::default();
-    quipu_corpus::run(&told.data, &recipe, &documents, &options, progress, cancel)?;
-    let options = Preparation {
-        tokenizer: Some(quipu_tokens::Tokenizer::load(&own.join("tokenizer.json"))?),
-        source: Some(SET.into()),
-        ..Preparation::default()
-    };
-    prepare(&documents, &set, &options, progress, cancel)?;
+    let set = sets::make(context, SET, &told.data, out)?;
     sets::tokens_with(context, &[set])
 }
 

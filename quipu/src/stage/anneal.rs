@@ -29,10 +29,8 @@ pub fn run(context: &Context) -> Result<Outcome, Error> {
     pretrain::leave_base(context, &tokens, &report.checkpoint)?;
     context.progress.finish("");
     facts["before"] = super::base_validation(context, &["extend", "train"]);
-    if let Some(averaged) = &report.averaged {
+    if report.averaged.is_some() {
         facts["averaged_checkpoints"] = json!(recipe.averaged_steps().len());
-        facts["validation_of_last"] = facts["validation"].take();
-        facts["validation"] = json!(averaged);
     }
     Ok(Outcome { line: line(&facts), facts })
 }

@@ -79,6 +79,11 @@ pub fn run(
     }
     let mut facts = facts(&job.metrics(), &screen, ceiling)?;
     facts["dtype"] = json!(recipe.dtype);
+    if let Some(averaged) = &report.averaged {
+        // What is exported is what is spoken of.
+        facts["validation_of_last"] = facts["validation"].take();
+        facts["validation"] = json!(averaged);
+    }
     Ok((report, facts))
 }
 
@@ -95,11 +100,11 @@ pub fn check_mixes(context: &Context, tokens: &Tokens) -> Result<(), Error> {
 /// The recipe with a mix, where it has none and there are sets beside the input: the input's sources
 /// as they are among themselves, and its share of what is replayed.
 fn with_mix(context: &Context, tokens: &Tokens, recipe: &Recipe) -> Recipe {
-    let sources = quipu_tokens::sources(&tokens.train);
-    let is_own = |name: &str| !sets::is_set(context, name);
-    if !recipe.mix.is_empty() || sources.keys().all(|name| is_own(name)) {
+    if !recipe.mix.is_empty() || !sets::are_any(context) {
         return recipe.clone();
     }
+    let sources = quipu_tokens::sources(&tokens.train);
+    let is_own = |name: &str| !sets::is_set(context, name);
     let own: u64 = sources.iter().filter(|(name, _)| is_own(name)).map(|(_, pairs)| pairs).sum();
     let replayed = context.recipe.from.as_ref().filter(|_| sources.contains_key(REPLAY));
     let replayed = replayed.map_or(0.0, |origin| origin.replay_share);

@@ -43,31 +43,53 @@ fn all(context: &Context) -> Vec<Set<'_>> {
 /// Makes the documents of each set.
 pub fn curate(context: &Context) -> Result<(), Error> {
     for set in all(context) {
-        let recipe = match set.is_curated {
-            true => context.recipe.corpus.clone(),
-            // Addresses alone: nothing of it is judged.
-            false => quipu_corpus::Recipe { only: vec![Part::Addresses], ..Default::default() },
-        };
-        let (out, options) = (set.dir.join("corpus"), quipu_corpus::Options::default());
-        let (progress, cancel) = (&*context.progress, &context.cancel);
-        quipu_corpus::run(&set.inputs, &recipe, &out, &options, progress, cancel)?;
+        set.curate(context)?;
     }
     Ok(())
 }
 
-/// Makes the token shards of each set, with the tokenizer of the run; what was made, by name.
-pub fn tokenise(context: &Context, options: &Preparation) -> Result<Vec<(String, Summary)>, Error> {
-    let own = context.run.path("tokens/tokenizer.json");
-    let one = |set: Set| {
+impl Set<'_> {
+    fn curate(&self, context: &Context) -> Result<(), Error> {
+        let recipe = match self.is_curated {
+            true => context.recipe.corpus.clone(),
+            // Addresses alone: nothing of it is judged.
+            false => quipu_corpus::Recipe { only: vec![Part::Addresses], ..Default::default() },
+        };
+        let (out, options) = (self.dir.join("corpus"), quipu_corpus::Options::default());
+        let (progress, cancel) = (&*context.progress, &context.cancel);
+        quipu_corpus::run(&self.inputs, &recipe, &out, &options, progress, cancel)?;
+        Ok(())
+    }
+
+    /// Makes its token shards with the tokenizer of the run.
+    fn tokenise(&self, context: &Context, options: &Preparation) -> Result<Summary, Error> {
+        let own = context.run.path("tokens/tokenizer.json");
         let options = Preparation {
             tokenizer: Some(quipu_tokens::Tokenizer::load(&own)?),
-            source: Some(set.name.to_owned()),
+            source: Some(self.name.to_owned()),
             ..options.clone()
         };
-        let (documents, out) = (set.dir.join("corpus"), set.dir.join("tokens"));
-        let made = prepare(&documents, &out, &options, &*context.progress, &context.cancel)?;
-        Ok((set.name.to_owned(), made))
-    };
+        let (documents, out) = (self.dir.join("corpus"), self.dir.join("tokens"));
+        Ok(prepare(&documents, &out, &options, &*context.progress, &context.cancel)?)
+    }
+}
+
+/// Documents and token shards in `dir` of a set that is none of the recipe's; the folder of shards.
+pub fn make(
+    context: &Context,
+    name: &str,
+    inputs: &[PathBuf],
+    dir: &Path,
+) -> Result<PathBuf, Error> {
+    let set = Set { name, inputs: inputs.to_vec(), is_curated: false, dir: dir.to_owned() };
+    set.curate(context)?;
+    set.tokenise(context, &Preparation::default())?;
+    Ok(dir.join("tokens"))
+}
+
+/// Makes the token shards of each set, with the tokenizer of the run; what was made, by name.
+pub fn tokenise(context: &Context, options: &Preparation) -> Result<Vec<(String, Summary)>, Error> {
+    let one = |set: Set| Ok((set.name.to_owned(), set.tokenise(context, options)?));
     all(context).into_iter().map(one).collect()
 }
 
@@ -82,6 +104,11 @@ pub fn tokens_with(context: &Context, more: &[PathBuf]) -> Result<Tokens, Error>
     others.extend_from_slice(more);
     let others: Vec<&Path> = others.iter().map(PathBuf::as_path).collect();
     Ok(Tokens::open_with(&context.run.path("tokens"), &others)?)
+}
+
+/// Whether a run reads anything beside its input.
+pub fn are_any(context: &Context) -> bool {
+    !all(context).is_empty()
 }
 
 /// Whether a source is a set and not the input's.

@@ -48,11 +48,6 @@ pub fn run(context: &Context) -> Result<Outcome, Error> {
     }
     context.progress.finish("");
     facts["baselines"] = levels(&beside);
-    if let Some(averaged) = &report.averaged {
-        // What is exported is what is spoken of.
-        facts["validation_of_last"] = facts["validation"].take();
-        facts["validation"] = json!(averaged);
-    }
     Ok(Outcome { line: line(&facts), facts })
 }
 
