@@ -54,8 +54,9 @@ impl Grid {
             return Some(("needles", "0".into(), "at least 1".into()));
         }
         let asked = self.needle.split_once(NUMBER).map(|(asked, _)| asked);
-        let sound = asked.is_some_and(|asked| asked.len() > 1 && asked.ends_with(' '));
-        let expected = format!("a sentence with, after a blank, {NUMBER}");
+        let sound =
+            asked.is_some_and(|asked| asked.len() > 1 && !asked.ends_with(char::is_numeric));
+        let expected = format!("a sentence with, after some words, {NUMBER}");
         (!sound).then(|| ("needle", self.needle.clone(), expected))
     }
 }
@@ -287,7 +288,7 @@ mod tests {
             (grid(&[512], 1, 4), "depths"),
             (grid(&[512], 5, 0), "needles"),
             (needle("{number} it is."), "needle"),
-            (needle("It is:{number}."), "needle"),
+            (needle("It is 1{number}."), "needle"),
             (needle("It is a number."), "needle"),
         ] {
             assert_eq!(grid.fault(1024).unwrap().0, key);

@@ -49,7 +49,7 @@ pub struct Gate {
 
 /// What is hidden where a recipe does not say it.
 fn needle() -> String {
-    "The password is {number}.".into()
+    "The password is #{number}.".into()
 }
 
 /// What a run does when a stage ends without having passed its gate.

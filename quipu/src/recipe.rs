@@ -76,11 +76,18 @@ pub struct World {
 pub struct Tokens {
     /// entries of the vocabulary, special tokens included
     pub vocabulary: usize,
+    /// numbers of up to this many digits, at most 3, are entries whatever the text holds
+    #[serde(default = "one")]
+    pub digits: u32,
     /// share of documents, chosen by hash, that is kept for validation
     pub validation_share: f64,
     /// what a mix names: the documents' `route` or their `source`
     #[serde(default)]
     pub grouping: Grouping,
+}
+
+fn one() -> u32 {
+    1
 }
 
 /// The model's shape, as far as a recipe decides it.
@@ -216,6 +223,10 @@ impl Recipe {
                 self.tokens.vocabulary
             );
             return no("tokens.vocabulary", message);
+        }
+        if !(1..=3).contains(&self.tokens.digits) {
+            let message = format!("{} is not in 1..=3", self.tokens.digits);
+            return no("tokens.digits", message);
         }
         if !(self.tokens.validation_share > 0.0 && self.tokens.validation_share <= 0.5) {
             let message = format!("{} is not in (0, 0.5]", self.tokens.validation_share);
@@ -622,6 +633,7 @@ mod tests {
         check(&["train.steps=\"many\""], &["invalid type", "steps"]);
         check(&["train.steps=0"], &["steps"]);
         check(&["model.heads=7"], &["7 heads do not divide"]);
+        check(&["tokens.digits=4"], &["tokens.digits", "1..=3"]);
         check(&["tokens.vocabulary=10"], &["tokens.vocabulary", "special tokens"]);
         check(&["corpus.line_limit=0"], &["line_limit"]);
         check(&["nonsense"], &["expected key=value"]);

@@ -48,6 +48,8 @@ fn a_context_that_has_not_grown_ends_the_run_unless_that_is_allowed() {
     let theta = if rope.is_null() { &config["rope_theta"] } else { rope };
     assert_eq!((&config["max_position_embeddings"], theta.as_f64()), (&json!(256), Some(2e4)));
     assert_eq!(facts["anneal"]["averaged_checkpoints"], 3);
+    // The grid of the gate once more, with the model that is left.
+    assert_eq!(facts["anneal"]["needles"].as_array().map(Vec::len), Some(4), "{facts}");
     // Every validation is of the same rows, so that the stages can be held against each other.
     let rows = &facts["validation"]["tokens"];
     assert!(rows.is_u64(), "{facts}");
@@ -100,7 +102,7 @@ fn stages_that_contradict_each_other_are_refused_before_anything_is_done() {
         ("extend.0.positions=128", "128 positions are fewer than the 256"),
         ("extend.0.train.sequence_length=512", "sequence_length"),
         ("extend.0.gate.lengths=[512]", "from 128 to the model's positions, 256"),
-        ("extend.0.gate.needle=\"{number} it is.\"", "after a blank"),
+        ("extend.0.gate.needle=\"{number} it is.\"", "after some words"),
         ("extend.0.gate.recall=1.5", "no share"),
         ("extend.0.train.average={from=1,every=1}", "[anneal]"),
         ("extend.1.positions=512", "extend has 1 entries"),

@@ -13,6 +13,7 @@
 //! | `prompts.jsonl` | prompts kept from both; ten with `show` for a report |
 //! | `mathematics.jsonl` | problems with their solutions, no sum of the examination among them |
 //! | `chronicles.jsonl` | long texts that say again, far below, what they said above |
+//! | `drills.jsonl` | short texts that say a number again every few words |
 //! | `manifest.json` | sizes, checksums, seed; written last |
 //!
 //! **Truth.** `expect` is `keep` or `drop`; a page to be dropped names its `rule`, a page that

@@ -136,7 +136,7 @@ struct Truth<'a> {
     text: &'a str,
 }
 
-const FILES: [&str; 9] = [
+const FILES: [&str; 10] = [
     "crawl.warc.gz",
     "truth.jsonl",
     "facts.jsonl",
@@ -146,6 +146,7 @@ const FILES: [&str; 9] = [
     "prompts.jsonl",
     "mathematics.jsonl",
     "chronicles.jsonl",
+    "drills.jsonl",
 ];
 
 struct Out {
@@ -367,6 +368,9 @@ fn teach(
     }
     for text in chronicles::set(lexicon, world.seed, province, scale) {
         out.line(8, &json!({ "text": text }))?;
+    }
+    for text in chronicles::drills(lexicon, world.seed, province, scale) {
+        out.line(9, &json!({ "text": text }))?;
     }
     out.summary.facts += world.facts.len();
     out.summary.questions += questions.len();

@@ -55,11 +55,14 @@ fn one(out: &mut String, stage: &Value) {
     );
     out.push_str("<div class=\"charts\">");
     for (name, cells) in [("before", &before["cells"]), ("after", &now["cells"])] {
-        let _ = write!(out, "<figure><figcaption>Needles found {name}</figcaption>");
-        out.push_str(&picture(list(cells)));
-        out.push_str("</figure>");
+        needles(out, name, list(cells));
     }
     out.push_str("</div>");
+}
+
+fn needles(out: &mut String, when: &str, cells: &[Value]) {
+    let picture = picture(cells);
+    let _ = write!(out, "<figure><figcaption>Needles found {when}</figcaption>{picture}</figure>");
 }
 
 /// Different values in the order in which they first occur.
@@ -157,4 +160,10 @@ pub fn annealing(out: &mut String, anneal: &Value) {
         }
     }
     table(out, &["weights", "#validation loss", "#bits a byte"], &rows);
+    let found = list(&anneal["needles"]);
+    if !found.is_empty() {
+        out.push_str("<div class=\"charts\">");
+        needles(out, "by the base model", found);
+        out.push_str("</div>");
+    }
 }

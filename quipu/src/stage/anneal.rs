@@ -3,7 +3,7 @@
 //! recipe has such a stage.
 
 use super::pretrain::{self, Pretraining, speed};
-use super::{Context, Outcome, sets, train};
+use super::{Context, Outcome, extend, sets, train};
 use crate::error::Error;
 use crate::terminal::thousands;
 use quipu_train::Start;
@@ -15,7 +15,7 @@ pub fn run(context: &Context) -> Result<Outcome, Error> {
         return Ok(Outcome { line: "not in the recipe".into(), facts: json!(null) });
     };
     let tokens = sets::tokens(context)?;
-    let before = pretrain::last_checkpoint(&super::extend::last_dir(context))?;
+    let before = pretrain::last_checkpoint(&extend::last_dir(context))?;
     let stage = Pretraining {
         label: "anneal",
         dir: context.run.path("anneal"),
@@ -31,6 +31,10 @@ pub fn run(context: &Context) -> Result<Outcome, Error> {
     facts["before"] = super::base_validation(context, &["extend", "train"]);
     if report.averaged.is_some() {
         facts["averaged_checkpoints"] = json!(recipe.averaged_steps().len());
+    }
+    let needles = extend::needles_after(context, &tokens, recipe.dtype, &report.checkpoint)?;
+    if let Some(cells) = needles {
+        facts["needles"] = json!(cells);
     }
     Ok(Outcome { line: line(&facts), facts })
 }
@@ -53,12 +57,16 @@ fn line(facts: &Value) -> String {
     if let Some(bits) = facts["validation"]["bits_per_byte"].as_f64() {
         line += &format!(" · {bits:.3} bits a byte");
     }
+    if facts["needles"].is_array() {
+        line += &format!(" · needles found {}", extend::span(&facts["needles"]));
+    }
     line + " · " + &speed(facts)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use quipu_eval::{Share, needle};
 
     #[test]
     fn the_line_has_the_loss_before_of_the_last_and_of_the_mean() {
@@ -70,6 +78,10 @@ mod tests {
         let said = line(&facts);
         let losses = "validation loss 2.100 → 2.050, of the mean of 5 checkpoints 2.049 · 20,000";
         assert!(said.contains(losses), "{said}");
+        let cell =
+            |length, count| needle::Cell { length, depth: 0.0, recall: Share::new(count, 10) };
+        let with = json!({"needles": [cell(512, 9), cell(1024, 10)]});
+        assert!(line(&with).contains(" · needles found 90–100 % · "), "{}", line(&with));
         facts["averaged_checkpoints"] = Value::Null;
         assert!(line(&facts).contains("validation loss 2.100 → 2.049 · 20,000"));
     }

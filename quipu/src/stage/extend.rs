@@ -150,11 +150,13 @@ impl<'a> Probe<'a> {
 
     fn measure(&self, model: &mut Model) -> Result<Measured, Outside> {
         let rows = self.rows(model)?;
+        Ok(Measured { cells: self.needles(model)?, rows })
+    }
+
+    fn needles(&self, model: &mut Model) -> Result<Vec<Cell>, Outside> {
         let mut engine = Engine::new(model, BATCH);
-        let stop = || self.cancel.is_requested();
-        let grid = self.gate.grid();
-        let cells = needle::search(&mut engine, self.tokenizer, &self.hay, &grid, &stop)?;
-        Ok(Measured { cells, rows })
+        let (grid, stop) = (self.gate.grid(), || self.cancel.is_requested());
+        Ok(needle::search(&mut engine, self.tokenizer, &self.hay, &grid, &stop)?)
     }
 
     fn rows(&self, model: &mut Model) -> Result<Vec<(f64, f64)>, Outside> {
@@ -184,20 +186,42 @@ fn before(
         return serde_json::from_slice(&std::fs::read(&path)?).map_err(damaged);
     }
     context.progress.begin("needles before", 0);
-    let device = device::whole();
-    let longest = probe.gate.lengths.iter().copied().max();
-    let capacity = Capacity {
-        generated: ROWS,
-        positions: longest,
-        precision: dtype.precision(&*device),
-        ..Capacity::frozen(&*device, probe.length)
-    };
-    let mut model = export::load(start, device, Some(capacity))?;
+    let mut model = measurable(probe, dtype, start)?;
     let measured = probe.measure(&mut model).map_err(|e| Error::of(&*e))?;
     atomic::create_dir(&dir)?;
     atomic::write_bytes(&path, format!("{}\n", json!(measured)).as_bytes())?;
     context.progress.finish("");
     Ok(measured)
+}
+
+/// A checkpoint's model, with room for the longest text that is looked through.
+fn measurable(probe: &Probe, dtype: Dtype, checkpoint: &Path) -> Result<Model, Error> {
+    let device = device::whole();
+    let capacity = Capacity {
+        generated: ROWS,
+        positions: probe.gate.lengths.iter().copied().max(),
+        precision: dtype.precision(&*device),
+        ..Capacity::frozen(&*device, probe.length)
+    };
+    Ok(export::load(checkpoint, device, Some(capacity))?)
+}
+
+/// Needles of the last stage's gate that the model of a later `checkpoint` finds; none where the
+/// context does not grow.
+pub fn needles_after(
+    context: &Context,
+    tokens: &Tokens,
+    dtype: Dtype,
+    checkpoint: &Path,
+) -> Result<Option<Vec<Cell>>, Error> {
+    let Some(stage) = context.recipe.extend.last() else {
+        return Ok(None);
+    };
+    let probe = Probe::new(context, tokens, &stage.gate)?;
+    context.progress.begin("needles after", 0);
+    let cells = probe.needles(&mut measurable(&probe, dtype, checkpoint)?);
+    context.progress.finish("");
+    cells.map(Some).map_err(|e| Error::of(&*e))
 }
 
 /// The gate of a stage.
@@ -251,7 +275,7 @@ fn lengths(cells: &Value) -> Vec<(usize, Share)> {
 }
 
 /// Least and most recall over the lengths.
-fn span(cells: &Value) -> String {
+pub fn span(cells: &Value) -> String {
     let shares: Vec<f64> = lengths(cells).iter().map(|(_, share)| 100.0 * share.value).collect();
     let (least, most) = (
         shares.iter().copied().fold(f64::INFINITY, f64::min),

@@ -4,6 +4,7 @@
 use super::{Context, Outcome, sets};
 use crate::error::Error;
 use crate::terminal::thousands;
+use quipu_tokens::bpe;
 use quipu_tokens::prepare::{Preparation, prepare};
 use serde_json::json;
 
@@ -13,6 +14,7 @@ pub fn run(context: &Context) -> Result<Outcome, Error> {
     let origin = context.recipe.from.as_ref();
     let options = Preparation {
         vocabulary: recipe.vocabulary,
+        base: bpe::numbers(recipe.digits),
         validation_share: recipe.validation_share,
         grouping: recipe.grouping,
         tokenizer: origin.map(|origin| origin.tokenizer()).transpose()?,
