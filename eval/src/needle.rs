@@ -19,11 +19,11 @@ use crate::{Error, Share};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Grid {
-    /// Tokens of a haystack with its needle, question and answer.
+    /// Tokens of a haystack with its needle, question and answer, ascending.
     pub lengths: Vec<usize>,
-    /// Depths at which a needle lies, evenly from the beginning to the end; at least 2.
+    /// Depths at which a needle lies, evenly from the beginning to the end; from 2 to 1,000.
     pub depths: usize,
-    /// Needles of each length and depth.
+    /// Needles of each length and depth; from 1 to 1,000.
     pub needles: usize,
     /// The sentence, with `{number}`: the model is given its beginning once more at the end of the
     /// text, and has to say the number.
@@ -47,11 +47,17 @@ impl Grid {
             let expected = format!("from {LEAST} to the model's positions, {positions}");
             return Some(("lengths", length.to_string(), expected));
         }
-        if self.depths < 2 {
-            return Some(("depths", self.depths.to_string(), "at least 2".into()));
+        if self.lengths.windows(2).any(|pair| pair[0] >= pair[1]) {
+            return Some((
+                "lengths",
+                format!("{:?}", self.lengths),
+                "ascending, none twice".into(),
+            ));
         }
-        if self.needles == 0 {
-            return Some(("needles", "0".into(), "at least 1".into()));
+        for (key, found, least) in [("depths", self.depths, 2), ("needles", self.needles, 1)] {
+            if !(least..=MOST).contains(&found) {
+                return Some((key, found.to_string(), format!("from {least} to {MOST}")));
+            }
         }
         let asked = self.needle.split_once(NUMBER).map(|(asked, _)| asked);
         let sound =
@@ -63,6 +69,11 @@ impl Grid {
 
 /// Tokens of the shortest haystack: a needle, its question and its answer in bytes.
 const LEAST: usize = 128;
+
+/// Depths, and needles of a depth, at most.
+const MOST: usize = 1000;
+/// Texts that are made at once.
+const AT_ONCE: usize = 64;
 
 /// What was found at one length and depth.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -161,22 +172,27 @@ pub fn search(
     cancelled: &dyn Fn() -> bool,
 ) -> Result<Vec<Cell>, Error> {
     let mut cells = Vec::new();
+    let of_a_length = grid.depths * grid.needles;
     for (row, &length) in grid.lengths.iter().enumerate() {
-        let mut questions = Vec::new();
-        for at in 0..grid.depths * grid.needles {
-            let depth = (at / grid.needles) as f64 / (grid.depths - 1) as f64;
-            let number = (row * grid.depths * grid.needles + at) as u64;
-            questions.push(question(tokenizer, hay, (&grid.needle, length, depth), number)?);
+        let mut found = Vec::with_capacity(of_a_length);
+        while found.len() < of_a_length {
+            let some = found.len()..of_a_length.min(found.len() + AT_ONCE);
+            let mut questions = Vec::with_capacity(some.len());
+            for at in some {
+                let depth = (at / grid.needles) as f64 / (grid.depths - 1) as f64;
+                let number = (row * of_a_length + at) as u64;
+                questions.push(question(tokenizer, hay, (&grid.needle, length, depth), number)?);
+            }
+            let prompts: Vec<_> = questions.iter().map(|q| q.prompt.clone()).collect();
+            let settings = Settings { max_new: ANSWER, sampling: Sampling::greedy() };
+            let stop = tokenizer.stop_ids();
+            let (replies, _) = complete(engine, tokenizer, prompts, stop, settings, cancelled)?;
+            if cancelled() {
+                return Err(quipu_store::Cancelled.into());
+            }
+            let answers = questions.iter().zip(&replies);
+            found.extend(answers.map(|(q, reply)| says(&reply.text, &q.number)));
         }
-        let prompts: Vec<_> = questions.iter().map(|q| q.prompt.clone()).collect();
-        let settings = Settings { max_new: ANSWER, sampling: Sampling::greedy() };
-        let stop = tokenizer.stop_ids();
-        let (replies, _) = complete(engine, tokenizer, prompts, stop, settings, cancelled)?;
-        if cancelled() {
-            return Err(quipu_store::Cancelled.into());
-        }
-        let found: Vec<bool> =
-            questions.iter().zip(&replies).map(|(q, reply)| says(&reply.text, &q.number)).collect();
         for (at, found) in found.chunks(grid.needles).enumerate() {
             let depth = at as f64 / (grid.depths - 1) as f64;
             let count = found.iter().filter(|found| **found).count();
@@ -285,8 +301,12 @@ mod tests {
             (grid(&[], 5, 4), "lengths"),
             (grid(&[1025], 5, 4), "lengths"),
             (grid(&[100], 5, 4), "lengths"),
+            (grid(&[512, 512], 5, 4), "lengths"),
+            (grid(&[1024, 512], 5, 4), "lengths"),
             (grid(&[512], 1, 4), "depths"),
             (grid(&[512], 5, 0), "needles"),
+            (grid(&[512], usize::MAX, 4), "depths"),
+            (grid(&[512], 5, usize::MAX), "needles"),
             (needle("{number} it is."), "needle"),
             (needle("It is 1{number}."), "needle"),
             (needle("It is a number."), "needle"),

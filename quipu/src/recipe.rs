@@ -191,16 +191,18 @@ impl Recipe {
 
     /// The first key in which `self` differs from `other`, with both values.
     pub fn first_difference(&self, other: &Self) -> Option<(String, String, String)> {
-        self.differences(other).into_iter().next()
+        self.own_differences(other).next()
     }
 
     /// What `--set` changes in the embedded recipe to make this one, as `key=value`.
     pub fn as_sets(&self) -> Vec<String> {
         let Ok(embedded) = Self::resolve(None, &[]) else { return Vec::new() };
-        let changed = self.differences(&embedded).into_iter();
-        // The tables' seeds follow from the one.
-        let own = changed.filter(|(key, ..)| !key.ends_with(".seed"));
-        own.map(|(key, now, _)| format!("{key}={now}")).collect()
+        self.own_differences(&embedded).map(|(key, now, _)| format!("{key}={now}")).collect()
+    }
+
+    /// Differences without those of the tables' seeds, which follow from the one.
+    fn own_differences(&self, other: &Self) -> impl Iterator<Item = (String, String, String)> {
+        self.differences(other).into_iter().filter(|(key, ..)| !key.ends_with(".seed"))
     }
 
     fn differences(&self, other: &Self) -> Vec<(String, String, String)> {
@@ -213,6 +215,20 @@ impl Recipe {
     /// Refuses what cannot be, by key.
     fn check(&self) -> Result<(), (String, String)> {
         let no = |key: &str, message: String| Err((key.to_owned(), message));
+        let plain = |c: char| c.is_alphanumeric() || "-_.".contains(c);
+        if self.name.is_empty() || self.name.starts_with('.') || !self.name.chars().all(plain) {
+            let message =
+                "a run is called by letters, digits, -, _ and . (its folder is runs/NAME)";
+            return no("name", message.to_owned());
+        }
+        for (key, value) in
+            [("beta", self.preference.beta), ("likelihood", self.preference.likelihood)]
+        {
+            if !(value >= 0.0 && value.is_finite()) {
+                let message = format!("{value} is no finite weight from 0 on");
+                return no(&format!("preference.{key}"), message);
+            }
+        }
         self.model.check()?;
         self.from.as_ref().map_or(Ok(()), Origin::check)?;
         quipu_world::Size::new(self.world.size)
@@ -633,6 +649,10 @@ mod tests {
         check(&["train.steps=\"many\""], &["invalid type", "steps"]);
         check(&["train.steps=0"], &["steps"]);
         check(&["model.heads=7"], &["7 heads do not divide"]);
+        check(&["name=\"../x\""], &["name", "runs/NAME"]);
+        check(&["preference.beta=nan"], &["preference.beta", "finite"]);
+        check(&["train.peak_lr=1e300"], &["train.peak_lr", "32 bits"]);
+        check(&["train.steps=9223372036854775807"], &["train.steps", "at most"]);
         check(&["tokens.digits=4"], &["tokens.digits", "1..=3"]);
         check(&["tokens.vocabulary=10"], &["tokens.vocabulary", "special tokens"]);
         check(&["corpus.line_limit=0"], &["line_limit"]);

@@ -60,6 +60,10 @@ fn check(name: &str, parameters: u64) -> Value {
         (Some(total("steps")), Some(total("tokens")))
     });
     assert!(plan["step"]["ops"].as_u64() > Some(0), "{plan}");
+    // What follows training takes its time, too.
+    let seconds = |key: &str| plan[key].as_f64().unwrap();
+    let more = seconds("seconds_of_all") > seconds("seconds");
+    assert_eq!(more, plan["later"].is_object(), "{name}: {plan}");
     // What is planned is not allocated.
     assert!(plan["peak_mib"].as_f64().unwrap() < 1024.0, "{name}: {plan}");
     for part in ["weights", "activations", "in all", "FLOP a token", "(assumed)", "from step"] {
@@ -109,6 +113,17 @@ fn the_plan_of_405b_is_the_papers() {
     let (tokens, counted) = (plan["step"]["tokens"].as_u64(), plan["step"]["flop"].as_f64());
     let counted = counted.unwrap() / tokens.unwrap() as f64;
     assert!(counted > 0.95 * flop && counted < 1.3 * flop, "{counted:e} {flop:e}");
+}
+
+#[test]
+fn the_long_context_of_405b_is_800_billion_tokens_in_five_stages() {
+    let plan = check("405b-128k", 405_853_388_800);
+    let stage = |i| plan["later"][format!("context_extension_{i}")]["tokens"].as_u64().unwrap();
+    let tokens: u64 = (1..=5).map(stage).sum();
+    assert!((800_000_000_000..801_000_000_000).contains(&tokens), "{tokens}");
+    assert!(
+        plan["later"]["annealing"].is_object() && plan["later"]["context_extension_6"].is_null()
+    );
 }
 
 #[test]

@@ -120,7 +120,7 @@ fn stages_that_contradict_each_other_are_refused_before_anything_is_done() {
     let mix = "anneal.mix=[{after_tokens=0,shares={prosa=1.0}}]";
     let (code, _, errors) = train(dir.path(), "run", &["--set", mix]);
     assert_eq!(code, Some(2), "{errors}");
-    assert!(errors.contains("anneal: the mix names source \"prosa\""), "{errors}");
+    assert!(errors.contains("[anneal]: the mix names source \"prosa\""), "{errors}");
     assert!(!dir.path().join("run/checkpoints").exists());
 }
 

@@ -13,7 +13,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use quipu_documents::{Document, Reader};
 use quipu_store::{Cancel, Progress, atomic, checksum, manifest::Manifest, units::Units};
@@ -29,6 +29,9 @@ use crate::{Error, Tokenizer, bpe, special};
 
 /// Bytes of text in a batch.
 const BATCH_BYTES: usize = 16 << 20;
+/// Bytes of text, at most, that are kept in memory once they were read: documents are read three
+/// times, for what is set apart, for what shares a span with it, for their tokens.
+const KEPT_BYTES: usize = 256 << 20;
 /// Where there are few documents, this many are set apart for validation (a fifth at most).
 const FEW: f64 = 20.0;
 
@@ -137,7 +140,8 @@ pub fn prepare(
         std::fs::remove_file(&stale).map_err(|e| quipu_store::Error::io("remove", &stale, e))?;
     }
     let units = Units::open(out, &stage)?;
-    let job = Job { documents, out, options, given, units, progress, cancel };
+    let kept = OnceLock::new();
+    let job = Job { documents, out, options, given, units, progress, cancel, kept };
     let split = job.split()?;
     let tokenizer = job.tokenizer(&split)?;
     let mut summary =
@@ -210,6 +214,8 @@ struct Job<'a> {
     units: Units,
     progress: &'a dyn Progress,
     cancel: &'a Cancel,
+    /// all documents, once they were read and if they are few enough
+    kept: OnceLock<Vec<Vec<Document>>>,
 }
 
 /// Which documents are validation.
@@ -245,17 +251,36 @@ impl Job<'_> {
     fn batches(
         &self,
         from: u64,
-        mut each: impl FnMut(Vec<Document>) -> Result<(), Error> + Send,
+        mut each: impl FnMut(&[Document]) -> Result<(), Error> + Send,
     ) -> Result<(), Error> {
+        if let Some(kept) = self.kept.get() {
+            let mut left = from as usize;
+            for batch in kept {
+                self.cancel.check()?;
+                let skipped = left.min(batch.len());
+                left -= skipped;
+                each(&batch[skipped..])?;
+            }
+            return Ok(self.cancel.check()?);
+        }
         let mut documents = Reader::open(self.documents)?
             .filter(|d| d.as_ref().map_or(true, |d| !d.text.is_empty()))
             .skip(from as usize);
+        let (mut kept, mut bytes) = ((from == 0).then(Vec::new), 0);
         let mut batch = take(&mut documents)?;
         while !batch.is_empty() {
             self.cancel.check()?;
-            let (done, next) = rayon::join(|| each(batch), || take(&mut documents));
+            let (done, next) = rayon::join(|| each(&batch), || take(&mut documents));
             done?;
-            batch = next?;
+            bytes += batch.iter().map(|d| d.text.len()).sum::<usize>();
+            kept = kept.filter(|_| bytes <= KEPT_BYTES);
+            let read = std::mem::replace(&mut batch, next?);
+            if let Some(kept) = &mut kept {
+                kept.push(read);
+            }
+        }
+        if let Some(kept) = kept {
+            self.kept.get_or_init(|| kept);
         }
         Ok(self.cancel.check()?)
     }
@@ -300,7 +325,7 @@ impl Job<'_> {
                 ids.push(id);
                 bytes += document.text.len() as u64;
                 if draw(id, VALIDATION) < share_of(self.options.validation_share, ids.len()) {
-                    kept.push((before, document));
+                    kept.push((before, document.clone()));
                 }
             }
             Ok(())
@@ -321,7 +346,8 @@ impl Job<'_> {
             let mut before = 0;
             self.batches(0, |batch| {
                 let of_batch = batch.len() as u64;
-                kept.extend((before..).zip(batch).filter(|(_, d)| chosen.contains(&d.id.0)));
+                let of = (before..).zip(batch).filter(|(_, d)| chosen.contains(&d.id.0));
+                kept.extend(of.map(|(before, d)| (before, d.clone())));
                 before += of_batch;
                 Ok(())
             })?;

@@ -142,11 +142,17 @@ impl Plan {
         })
     }
 
+    /// Floating-point operations of the run, by the same convention.
+    #[must_use]
+    pub fn flop(&self) -> f64 {
+        self.flop_per_token * self.tokens as f64
+    }
+
     /// Seconds of the run on a machine that does so many floating-point operations in one; without
     /// validation and checkpoints.
     #[must_use]
     pub fn seconds(&self, flop_per_s: f64) -> f64 {
-        self.flop_per_token * self.tokens as f64 / flop_per_s
+        self.flop() / flop_per_s
     }
 }
 

@@ -159,12 +159,25 @@ pub(crate) fn refuse<T>(
     Err(Error::Recipe { key, found: found.to_string(), expected, change })
 }
 
+/// Tokens of a step, and of what passes through the model at once, at most: a thousand times what
+/// anybody trains with, and sums of them stay numbers.
+const MOST: (usize, usize) = (1 << 34, 1 << 26);
+/// Steps, at most: so many of the largest batches are still a number of 64 bits.
+const STEPS: u64 = 1 << 29;
+
 /// Holds the sizes of a level against each other and the ranks; `keys` are their names.
 fn check_level(keys: [&'static str; 3], level: &Level, ranks: usize) -> Result<(), Error> {
     let (length, batch, micro) =
         (level.sequence_length, level.batch_tokens, level.micro_batch_tokens);
     if length < 2 {
         return refuse(keys[0], length, "it must be at least 2", "use 256");
+    }
+    for (key, found, most) in
+        [(keys[0], length, MOST.1), (keys[2], micro, MOST.1), (keys[1], batch, MOST.0)]
+    {
+        if found > most {
+            return refuse(key, found, format!("it must be at most {most}"), "use less");
+        }
     }
     if batch == 0 || !batch.is_multiple_of(length * ranks) {
         let unit = length * ranks;
@@ -184,16 +197,25 @@ fn check_level(keys: [&'static str; 3], level: &Level, ranks: usize) -> Result<(
                  tokens of a step",
                 batch / ranks
             ),
-            format!("use {length}, or {}", batch / ranks),
+            match batch / ranks {
+                all if all == length => format!("use {length}"),
+                all => format!("use {length}, or {all}"),
+            },
         );
     }
     Ok(())
 }
 
 fn positive(key: &'static str, value: f64) -> Result<(), Error> {
-    match value > 0.0 && value.is_finite() {
+    // As the optimizer has it: in f32.
+    match value as f32 > 0.0 && (value as f32).is_finite() {
         true => Ok(()),
-        false => refuse(key, value, "it must be above 0 and finite", "see recipes/"),
+        false => refuse(
+            key,
+            format!("{value:e}"),
+            "it must be above 0 and finite, as a number of 32 bits",
+            "see recipes/",
+        ),
     }
 }
 
@@ -272,6 +294,14 @@ impl Recipe {
     fn check_sizes(&self, ranks: usize) -> Result<(), Error> {
         if self.steps == 0 {
             return refuse("steps", 0, "a run needs a step", "use at least 1");
+        }
+        if self.steps > STEPS {
+            return refuse(
+                "steps",
+                self.steps,
+                format!("at most {STEPS} are counted"),
+                "use fewer",
+            );
         }
         let keys = ["sequence_length", "batch_tokens", "micro_batch_tokens"];
         check_level(keys, &self.first_level(), ranks)?;

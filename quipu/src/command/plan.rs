@@ -114,22 +114,30 @@ pub fn say(recipe: &Recipe, plans: &Plans, terminal: &Terminal) -> Value {
     say_memory(plan, terminal);
     for (name, plan) in &plans.later {
         terminal.say(&format!(
-            "memory of {name}: {} ({})",
+            "memory of {name}: {} ({}) · {} steps at most, {} tokens",
             memory::size(plan.total_bytes),
-            thousands(plan.total_bytes)
+            thousands(plan.total_bytes),
+            thousands(plan.steps),
+            thousands(plan.tokens)
         ));
     }
     say_limit(largest, limit, terminal);
     say_levels(plan, terminal);
     let seconds = plan.seconds(SHARE * ceiling);
     terminal.say(&format!(
-        "work: {:.3e} FLOP a token, {:.3e} in all; at {SHARE} (assumed) of this machine's {dtype} \
+        "work of training: {:.3e} FLOP a token, {:.3e} in all; at {SHARE} (assumed) of this machine's {dtype} \
          ceiling of {:.0} GFLOP/s: {}",
         plan.flop_per_token,
-        plan.flop_per_token * plan.tokens as f64,
+        plan.flop(),
         ceiling / 1e9,
         long(seconds)
     ));
+    let later = || plans.later.iter().map(|(_, plan)| plan);
+    let all = seconds + later().map(|plan| plan.seconds(SHARE * ceiling)).sum::<f64>();
+    if !plans.later.is_empty() {
+        let flop = plan.flop() + later().map(Plan::flop).sum::<f64>();
+        terminal.say(&format!("with what follows it: {flop:.3e} at most; {}", long(all)));
+    }
     let mut value = json!(plan);
     value["dtype"] = json!(dtype);
     value["machine_bytes"] = json!(limit);
@@ -146,6 +154,7 @@ pub fn say(recipe: &Recipe, plans: &Plans, terminal: &Terminal) -> Value {
     value["ceiling_flop_per_s"] = json!(ceiling);
     value["assumed_share_of_ceiling"] = json!(SHARE);
     value["seconds"] = json!(seconds);
+    value["seconds_of_all"] = json!(all);
     value["peak_mib"] = json!(peak_memory_mib());
     value
 }

@@ -92,7 +92,7 @@ pub fn check_mixes(context: &Context, tokens: &Tokens) -> Result<(), Error> {
     for (table, recipe) in context.recipe.pretrained() {
         let course = with_mix(context, tokens, recipe).course();
         let made = Loader::new(&tokens.tokenizer, tokens.train.clone(), &course, 0);
-        made.map_err(|e| Error::usage(format!("{table}: {e}")))?;
+        made.map_err(|e| Error::usage(format!("[{table}]: {e}")))?;
     }
     Ok(())
 }

@@ -117,7 +117,8 @@ fn command(context: &Context) -> String {
     format!("{} {}", program(), words.join(" "))
 }
 
-/// Four things to do with a finished run.
+/// What to do with a run: four things with one that is finished, three with one that has a base
+/// model so far.
 fn next(context: &Context) -> Value {
     let (program, dir) = (program(), context.run.dir().to_string_lossy());
     let (run, export) = (quoted(&dir), quoted(&format!("{dir}-export")));
@@ -133,13 +134,23 @@ fn next(context: &Context) -> Value {
         (format!("look {}", quoted(&first.unwrap_or(crawl))), "what an input holds, before a run")
     };
     let base = format!("chat {run} --stage base --prompt {prompt}");
-    let all = [
-        (format!("chat {run}"), "talk with it"),
-        (base, "before it was tuned"),
-        (format!("export {run} {export}"), "a checkpoint for transformers"),
-        other,
-    ];
-    all.map(|(command, why)| json!({"command": format!("{program} {command}"), "why": why})).into()
+    let transformers = "a checkpoint for transformers";
+    let all = match context.run.path(super::tune::FINAL).is_dir() {
+        true => vec![
+            (format!("chat {run}"), "talk with it"),
+            (base, "before it was tuned"),
+            (format!("export {run} {export}"), transformers),
+            other,
+        ],
+        false if context.run.path(super::train::BASE).is_dir() => vec![
+            (base, "what it completes"),
+            (format!("tune --run-dir {run}"), "teach it to answer"),
+            (format!("export {run} {export} --stage base"), transformers),
+        ],
+        false => vec![(format!("train --run-dir {run}"), "go on with it")],
+    };
+    let said = |(command, why)| json!({"command": format!("{program} {command}"), "why": why});
+    all.into_iter().map(said).collect()
 }
 
 /// The checksum of each manifest of the run, which seals what its folder holds, and of the weights

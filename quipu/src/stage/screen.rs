@@ -108,6 +108,10 @@ impl Screen {
     }
 }
 
+fn is_no_number(error: &(dyn std::error::Error + 'static)) -> bool {
+    matches!(error.downcast_ref(), Some(quipu_infer::Error::NotANumber { .. }))
+}
+
 /// The figures of a step, those first that a narrow terminal is to show.
 fn figures(record: &Record, validation: Option<f64>, beside: Option<&Baselines>) -> Vec<String> {
     let machine = &record.machine;
@@ -175,7 +179,16 @@ impl Watch for Screen {
     fn samples(&self, share: f64, step: u64, model: &mut Model) -> Result<Option<Value>, Outside> {
         let mut samples = Vec::new();
         for prompt in &self.prompts {
-            let text = self.complete(model, prompt)?;
+            let text = match self.complete(model, prompt) {
+                // What diverged, the next step says with its figures; after the last nobody would.
+                Err(e) if share < 1.0 && is_no_number(&*e) => {
+                    self.progress.note(&format!(
+                        "after step {step} the model completes nothing: its logits are not numbers"
+                    ));
+                    return Ok(None);
+                }
+                text => text?,
+            };
             self.progress.note(&completion(share, prompt, &text));
             samples.push(json!({"share": share, "step": step, "prompt": prompt, "text": text}));
         }
