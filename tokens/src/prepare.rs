@@ -7,9 +7,10 @@
 //! to training (nothing is lost), and so is each that shares one with a moved document (`overlap`).
 //! Not here: which documents are worth reading (`corpus`), their form at rest (`documents`).
 //!
-//! The text is read three times: to choose, to compare, to encode (once more where a tokenizer is
-//! trained). In memory are two batches of it, of which one is read while the other is worked on, a
-//! shard, and the documents that were chosen.
+//! The text is passed over three times: to choose, to compare, to encode (once more where a
+//! tokenizer is trained), and read as often where it is more than is kept. In memory are then two
+//! batches of it, of which one is read while the other is worked on, a shard, and the documents that
+//! were chosen.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
