@@ -28,6 +28,19 @@ pub enum Error {
         /// The parser's words.
         why: String,
     },
+    /// A weight that is no number: the checkpoint is damaged, or its training diverged.
+    #[error(
+        "element {element} of tensor '{name}' is {found}: the weights are damaged, or training \
+         diverged; take another checkpoint"
+    )]
+    NotANumber {
+        /// The tensor.
+        name: String,
+        /// What stands there.
+        found: f64,
+        /// The number of the first such element, row by row.
+        element: usize,
+    },
     /// A key of the configuration that is missing, impossible or not supported.
     #[error("configuration key '{key}' is {found}; expected {expected}")]
     Config {

@@ -165,6 +165,26 @@ impl Import {
         Ok(found.eq_ignore_ascii_case(dtype.name()))
     }
 
+    /// Refuses weights that are no numbers, by the first tensor that has one. All of them are read.
+    ///
+    /// # Errors
+    /// [`Error::NotANumber`] with its file.
+    pub fn finite(&self, table: &Table) -> Result<(), Error> {
+        for entry in table.entries() {
+            let file = &self.files[self.home(entry)?];
+            for rows in pieces(entry.rows, entry.cols) {
+                let first = rows.start * entry.cols;
+                let values = file.some_floats(&entry.name, first..rows.end * entry.cols)?;
+                if let Some(at) = values.iter().position(|value| !value.is_finite()) {
+                    let (name, found) = (entry.name.clone(), values[at]);
+                    let error = Error::NotANumber { name, found, element: first + at };
+                    return Err(error.in_file(file.path()));
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// One parameter into `out` (rows × cols, any float).
     ///
     /// # Errors

@@ -4,7 +4,8 @@
 
 use crate::error::Error;
 use crate::recipe::{Recipe, Scaling, Shape};
-use quipu_model::{Config, RopeScaling};
+use quipu_model::huggingface::Import;
+use quipu_model::{Config, RopeScaling, Table};
 use quipu_tokens::Tokenizer;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -99,6 +100,8 @@ impl Recipe {
         let Some(origin) = &self.from else { return Ok(()) };
         let config = origin.config()?;
         origin.tokenizer()?;
+        // Tensors and their shapes, before anything is read for them.
+        Import::open(&origin.model, &Table::new(&config))?;
         self.model = Shape::of(&config);
         self.tokens.vocabulary = config.vocab_size;
         Ok(())

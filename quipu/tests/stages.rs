@@ -93,6 +93,16 @@ fn stages_go_on_where_they_were_stopped() {
         assert_eq!(code, Some(0), "{errors}");
         assert!(weights("part") == weights("whole"), "{stage}");
     }
+    // What was measured before a stage is not taken on trust.
+    let before = dir.path().join("part/extend-1/before.json");
+    let text = fs::read_to_string(&before).unwrap();
+    fs::write(&before, text.replacen("\"count\":0", "\"count\":1", 1)).unwrap();
+    let kept: Vec<String> =
+        lines("part").into_iter().take_while(|l| !l.contains("\"extend\"")).collect();
+    fs::write(dir.path().join("part/units.jsonl"), kept.join("\n") + "\n").unwrap();
+    let (code, _, errors) = train(dir.path(), "part", &sets);
+    assert_eq!(code, Some(3), "{errors}");
+    assert!(errors.contains("before.json is damaged"), "{errors}");
 }
 
 #[test]
@@ -202,6 +212,23 @@ fn pretraining_goes_on_with_a_checkpoint_of_others_and_reads_old_text_again() {
     assert!(!at("x").exists());
     let (code, _, errors) = run(dir.path(), &["train", "--replay", "old"]);
     assert_eq!(code, Some(2), "{errors}");
+
+    // Weights that are cut are told before anything is read, those that are no numbers before the
+    // first step.
+    fs::write(other.join("config.json"), text).unwrap();
+    fs::copy(first.join("tokenizer.json"), other.join("tokenizer.json")).unwrap();
+    let mut weights = fs::read(first.join("model.safetensors")).unwrap();
+    fs::write(other.join("model.safetensors"), &weights[..weights.len() - 4]).unwrap();
+    let (code, _, errors) = run(dir.path(), &from);
+    assert_eq!(code, Some(3), "{errors}");
+    assert!(errors.contains("not a sound safetensors file"), "{errors}");
+    assert!(!at("x").exists());
+    let end = weights.len() - 4;
+    weights[end..].copy_from_slice(&f32::NAN.to_le_bytes());
+    fs::write(other.join("model.safetensors"), &weights).unwrap();
+    let (code, _, errors) = run(dir.path(), &from);
+    assert_eq!(code, Some(3), "{errors}");
+    assert!(errors.contains("of tensor 'model.") && errors.contains("is NaN"), "{errors}");
 }
 
 #[test]

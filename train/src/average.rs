@@ -70,15 +70,19 @@ pub fn path(dir: &Path) -> PathBuf {
 /// under its final name.
 pub fn write(dir: &Path, steps: &[u64]) -> Result<PathBuf, Error> {
     let (target, temporary) = (path(dir), dir.join(format!(".unfinished-{NAME}")));
-    for old in [&temporary, &target].into_iter().filter(|path| path.exists()) {
-        fs::remove_dir_all(old).map_err(Error::io(old))?;
-    }
+    let remove = |old: &Path| match old.exists() {
+        true => fs::remove_dir_all(old).map_err(Error::io(old)),
+        false => Ok(()),
+    };
+    remove(&temporary)?;
     let written = write_into(&temporary, dir, steps);
     if written.is_err() {
         // The error that stopped the writing is the one to tell.
         let _ = fs::remove_dir_all(&temporary);
     }
     written?;
+    // What stood there goes when its successor is whole.
+    remove(&target)?;
     fs::rename(&temporary, &target).map_err(Error::io(&target))?;
     fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(Error::io(dir))?;
     Ok(target)

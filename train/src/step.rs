@@ -114,9 +114,11 @@ impl Learner {
     /// Reads the weights of a Hugging Face folder.
     ///
     /// # Errors
-    /// As [`Import::open`]; what the device reports.
+    /// As [`Import::open`]; weights that are no numbers; what the device reports.
     pub fn load(&mut self, folder: &Path) -> Result<(), Error> {
         let import = Import::open(folder, self.model.table())?;
+        // From them nothing can be learned, and the first loss would not say why.
+        import.finite(self.model.table())?;
         self.each_parameter(|model, entry, out| Ok(import.copy(&**model.device(), entry, out)?))
     }
 

@@ -45,6 +45,9 @@ fn train(sizes: &TrainStep, terminal: &Terminal) -> Result<(), Error> {
     if let Some((flag, _)) = numbers.into_iter().find(|(_, number)| *number == 0) {
         return Err(Error::usage(format!("{flag} is 0; it must be at least 1")));
     }
+    if sizes.seq < 2 {
+        return Err(Error::usage("--seq is 1; it must be at least 2, a token and the next"));
+    }
     let bench = quipu_train::bench::Bench {
         vocab: sizes.vocab,
         dim: sizes.dim,

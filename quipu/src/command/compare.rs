@@ -24,6 +24,8 @@ struct Run {
     /// as it was named
     name: String,
     records: Vec<Record>,
+    /// what its texts and vocabulary are, where they lie beside it
+    tokens: Option<Value>,
 }
 
 /// Compares the runs of `told`, each with the first.
@@ -72,9 +74,10 @@ fn open(paths: &[PathBuf]) -> Result<Vec<Run>, Error> {
                 file.display()
             )));
         }
+        let tokens = tokens_of(&file);
         files.push(file);
         let name = path.to_string_lossy().trim_end_matches('/').to_owned();
-        runs.push(Run { name, records });
+        runs.push(Run { name, records, tokens });
     }
     Ok(runs)
 }
@@ -96,6 +99,15 @@ fn metrics_of(path: &Path) -> Result<PathBuf, Error> {
         "{shown} holds no {METRICS}: it is no run's folder, or nothing was trained there yet \
          (`quipu train` would); stages that tune have theirs below it, in sft and dpo"
     )))
+}
+
+/// Names and checksums of the token shards and the tokenizer of a run, of which a stage has a folder.
+fn tokens_of(metrics: &Path) -> Option<Value> {
+    metrics.ancestors().skip(1).take(2).find_map(|folder| {
+        let text = std::fs::read(folder.join("tokens").join(quipu_store::manifest::NAME)).ok()?;
+        let mut manifest: Value = serde_json::from_slice(&text).ok()?;
+        manifest.get_mut("files").map(Value::take)
+    })
 }
 
 impl From<crate::cli::Equal> for By {
@@ -175,6 +187,8 @@ fn against(base: &Run, run: &Run, by: By) -> Result<Value, Error> {
     };
     Ok(json!({
         "run": run.name,
+        "against": base.name,
+        "other_tokens": base.tokens.is_some() && run.tokens.is_some() && base.tokens != run.tokens,
         "by": if by == By::Step { "steps" } else { "tokens" },
         "from": from,
         "to": to,
@@ -235,6 +249,10 @@ pub fn columns(run: &Value) -> [String; 8] {
 pub const COLUMNS: [&str; 8] =
     ["run", "steps", "tokens", "loss", "validation", "bits a byte", "tokens/s", "of the ceiling"];
 
+/// What is said where losses are of different things.
+pub const OTHER_TOKENS: &str = "their texts or vocabularies differ: nats a token are not of the same \
+                                things; bits a byte are, where validation is of the same texts";
+
 fn say(found: &Value, terminal: &Terminal) {
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
     let mut rows = vec![COLUMNS.map(str::to_owned)];
@@ -246,6 +264,9 @@ fn say(found: &Value, terminal: &Terminal) {
     for one in list(&found["differences"]) {
         let (run, base, by) = (text(&one["run"]), text(&found["against"]), text(&one["by"]));
         terminal.say(&format!("\nloss of {run} less that of {base} at equal {by}, nats a token"));
+        if one["other_tokens"] == true {
+            terminal.say(&format!("  {OTHER_TOKENS}"));
+        }
         for window in list(&one["windows"]) {
             let number = |key: &str| window[key].as_f64().unwrap_or(f64::NAN);
             let of = text(&window["of"]);

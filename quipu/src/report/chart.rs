@@ -64,9 +64,22 @@ fn number(value: f64) -> String {
         v if v > 0.0 && v < 1e-3 => format!("{value:.1e}"),
         v if v > 0.0 && v < 0.1 => format!("{value:.4}").trim_end_matches('0').to_owned(),
         v if v >= 1e6 => format!("{:.1}M", value / 1e6),
-        v if v >= 1e3 => format!("{:.0}k", value / 1e3),
-        v if v == v.trunc() => format!("{value:.0}"),
-        _ => format!("{value:.2}"),
+        v if v >= 1e3 => format!("{}k", short(value / 1e3, 1)),
+        v if v >= 10.0 => short(value, 2),
+        v if v == v.trunc() => short(value, 0),
+        _ => {
+            let said = short(value, 3);
+            if said.len() < format!("{value:.2}").len() { format!("{value:.2}") } else { said }
+        }
+    }
+}
+
+/// A number with so many digits behind the point, at most.
+fn short(value: f64, digits: usize) -> String {
+    let said = format!("{value:.digits$}");
+    match said.contains('.') {
+        true => said.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        false => said,
     }
 }
 
@@ -289,7 +302,8 @@ mod tests {
             Series { name: "unigram".into(), points: vec![(0.0, 4.0)], level: true },
         ];
         assert_eq!([0.0, 0.002, -0.0125, 0.25].map(number), ["0", "0.002", "-0.0125", "0.25"]);
-        assert_eq!([3e-4, 2.5, 4096.0].map(number), ["3.0e-4", "2.50", "4k"]);
+        assert_eq!([3e-4, 2.5, 4096.0].map(number), ["3.0e-4", "2.50", "4.1k"]);
+        assert_eq!([6.075, 1500.0, 2000.0, 12.5].map(number), ["6.075", "1.5k", "2k", "12.5"]);
         let svg = lines("tokens", "loss", &series);
         assert!(svg.contains("loss &lt;x&gt; 2.000") && svg.contains("unigram 4.000"), "{svg}");
         assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");

@@ -3,7 +3,7 @@
 
 use super::chart::{self, Series, escape};
 use super::html::{close, head, list, shown, table, text};
-use crate::command::compare::{COLUMNS, columns, made};
+use crate::command::compare::{COLUMNS, OTHER_TOKENS, columns, made};
 use serde_json::Value;
 use std::fmt::Write;
 
@@ -36,6 +36,11 @@ fn differences(out: &mut String, found: &Value) {
         write!(out, "<h2>Differences of the loss</h2><p>How much more it is than {base}'s.</p>");
     let mut rows = Vec::new();
     for one in list(&found["differences"]) {
+        if one["other_tokens"] == true {
+            let run = escape(&text(&one["run"]));
+            let _ =
+                write!(out, "<p><span class=\"bad\">{run} and {base}: {OTHER_TOKENS}.</span></p>");
+        }
         for window in list(&one["windows"]) {
             let number = |key: &str| shown(&window[key], |v| format!("{v:+.5}"));
             let interval = match window["low"].is_null() {

@@ -13,7 +13,7 @@ use quipu_eval::Share;
 use quipu_eval::needle::{self, Cell, Hay};
 use quipu_infer::Engine;
 use quipu_model::{Capacity, Model};
-use quipu_store::{Cancel, atomic};
+use quipu_store::{Cancel, atomic, checksum};
 use quipu_tokens::{Sequential, Tokenizer, Tokens};
 use quipu_train::objective::{micro_batch, weighted};
 use quipu_train::recipe::Dtype;
@@ -182,16 +182,39 @@ fn before(
     let dir = dir(context, i + 1);
     let path = dir.join("before.json");
     if path.is_file() {
-        let damaged = |e| Error::data(format!("{} is damaged: {e}; delete it", path.display()));
-        return serde_json::from_slice(&std::fs::read(&path)?).map_err(damaged);
+        let damaged = |what: String| {
+            Error::data(format!(
+                "{} is damaged: {what}; delete it, and it is measured again",
+                path.display()
+            ))
+        };
+        let kept: Kept =
+            serde_json::from_slice(&std::fs::read(&path)?).map_err(|e| damaged(e.to_string()))?;
+        return match sum(&kept.measured) == kept.xxh3 {
+            true => Ok(kept.measured),
+            false => Err(damaged("its checksum is another".into())),
+        };
     }
     context.progress.begin("needles before", 0);
     let mut model = measurable(probe, dtype, start)?;
     let measured = probe.measure(&mut model).map_err(|e| Error::of(&*e))?;
     atomic::create_dir(&dir)?;
-    atomic::write_bytes(&path, format!("{}\n", json!(measured)).as_bytes())?;
+    let kept = Kept { xxh3: sum(&measured), measured };
+    atomic::write_bytes(&path, format!("{}\n", json!(kept)).as_bytes())?;
     context.progress.finish("");
-    Ok(measured)
+    Ok(kept.measured)
+}
+
+/// What was measured, as it is kept.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    /// of the rest as JSON
+    xxh3: String,
+    measured: Measured,
+}
+
+fn sum(measured: &Measured) -> String {
+    checksum::xxh3_bytes(json!(measured).to_string().as_bytes())
 }
 
 /// A checkpoint's model, with room for the longest text that is looked through.
@@ -302,9 +325,10 @@ pub fn check(context: &Context) -> Result<(), Error> {
         return Err(Error::new(
             Kind::Check,
             format!(
-                "extend: stage {i} ended when its {steps} steps were spent, without having passed \
+                "extend: stage {} ended when its {steps} steps were spent, without having passed \
                  its gate: {}; see {}; --allow-cap goes on with the model as it is, more steps \
                  need a new run",
+                i + 1,
                 missing(stage, recipe),
                 context.run.path("report.html").display()
             ),

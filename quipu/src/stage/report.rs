@@ -96,7 +96,11 @@ pub fn quoted(word: &str) -> String {
 fn command(context: &Context) -> String {
     const MOST: usize = 8;
     let dir = context.run.dir().to_string_lossy();
-    let mut words = vec!["speedrun".to_owned()];
+    let tuned = context.run.path(super::tune::FINAL).is_dir();
+    let mut words = vec![if tuned { "speedrun" } else { "train" }.to_owned()];
+    if context.allow_cap {
+        words.push("--allow-cap".into());
+    }
     let sets = context.recipe.as_sets();
     let same = |recipe: Recipe| recipe == context.recipe;
     if sets.len() <= MOST && Recipe::resolve(None, &sets).is_ok_and(same) {
