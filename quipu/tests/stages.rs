@@ -212,18 +212,29 @@ fn pretraining_goes_on_with_a_checkpoint_of_others_and_reads_old_text_again() {
     assert!(!at("x").exists());
     let (code, _, errors) = run(dir.path(), &["train", "--replay", "old"]);
     assert_eq!(code, Some(2), "{errors}");
+}
 
-    // Weights that are cut are told before anything is read, those that are no numbers before the
-    // first step.
-    fs::write(other.join("config.json"), text).unwrap();
-    fs::copy(first.join("tokenizer.json"), other.join("tokenizer.json")).unwrap();
+/// Weights that are cut are told before anything is read, those that are no numbers before the first
+/// step.
+#[test]
+fn broken_weights_of_others_are_refused_by_file_and_tensor() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    assert_eq!(train(dir.path(), "first", &["--set", OPEN]).0, Some(0));
+    texts(&at("new"), 60, 1);
+    let (first, other) = (at("first/models/base"), at("other"));
+    fs::create_dir(&other).unwrap();
+    for name in ["config.json", "tokenizer.json"] {
+        fs::copy(first.join(name), other.join(name)).unwrap();
+    }
+    let from = ["train", "--from", "other", "--input", "new", "--run-dir", "x"];
     let mut weights = fs::read(first.join("model.safetensors")).unwrap();
-    fs::write(other.join("model.safetensors"), &weights[..weights.len() - 4]).unwrap();
+    let end = weights.len() - 4;
+    fs::write(other.join("model.safetensors"), &weights[..end]).unwrap();
     let (code, _, errors) = run(dir.path(), &from);
     assert_eq!(code, Some(3), "{errors}");
     assert!(errors.contains("not a sound safetensors file"), "{errors}");
     assert!(!at("x").exists());
-    let end = weights.len() - 4;
     weights[end..].copy_from_slice(&f32::NAN.to_le_bytes());
     fs::write(other.join("model.safetensors"), &weights).unwrap();
     let (code, _, errors) = run(dir.path(), &from);
