@@ -72,15 +72,19 @@ fn stages_go_on_where_they_were_stopped() {
         let journal = fs::read_to_string(dir.path().join(name).join("units.jsonl")).unwrap();
         journal.lines().map(str::to_owned).collect::<Vec<_>>()
     };
-    assert_eq!(train(dir.path(), "part", &sets).0, Some(0));
-    for stage in ["anneal", "extend"] {
-        // As a kill leaves it: the stage is not in the journal, its newest checkpoint is gone.
+    // What was done from a stage on is no longer in the journal.
+    let forget = |stage: &str| {
         let kept: Vec<String> = lines("part")
             .into_iter()
             .take_while(|l| !l.contains(&format!("\"{stage}\"")))
             .collect();
-        let folder = if stage == "anneal" { "anneal" } else { "extend-1" };
         fs::write(dir.path().join("part/units.jsonl"), kept.join("\n") + "\n").unwrap();
+    };
+    assert_eq!(train(dir.path(), "part", &sets).0, Some(0));
+    for stage in ["anneal", "extend"] {
+        // As a kill leaves it: the stage is not in the journal, its newest checkpoint is gone.
+        forget(stage);
+        let folder = if stage == "anneal" { "anneal" } else { "extend-1" };
         let checkpoints = dir.path().join("part").join(folder).join("checkpoints");
         let steps = fs::read_dir(&checkpoints).unwrap().map(|e| e.unwrap().path());
         let newest = steps.filter(|p| p.to_string_lossy().contains("step-")).max().unwrap();
@@ -97,9 +101,7 @@ fn stages_go_on_where_they_were_stopped() {
     let before = dir.path().join("part/extend-1/before.json");
     let text = fs::read_to_string(&before).unwrap();
     fs::write(&before, text.replacen("\"count\":0", "\"count\":1", 1)).unwrap();
-    let kept: Vec<String> =
-        lines("part").into_iter().take_while(|l| !l.contains("\"extend\"")).collect();
-    fs::write(dir.path().join("part/units.jsonl"), kept.join("\n") + "\n").unwrap();
+    forget("extend");
     let (code, _, errors) = train(dir.path(), "part", &sets);
     assert_eq!(code, Some(3), "{errors}");
     assert!(errors.contains("before.json is damaged"), "{errors}");

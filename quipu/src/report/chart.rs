@@ -66,21 +66,18 @@ fn number(value: f64) -> String {
         v if v >= 1e6 => format!("{:.1}M", value / 1e6),
         v if v >= 1e3 => format!("{}k", short(value / 1e3, 1)),
         v if v >= 10.0 => short(value, 2),
-        v if v == v.trunc() => short(value, 0),
+        v if v == v.trunc() => format!("{value:.0}"),
         _ => {
-            let said = short(value, 3);
-            if said.len() < format!("{value:.2}").len() { format!("{value:.2}") } else { said }
+            let said = format!("{value:.3}");
+            said.strip_suffix('0').unwrap_or(&said).to_owned()
         }
     }
 }
 
-/// A number with so many digits behind the point, at most.
+/// A number with at most `digits` (1 or more) behind the point.
 fn short(value: f64, digits: usize) -> String {
     let said = format!("{value:.digits$}");
-    match said.contains('.') {
-        true => said.trim_end_matches('0').trim_end_matches('.').to_owned(),
-        false => said,
-    }
+    said.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// Text that is safe inside HTML and SVG.
