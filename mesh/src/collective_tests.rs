@@ -144,15 +144,107 @@ fn views_that_do_not_fit_are_refused() {
 fn sharded_and_whole_reduction_give_the_same_bits() {
     let d = Reference::new();
     let device: &dyn Device = &d;
-    on(3, |mesh, _| {
+    on(3, |mesh, group| {
         let values: Vec<f64> = (0..12).map(|i| ((i * 7 + mesh.rank() * 5) as f64).sin()).collect();
-        let make = || placement::Gradients::of_this_rank(numbers(device, DType::F32, &values));
-        let whole = placement::reduce_gradients(&mesh, device, make())?;
+        let whole = numbers(device, DType::F32, &values);
+        group.all_reduce(device, &whole)?;
+        let mine = placement::Gradients::of_this_rank(numbers(device, DType::F32, &values));
+        let mine = placement::agree::<Error>(device, mine, &[], |_| unreachable!())?;
         let part = device.matrix(DType::F32, 1, 4).unwrap();
-        let part = placement::scatter_gradients(&mesh, device, make(), part)?;
-        let all = device.read_f64(whole.view()).unwrap();
+        let part = placement::scatter_gradients(&mesh, device, mine, part)?;
+        let all = device.read_f64(&whole).unwrap();
         let at = mesh.rank() * 4;
         assert_eq!(device.read_f64(part.view()).unwrap(), all[at..at + 4]);
+        Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn copies_agree_and_nothing_else_is_touched() {
+    let d = Reference::new();
+    let device: &dyn Device = &d;
+    on(2, |mesh, _| {
+        let ranges = [1..2, 3..5];
+        let group = mesh.group(Use::World).clone();
+        let copies = ranges.map(|range| placement::Copies { range, group: group.clone() });
+        let rank = mesh.rank() as f64;
+        let view = numbers(device, DType::F64, &[rank; 6]);
+        let mine = placement::Gradients::of_this_rank(view.clone());
+        let bucket = |n| Ok::<_, Error>(device.matrix(DType::F64, 1, n).unwrap());
+        placement::agree(device, mine, &copies, bucket)?;
+        assert_eq!(device.read_f64(&view).unwrap(), [rank, 1.0, rank, 1.0, 1.0, rank]);
+        assert!(group.agrees(device, &view.slice_cols(3..5).unwrap())?);
+        assert!(!group.agrees(device, &view)?);
+        Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn letters_of_one_tag_keep_their_order_and_others_pass_them() {
+    let d = Reference::new();
+    let device: &dyn Device = &d;
+    on(2, |mesh, group| {
+        if mesh.rank() == 0 {
+            for (value, tag) in [(1.0, 7), (2.0, 8), (3.0, 7)] {
+                group.send(device, &numbers(device, DType::F32, &[value]), 1, tag)?;
+            }
+            let wrong = numbers(device, DType::F32, &[0.0; 2]);
+            return group.send(device, &wrong, 1, 9);
+        }
+        for (value, tag) in [(2.0, 8), (1.0, 7), (3.0, 7)] {
+            let got = numbers(device, DType::F32, &[0.0]);
+            let pending = group.start_receive(&got, 0, tag)?;
+            pending.wait(device)?;
+            assert_eq!(device.read_f64(&got).unwrap(), [value]);
+        }
+        let got = numbers(device, DType::F32, &[0.0]);
+        let error = group.receive(device, &got, 0, 9).unwrap_err().to_string();
+        assert!(error.contains("4 bytes") && error.contains("8 bytes"), "{error}");
+        assert_eq!(group.traffic().sent, 0);
+        Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_letter_that_nobody_sends_is_no_hang() {
+    let d = Reference::new();
+    let device: &dyn Device = &d;
+    let error = on(2, |mesh, group| match mesh.rank() {
+        0 => Ok(()),
+        _ => group.receive(device, &numbers(device, DType::F32, &[0.0]), 0, 0),
+    });
+    assert!(error.unwrap_err().to_string().contains("rank 0 has finished"));
+}
+
+#[test]
+fn pieces_in_scattered_memory() {
+    let d = Reference::new();
+    let device: &dyn Device = &d;
+    on(2, |mesh, group| {
+        let rank = mesh.rank() as f64;
+        let whole = numbers(device, DType::BF16, &[0.0; 4]);
+        // rank 0 has the outer two, rank 1 the inner two, as context parallelism has it
+        let at = |i: usize| whole.slice_cols(i..i + 1).unwrap();
+        let parts = [vec![at(0), at(3)], vec![at(1), at(2)]];
+        let mine = numbers(device, DType::BF16, &[rank, 10.0 + rank]);
+        group.start_all_gather_parts(device, &mine, parts.to_vec())?.wait(device)?;
+        assert_eq!(device.read_f64(&whole).unwrap(), [0.0, 1.0, 11.0, 10.0]);
+        let sums = numbers(device, DType::F32, &[0.0; 2]);
+        group.start_reduce_scatter_parts(device, &parts, &sums)?.wait(device)?;
+        let expected = if mesh.rank() == 0 { [0.0, 20.0] } else { [2.0, 22.0] };
+        assert_eq!(device.read_f64(&sums).unwrap(), expected);
+        let turned = numbers(device, DType::BF16, &[0.0; 4]);
+        group.all_to_all(
+            device,
+            &numbers(device, DType::BF16, &[rank, rank, 5.0, rank]),
+            &turned,
+        )?;
+        let expected = if mesh.rank() == 0 { [0.0, 0.0, 1.0, 1.0] } else { [5.0, 0.0, 5.0, 1.0] };
+        assert_eq!(device.read_f64(&turned).unwrap(), expected);
+        assert_eq!(group.traffic(), crate::Traffic { calls: 3, sent: 4 + 4 + 4 });
         Ok(())
     })
     .unwrap();

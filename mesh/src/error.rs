@@ -131,4 +131,14 @@ pub enum Error {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A pipeline schedule that there cannot be, or a list that is none.
+    #[error("schedule: {what}: {found}; expected {expected}")]
+    Schedule {
+        /// Which size, or `list`.
+        what: &'static str,
+        /// What was found.
+        found: String,
+        /// What would do.
+        expected: String,
+    },
 }

@@ -1,29 +1,90 @@
 //! Collectives of one group of ranks, on views of a device and on host numbers.
 //!
 //! Every call carries a sequence number and what is called, so that ranks that disagree get an
-//! error and no wrong numbers. Sums are made in rank order, one addition after the other in the
-//! payload's own type: the same bits on every rank and over every transport (paper §3.3.2,
-//! "Numerical stability": reductions of gradients in f32). A group of one returns at once.
+//! error and no wrong numbers. Sums are made in rank order (`sum.rs`): the same bits on every rank
+//! and over every transport. A `start_…` hands in what this rank has and returns; what it is for
+//! is there once [`Pending::wait`] has been called, so that what the rank computes in between
+//! overlaps with the way of the bytes. A group of one returns at once.
 //! What it is not: a choice of who talks to whom (`uses.rs`) nor a way for bytes (`transport.rs`).
 
 use crate::error::{Error, Place};
-use crate::transport::{Call, Payloads, Seat, Transport};
+use crate::sum;
+use crate::traffic::{Meter, Traffic};
+use crate::transport::{Call, Handed, Letter, Payload, Payloads, Seat, Transport};
 use quipu_math::op::Copy;
 use quipu_math::{DType, Device, Queue, View};
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// One rank's handle on a group.
 pub struct Group {
     seat: Seat,
     /// None for a group of one.
     transport: Option<Arc<dyn Transport>>,
+    /// Of collectives.
     sequence: AtomicU64,
+    /// Letters of each tag to and from each member: (whether sent, member, tag).
+    letters: Mutex<BTreeMap<(bool, usize, u64), u64>>,
+    meter: Meter,
 }
 
 impl std::fmt::Debug for Group {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} of {:?} at rank {}", self.seat.group, self.seat.members, self.seat.rank())
+    }
+}
+
+/// A call that this rank has made and whose result it has not taken yet.
+#[must_use = "nothing is received before `wait`"]
+#[derive(Debug)]
+pub struct Pending<'g> {
+    group: &'g Group,
+    call: Call,
+    sequence: u64,
+    then: Then,
+}
+
+/// What becomes of that which the others handed in.
+#[derive(Debug)]
+enum Then {
+    /// It was there at once.
+    Nothing,
+    /// The piece of each rank fills its views, in their order.
+    Join(Vec<Vec<View>>),
+    /// Their sum lies in a view; they are of another type.
+    Sum(DType, View),
+    /// A letter lies in a view.
+    Letter(Letter, View),
+}
+
+impl Pending<'_> {
+    /// Waits until the result is there; on return what is queued on `device` from now on sees it.
+    ///
+    /// # Errors
+    /// What the device or the other ranks report.
+    pub fn wait(self, device: &dyn Device) -> Result<(), Error> {
+        let Pending { group, call, sequence, then } = self;
+        let Some(transport) = &group.transport else { return Ok(()) };
+        match then {
+            Then::Nothing => Ok(()),
+            Then::Join(parts) => {
+                let all = transport.collect(&group.seat, sequence, &call)?;
+                let each = parts.iter().zip(&all);
+                each.into_iter()
+                    .try_for_each(|(views, piece)| group.fill(call.operation, device, views, piece))
+            }
+            Then::Sum(dtype, out) => {
+                let all = transport.collect(&group.seat, sequence, &call)?;
+                let sum = group.sum(call.operation, (dtype, &out), &all)?;
+                group.write(call.operation, device, &out, &sum)
+            }
+            Then::Letter(from, view) => {
+                let letter = transport.receive(&group.seat, from, &call)?;
+                group.write(call.operation, device, &view, &letter)
+            }
+        }
     }
 }
 
@@ -37,7 +98,8 @@ impl Group {
     ) -> Group {
         let transport = (members.len() > 1).then_some(transport);
         let seat = Seat { group: format!("{name}{members:?}").into(), members, index };
-        Group { seat, transport, sequence: AtomicU64::new(0) }
+        let (sequence, meter) = (AtomicU64::new(0), Meter::default());
+        Group { seat, transport, sequence, letters: Mutex::default(), meter }
     }
 
     /// The name, with its members.
@@ -60,25 +122,60 @@ impl Group {
         self.size() == 1
     }
 
+    /// What this rank has sent in it.
+    pub fn traffic(&self) -> Traffic {
+        self.meter.read()
+    }
+
     /// `whole` = the pieces of all ranks one after the other, in rank order. `whole` has as many
     /// elements as all pieces together; `piece` may be this rank's part of it.
     ///
     /// # Errors
     /// Sizes or types that do not fit; what the device or the other ranks report.
     pub fn all_gather(&self, device: &dyn Device, piece: &View, whole: &View) -> Result<(), Error> {
+        self.start_all_gather(device, piece, whole)?.wait(device)
+    }
+
+    /// [`Group::all_gather`], begun.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn start_all_gather(
+        &self,
+        device: &dyn Device,
+        piece: &View,
+        whole: &View,
+    ) -> Result<Pending<'_>, Error> {
+        let parts = self.cut("all_gather", piece, whole)?;
+        self.start_all_gather_parts(device, piece, parts)
+    }
+
+    /// [`Group::all_gather`] into scattered memory, begun: the piece of rank r fills the views
+    /// `parts[r]`, in their order.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn start_all_gather_parts(
+        &self,
+        device: &dyn Device,
+        piece: &View,
+        parts: Vec<Vec<View>>,
+    ) -> Result<Pending<'_>, Error> {
         let operation = "all_gather";
-        self.fits(operation, piece, whole)?;
-        if self.is_one() {
-            return self.copy(operation, device, piece, whole);
+        self.fits(operation, piece, &parts, true)?;
+        if let (true, [Some(whole)]) = (self.is_one(), [alone(&parts)]) {
+            self.copy(operation, device, piece, whole)?;
+            return Ok(self.nothing(operation));
         }
         let payload = self.read(operation, device, piece)?;
-        let all = self.exchange(operation, piece.dtype().name().into(), payload)?;
-        let bytes: Vec<u8> = all.iter().flat_map(|part| part.iter().copied()).collect();
-        self.write(operation, device, whole, &bytes)
+        let sent = (self.size() - 1) * payload.len();
+        let detail = piece.dtype().name().into();
+        let call = Call { operation, bytes: payload.len(), detail };
+        self.post(call, Handed::Same(payload), sent, Then::Join(parts))
     }
 
     /// `piece` = this rank's part of the sum of all ranks' `whole`. `piece` may be this rank's part
-    /// of `whole`.
+    /// of `whole`; of a whole in bf16 it may be in f32.
     ///
     /// # Errors
     /// As [`Group::all_gather`].
@@ -88,20 +185,55 @@ impl Group {
         whole: &View,
         piece: &View,
     ) -> Result<(), Error> {
-        let operation = "reduce_scatter";
-        self.fits(operation, piece, whole)?;
-        if self.is_one() {
-            return self.copy(operation, device, whole, piece);
-        }
-        let payload = self.read(operation, device, whole)?;
-        let all = self.exchange(operation, whole.dtype().name().into(), payload)?;
-        let from = self.index() * piece.bytes();
-        let parts: Vec<&[u8]> = all.iter().map(|part| &part[from..from + piece.bytes()]).collect();
-        let sum = self.sum(operation, piece, &parts)?;
-        self.write(operation, device, piece, &sum)
+        self.start_reduce_scatter(device, whole, piece)?.wait(device)
     }
 
-    /// `view` = the sum of all ranks' `view`.
+    /// [`Group::reduce_scatter`], begun.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn start_reduce_scatter(
+        &self,
+        device: &dyn Device,
+        whole: &View,
+        piece: &View,
+    ) -> Result<Pending<'_>, Error> {
+        let parts = self.cut("reduce_scatter", piece, whole)?;
+        self.start_reduce_scatter_parts(device, &parts, piece)
+    }
+
+    /// [`Group::reduce_scatter`] of scattered memory, begun: rank r gets the sum of what lies in the
+    /// views `parts[r]`, one after the other.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn start_reduce_scatter_parts(
+        &self,
+        device: &dyn Device,
+        parts: &[Vec<View>],
+        piece: &View,
+    ) -> Result<Pending<'_>, Error> {
+        let operation = "reduce_scatter";
+        self.fits(operation, piece, parts, false)?;
+        if let (true, [Some(whole)]) = (self.is_one(), [alone(parts)]) {
+            self.copy(operation, device, whole, piece)?;
+            return Ok(self.nothing(operation));
+        }
+        let dtype = parts[0][0].dtype();
+        let read = |views: &Vec<View>| {
+            let pieces = views.iter().map(|view| self.read(operation, device, view));
+            let pieces = pieces.collect::<Result<Vec<_>, _>>()?;
+            Ok(Arc::new(pieces.iter().map(|piece| &piece[..]).collect::<Vec<_>>().concat()))
+        };
+        let handed: Payloads = parts.iter().map(read).collect::<Result<_, Error>>()?;
+        let length = handed[0].len();
+        let bytes = length * self.size();
+        let call = Call { operation, bytes, detail: dtype.name().into() };
+        let (sent, then) = ((self.size() - 1) * length, Then::Sum(dtype, piece.clone()));
+        self.post(call, Handed::Each(handed), sent, then)
+    }
+
+    /// `view` = the sum of all ranks' `view`: each rank sums a piece, and all gather the pieces.
     ///
     /// # Errors
     /// As [`Group::all_gather`].
@@ -110,11 +242,46 @@ impl Group {
         if self.is_one() {
             return Ok(());
         }
-        let payload = self.read(operation, device, view)?;
-        let all = self.exchange(operation, view.dtype().name().into(), payload)?;
-        let parts: Vec<&[u8]> = all.iter().map(|part| &part[..]).collect();
-        let sum = self.sum(operation, view, &parts)?;
-        self.write(operation, device, view, &sum)
+        let bytes = self.read(operation, device, view)?;
+        let (size, n) = (view.dtype().size(), self.size());
+        let piece = |i: usize| view.len() * i / n * size..view.len() * (i + 1) / n * size;
+        let own = piece(self.index()).len();
+        let detail = view.dtype().name().to_owned();
+        let call = Call { operation, bytes: bytes.len(), detail: detail.clone() };
+        let handed = each(&bytes, (0..n).map(piece));
+        let pending = self.post(call, handed, bytes.len() - own, Then::Nothing)?;
+        let all = self.collect(&pending)?;
+        let sum = Arc::new(self.sum(operation, (view.dtype(), view), &all)?);
+        let call = Call { operation, bytes: bytes.len(), detail: format!("{detail} summed") };
+        let pending = self.post(call, Handed::Same(sum), (n - 1) * own, Then::Nothing)?;
+        let sums = self.collect(&pending)?;
+        let sums = sums.iter().map(|part| &part[..]).collect::<Vec<_>>().concat();
+        self.write(operation, device, view, &sums)
+    }
+
+    /// `out` = what every rank has for this one: piece number r of `out` is piece number
+    /// [`Group::index`] of rank r's `x`. Both have one equal piece a rank.
+    ///
+    /// # Errors
+    /// As [`Group::all_gather`].
+    pub fn all_to_all(&self, device: &dyn Device, x: &View, out: &View) -> Result<(), Error> {
+        let operation = "all_to_all";
+        if x.len() != out.len() || x.dtype() != out.dtype() || !x.len().is_multiple_of(self.size())
+        {
+            let expected = format!("one type and size, a multiple of {} pieces", self.size());
+            return Err(self.shape(operation, format!("{} and {}", show(x), show(out)), expected));
+        }
+        if self.is_one() {
+            return self.copy(operation, device, x, out);
+        }
+        let bytes = self.read(operation, device, x)?;
+        let length = bytes.len() / self.size();
+        let handed = each(&bytes, (0..self.size()).map(|i| i * length..(i + 1) * length));
+        let call = Call { operation, bytes: bytes.len(), detail: x.dtype().name().into() };
+        let pending = self.post(call, handed, (self.size() - 1) * length, Then::Nothing)?;
+        let all = self.collect(&pending)?;
+        let all = all.iter().map(|part| &part[..]).collect::<Vec<_>>().concat();
+        self.write(operation, device, out, &all)
     }
 
     /// `view` = that of member number `root`.
@@ -123,19 +290,67 @@ impl Group {
     /// As [`Group::all_gather`], and a root that is no member.
     pub fn broadcast(&self, device: &dyn Device, view: &View, root: usize) -> Result<(), Error> {
         let operation = "broadcast";
-        if root >= self.size() {
-            let expected = format!("a root below {}", self.size());
-            return Err(self.shape(operation, format!("root {root}"), expected));
-        }
+        self.member(operation, root)?;
         if self.is_one() {
             return Ok(());
         }
         let here = root == self.index();
-        let payload = if here { self.read(operation, device, view)? } else { Vec::new() };
-        let detail = format!("{} × {} from {root}", view.len(), view.dtype());
+        let payload = if here { self.read(operation, device, view)? } else { Payload::default() };
+        let sent = (self.size() - 1) * payload.len();
+        let detail = format!("{} from {root}", show(view));
         let call = Call { operation, bytes: view.bytes(), detail };
-        let all = self.call(call, payload)?;
+        let pending = self.post(call, Handed::Same(payload), sent, Then::Nothing)?;
+        let all = self.collect(&pending)?;
         if here { Ok(()) } else { self.write(operation, device, view, &all[root]) }
+    }
+
+    /// Sends `view` to member number `to`, who receives it; does not wait. Letters of one tag arrive
+    /// in the order of sending.
+    ///
+    /// # Errors
+    /// A member that there is not; what the device reports.
+    pub fn send(&self, device: &dyn Device, view: &View, to: usize, tag: u64) -> Result<(), Error> {
+        let operation = "send";
+        self.member(operation, to)?;
+        let payload = self.read(operation, device, view)?;
+        let letter = self.letter(true, to, tag);
+        self.meter.add(payload.len());
+        let Some(transport) = &self.transport else { return Ok(()) };
+        transport.send(&self.seat, letter, &call_of(view), payload)
+    }
+
+    /// Receives into `view` what member number `from` sends next with that tag.
+    ///
+    /// # Errors
+    /// A member that there is not, a letter of another size or type; what the device or the other
+    /// ranks report.
+    pub fn receive(
+        &self,
+        device: &dyn Device,
+        view: &View,
+        from: usize,
+        tag: u64,
+    ) -> Result<(), Error> {
+        self.start_receive(view, from, tag)?.wait(device)
+    }
+
+    /// [`Group::receive`], begun.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn start_receive(&self, view: &View, from: usize, tag: u64) -> Result<Pending<'_>, Error> {
+        self.member("receive", from)?;
+        let letter = self.letter(false, from, tag);
+        self.meter.add(0);
+        let (sequence, then) = (letter.sequence, Then::Letter(letter, view.clone()));
+        Ok(Pending { group: self, call: call_of(view), sequence, then })
+    }
+
+    fn letter(&self, sent: bool, member: usize, tag: u64) -> Letter {
+        let mut letters = self.letters.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = letters.entry((sent, member, tag)).or_default();
+        *next += 1;
+        Letter { member, tag, sequence: *next - 1 }
     }
 
     /// Returns when every rank has called it.
@@ -143,9 +358,6 @@ impl Group {
     /// # Errors
     /// What the other ranks report.
     pub fn barrier(&self) -> Result<(), Error> {
-        if self.is_one() {
-            return Ok(());
-        }
         self.exchange("barrier", String::new(), Vec::new()).map(|_| ())
     }
 
@@ -170,68 +382,171 @@ impl Group {
         Ok((0..numbers.len()).map(top).collect())
     }
 
+    /// Whether all ranks hold the same bits in `view`; said on all of them.
+    ///
+    /// # Errors
+    /// What the device or the other ranks report.
+    pub fn agrees(&self, device: &dyn Device, view: &View) -> Result<bool, Error> {
+        let operation = "agrees";
+        if self.is_one() {
+            return Ok(true);
+        }
+        let payload = self.read(operation, device, view)?;
+        let sent = (self.size() - 1) * payload.len();
+        let call = Call { operation, bytes: payload.len(), detail: show(view) };
+        let pending = self.post(call, Handed::Same(payload), sent, Then::Nothing)?;
+        let all = self.collect(&pending)?;
+        Ok(all.iter().all(|other| other == &all[0]))
+    }
+
     fn gather_numbers(
         &self,
         operation: &'static str,
         numbers: &[f64],
     ) -> Result<Vec<Vec<f64>>, Error> {
-        if self.is_one() {
-            return Ok(vec![numbers.to_vec()]);
-        }
         let payload = numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
         let all = self.exchange(operation, "f64".into(), payload)?;
-        let decode = |bytes: &Arc<Vec<u8>>| {
-            bytes.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b)).collect()
-        };
+        let decode =
+            |bytes: &Payload| bytes.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b)).collect();
         Ok(all.iter().map(decode).collect())
     }
 
+    /// Everybody's payload.
     fn exchange(
         &self,
         operation: &'static str,
         detail: String,
         payload: Vec<u8>,
     ) -> Result<Payloads, Error> {
-        self.call(Call { operation, bytes: payload.len(), detail }, payload)
+        let payload = Arc::new(payload);
+        if self.is_one() {
+            return Ok(vec![payload]);
+        }
+        let sent = (self.size() - 1) * payload.len();
+        let call = Call { operation, bytes: payload.len(), detail };
+        let pending = self.post(call, Handed::Same(payload), sent, Then::Nothing)?;
+        self.collect(&pending)
     }
 
-    fn call(&self, call: Call, payload: Vec<u8>) -> Result<Payloads, Error> {
+    fn post(
+        &self,
+        call: Call,
+        handed: Handed,
+        sent: usize,
+        then: Then,
+    ) -> Result<Pending<'_>, Error> {
         let sequence = self.sequence.fetch_add(1, Ordering::Relaxed);
+        self.meter.add(sent);
+        if let Some(transport) = &self.transport {
+            transport.post(&self.seat, sequence, &call, handed)?;
+        }
+        Ok(Pending { group: self, call, sequence, then })
+    }
+
+    fn collect(&self, pending: &Pending<'_>) -> Result<Payloads, Error> {
         match &self.transport {
-            Some(transport) => transport.exchange(&self.seat, sequence, call, payload),
-            None => Ok(vec![Arc::new(payload)]),
+            Some(transport) => transport.collect(&self.seat, pending.sequence, &pending.call),
+            None => Ok(Vec::new()),
         }
     }
 
-    /// The parts added one after the other, in the type of `like`.
-    fn sum(&self, operation: &'static str, like: &View, parts: &[&[u8]]) -> Result<Vec<u8>, Error> {
-        match like.dtype() {
-            DType::F32 => {
-                Ok(sum_in_order(parts, f32::from_le_bytes, |a, b| a + b, f32::to_le_bytes))
-            }
-            DType::F64 => {
-                Ok(sum_in_order(parts, f64::from_le_bytes, |a, b| a + b, f64::to_le_bytes))
-            }
-            other => {
-                Err(self.shape(operation, format!("elements of {other}"), "f32 or f64".into()))
-            }
-        }
+    fn nothing(&self, operation: &'static str) -> Pending<'_> {
+        let call = Call { operation, bytes: 0, detail: String::new() };
+        Pending { group: self, call, sequence: 0, then: Then::Nothing }
     }
 
-    fn fits(&self, operation: &'static str, piece: &View, whole: &View) -> Result<(), Error> {
-        if piece.len() * self.size() == whole.len() && piece.dtype() == whole.dtype() {
+    /// The parts, of type `dtype`, added up for `out`.
+    fn sum(
+        &self,
+        operation: &'static str,
+        (dtype, out): (DType, &View),
+        parts: &Payloads,
+    ) -> Result<Vec<u8>, Error> {
+        let parts: Vec<&[u8]> = parts.iter().map(|part| &part[..]).collect();
+        sum::in_rank_order(&parts, dtype, out.dtype()).ok_or_else(|| {
+            let found = format!("sums of {dtype} in {}", out.dtype());
+            self.shape(operation, found, "f64, or f32 and bf16 in either of both".into())
+        })
+    }
+
+    /// Fills views with a payload, one after the other.
+    fn fill(
+        &self,
+        operation: &'static str,
+        device: &dyn Device,
+        views: &[View],
+        payload: &[u8],
+    ) -> Result<(), Error> {
+        let mut at = 0;
+        for view in views {
+            // a payload of another size is refused by the device
+            let end = payload.len().min(at + view.bytes());
+            self.write(operation, device, view, &payload[at..end])?;
+            at = end;
+        }
+        Ok(())
+    }
+
+    /// `whole` cut into one piece for each rank.
+    fn cut(
+        &self,
+        operation: &'static str,
+        piece: &View,
+        whole: &View,
+    ) -> Result<Vec<Vec<View>>, Error> {
+        let n = self.size();
+        let wrong = || {
+            let found = format!("a piece of {} and a whole of {}", show(piece), show(whole));
+            self.shape(operation, found, format!("one type and {n} equal pieces"))
+        };
+        if piece.len() * n != whole.len() {
+            return Err(wrong());
+        }
+        let fail = |source| self.device_error(operation, source);
+        let one = |i: usize| match whole.rows().is_multiple_of(n) {
+            true => whole.slice_rows(i * whole.rows() / n..(i + 1) * whole.rows() / n),
+            false => {
+                whole.reshape(1, whole.len())?.slice_cols(i * piece.len()..(i + 1) * piece.len())
+            }
+        };
+        (0..n).map(|i| Ok(vec![one(i).map_err(fail)?])).collect()
+    }
+
+    /// Whether each rank's views have as many elements as `piece`, all of one type, and `types`: of
+    /// its type.
+    fn fits(
+        &self,
+        operation: &'static str,
+        piece: &View,
+        parts: &[Vec<View>],
+        types: bool,
+    ) -> Result<(), Error> {
+        let dtype = parts.iter().flatten().next().map(View::dtype);
+        let sizes = parts.iter().all(|views| {
+            views.iter().map(View::len).sum::<usize>() == piece.len()
+                && views.iter().all(|view| Some(view.dtype()) == dtype)
+        });
+        if parts.len() == self.size() && sizes && !(types && dtype != Some(piece.dtype())) {
             return Ok(());
         }
-        let show = |view: &View| format!("{} × {} {}", view.rows(), view.cols(), view.dtype());
-        let found = format!("a piece of {} and a whole of {}", show(piece), show(whole));
+        let parts: Vec<String> = parts.iter().flatten().map(show).collect();
+        let found = format!("a piece of {} and parts of {}", show(piece), parts.join(", "));
         Err(self.shape(operation, found, format!("one type and {} equal pieces", self.size())))
+    }
+
+    fn member(&self, operation: &'static str, member: usize) -> Result<(), Error> {
+        if member < self.size() {
+            return Ok(());
+        }
+        let expected = format!("a member below {}", self.size());
+        Err(self.shape(operation, format!("member {member}"), expected))
     }
 
     fn shape(&self, operation: &'static str, found: String, expected: String) -> Error {
         Error::Shape { at: self.place(operation), found, expected }
     }
 
-    fn device_error(&self, operation: &'static str, source: quipu_math::Error) -> Error {
+    pub(crate) fn device_error(&self, operation: &'static str, source: quipu_math::Error) -> Error {
         Error::Device { at: self.place(operation), source: Box::new(source) }
     }
 
@@ -244,11 +559,11 @@ impl Group {
         operation: &'static str,
         device: &dyn Device,
         view: &View,
-    ) -> Result<Vec<u8>, Error> {
+    ) -> Result<Payload, Error> {
         let mut bytes = vec![0; view.bytes()];
         let read = device.read(Queue::MAIN, view, &mut bytes);
         read.map_err(|source| self.device_error(operation, source))?;
-        Ok(bytes)
+        Ok(Arc::new(bytes))
     }
 
     fn write(
@@ -283,17 +598,26 @@ impl Group {
     }
 }
 
-fn sum_in_order<const N: usize, T: std::marker::Copy>(
-    parts: &[&[u8]],
-    read: impl Fn([u8; N]) -> T,
-    add: impl Fn(T, T) -> T,
-    write: impl Fn(T) -> [u8; N],
-) -> Vec<u8> {
-    let mut sum = parts[0].to_vec();
-    for part in &parts[1..] {
-        for (a, b) in sum.as_chunks_mut::<N>().0.iter_mut().zip(part.as_chunks::<N>().0) {
-            *a = write(add(read(*a), read(*b)));
-        }
+fn show(view: &View) -> String {
+    format!("{} × {} {}", view.rows(), view.cols(), view.dtype())
+}
+
+/// The only view of a group of one, where it is in one part.
+fn alone(parts: &[Vec<View>]) -> Option<&View> {
+    match parts {
+        [views] => match &views[..] {
+            [view] => Some(view),
+            _ => None,
+        },
+        _ => None,
     }
-    sum
+}
+
+/// What both ends of a letter must agree on.
+fn call_of(view: &View) -> Call {
+    Call { operation: "letter", bytes: view.bytes(), detail: view.dtype().name().into() }
+}
+
+fn each(bytes: &[u8], pieces: impl Iterator<Item = Range<usize>>) -> Handed {
+    Handed::Each(pieces.map(|piece| Arc::new(bytes[piece].to_vec())).collect())
 }

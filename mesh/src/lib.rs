@@ -3,8 +3,10 @@
 //! - [`Axes`]: sizes of [TP, CP, PP, DP], `tp=1,dp=2`; rank = tp + TP·(cp + CP·(pp + PP·dp)).
 //! - [`Mesh`]: this rank's place; `mesh.group(Use::Gradients)` is its [`Group`] for a use ([`USES`]
 //!   is the one table of who talks along which axes).
-//! - [`Group`]: `all_gather`, `reduce_scatter`, `all_reduce`, `broadcast`, `barrier` on views;
-//!   `sum_numbers` on host numbers. Sums in rank order; a group of one returns at once.
+//! - [`Group`]: `all_gather`, `reduce_scatter`, `all_reduce`, `all_to_all`, `broadcast`, `send`,
+//!   `receive`, `barrier` on views; `sum_numbers` on host numbers. Sums in rank order; a group of
+//!   one returns at once. `start_…` gives a [`Pending`].
+//! - [`schedule`]: pipeline schedules as data, verified and drawn.
 //! - [`placement`]: what a rank holds, as a type: `Placed<SeqShard>`, `Gradients<Reduced>`,
 //!   `Sum<Global>`.
 //! - [`launch`]: ranks as threads. One rank runs on the caller's thread.
@@ -19,13 +21,17 @@ mod group;
 mod launch;
 mod mesh;
 pub mod placement;
+pub mod schedule;
+mod sum;
+mod traffic;
 mod transport;
 mod uses;
 
 pub use axes::{AXES, Axes, Axis};
 pub use error::{Error, Place};
-pub use group::Group;
+pub use group::{Group, Pending};
 pub use launch::{LaunchError, launch};
 pub use mesh::Mesh;
-pub use transport::{Call, Payloads, Seat, Threads, Transport};
+pub use traffic::Traffic;
+pub use transport::{Call, Handed, Letter, Payload, Payloads, Seat, Threads, Transport};
 pub use uses::{USES, Use};

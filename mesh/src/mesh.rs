@@ -5,16 +5,28 @@ use crate::Error;
 use crate::axes::{Axes, Axis};
 use crate::group::Group;
 use crate::placement::{Global, Local, Sum};
+use crate::traffic::Traffic;
 use crate::transport::{Threads, Transport};
 use crate::uses::{USES, Use};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Groups of some of the ranks along an axis.
+type Parts = Vec<(Use, Arc<Group>)>;
 
 /// This rank's view of the mesh. Cheap to clone; clones share the groups' call counters.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Mesh {
     axes: Axes,
     rank: usize,
-    groups: Arc<Vec<Group>>,
+    groups: Arc<Vec<Arc<Group>>>,
+    parts: Arc<Mutex<Parts>>,
+    transport: Arc<dyn Transport>,
+}
+
+impl std::fmt::Debug for Mesh {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "rank {} of {}", self.rank, self.axes)
+    }
 }
 
 impl Mesh {
@@ -38,9 +50,41 @@ impl Mesh {
         let group = |(_, name, along): &(Use, &str, &[Axis])| {
             let members = axes.peers(rank, along);
             let index = members.iter().position(|member| *member == rank).unwrap_or(0);
-            Group::new(name, members, index, transport.clone())
+            Arc::new(Group::new(name, members, index, transport.clone()))
         };
-        Mesh { axes, rank, groups: Arc::new(USES.iter().map(group).collect()) }
+        let groups = Arc::new(USES.iter().map(group).collect());
+        Mesh { axes, rank, groups, parts: Arc::default(), transport }
+    }
+
+    /// The group of some of the ranks along the axes of `usage`: of the members `indices`, ascending,
+    /// of what [`Mesh::group`] gives. None where this rank is not among them. All of them must ask
+    /// for it; who asks again gets the same group.
+    pub fn part(&self, usage: Use, indices: &[usize]) -> Option<Arc<Group>> {
+        let among = self.axes.peers(self.rank, USES[usage as usize].2);
+        let members: Vec<usize> = indices.iter().filter_map(|i| among.get(*i).copied()).collect();
+        let index = members.iter().position(|member| *member == self.rank)?;
+        let group = Group::new(USES[usage as usize].1, members, index, self.transport.clone());
+        let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = parts.iter().find(|(known, g)| *known == usage && g.name() == group.name());
+        if let Some((_, group)) = known {
+            return Some(group.clone());
+        }
+        let group = Arc::new(group);
+        parts.push((usage, group.clone()));
+        Some(group)
+    }
+
+    /// What this rank has sent so far, by use: of every group that has more than one member.
+    pub fn traffic(&self) -> Vec<(Use, Traffic)> {
+        let groups = USES.iter().zip(self.groups.iter());
+        let whole = groups.filter(|((usage, ..), group)| {
+            // of these it is the parts that talk
+            !group.is_one() && !matches!(usage, Use::SharedHeads | Use::Tied)
+        });
+        let whole = whole.map(|((usage, ..), group)| (*usage, group.traffic()));
+        let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        let some = parts.iter().filter(|(_, group)| !group.is_one());
+        whole.chain(some.map(|(usage, group)| (*usage, group.traffic()))).collect()
     }
 
     /// The sizes of the axes.
@@ -59,7 +103,7 @@ impl Mesh {
     }
 
     /// The group for a use.
-    pub fn group(&self, usage: Use) -> &Group {
+    pub fn group(&self, usage: Use) -> &Arc<Group> {
         &self.groups[usage as usize]
     }
 

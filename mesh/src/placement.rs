@@ -3,7 +3,8 @@
 //!
 //! Activations of a layer are split over tensor-parallel ranks in one of four ways, and only the
 //! functions below lead from one to another (sequence parallelism as Megatron has it; paper
-//! §3.3.2). Gradients of parameters are [`Local`] until [`reduce_gradients`] made them [`Reduced`];
+//! §3.3.2). Gradients of parameters are [`Local`] until [`agree`] made them [`Agreed`] and
+//! [`scatter_gradients`] [`Reduced`];
 //! a number summed over one rank's tokens is a [`Sum<Local>`] until `Mesh::sum` made it a
 //! [`Sum<Global>`].
 //!
@@ -33,12 +34,25 @@
 //! fn step(_: Gradients<Reduced>) {}
 //! fn train(gradients: Gradients<Local>) { step(gradients) }
 //! ```
+//! Nor are they reduced over data before ranks with copies of a parameter agree on it:
+//! ```compile_fail
+//! use quipu_mesh::placement::{self, Gradients, Local};
+//! fn train(m: &quipu_mesh::Mesh, d: &dyn quipu_math::Device, g: Gradients<Local>, v: quipu_math::View) {
+//!     let _ = placement::scatter_gradients(m, d, g, v);
+//! }
+//! ```
 //! Gradients are not reduced twice:
 //! ```compile_fail
 //! use quipu_mesh::placement::{self, Gradients, Reduced};
-//! fn train(mesh: &quipu_mesh::Mesh, device: &dyn quipu_math::Device, g: Gradients<Reduced>) {
-//!     let _ = placement::reduce_gradients(mesh, device, g);
+//! fn train(m: &quipu_mesh::Mesh, d: &dyn quipu_math::Device, g: Gradients<Reduced>, v: quipu_math::View) {
+//!     let _ = placement::scatter_gradients(m, d, g, v);
 //! }
+//! ```
+//! The rows of one rank are not what a split matrix multiplies:
+//! ```compile_fail
+//! use quipu_mesh::placement::{Placed, SeqShard, Whole};
+//! fn column_parallel(_: &Placed<Whole>) {}
+//! fn layer(normed: Placed<SeqShard>) { column_parallel(&normed) }
 //! ```
 //! One rank's loss is not the loss:
 //! ```compile_fail
@@ -51,6 +65,11 @@
 //! use quipu_mesh::placement::{Global, Local, Sum};
 //! fn mean(a: Sum<Local>, b: Sum<Global>) -> f64 { (a + b).value() }
 //! ```
+//! A sum over all ranks is not summed over ranks again:
+//! ```compile_fail
+//! use quipu_mesh::{Mesh, Use, placement::{Global, Sum}};
+//! fn step(mesh: &Mesh, loss: Sum<Global>) { let _ = mesh.sum(Use::Losses, &[loss]); }
+//! ```
 //! And the way that compiles:
 //! ```
 //! use quipu_mesh::{Mesh, Use, placement::Sum};
@@ -62,11 +81,13 @@
 //! ```
 
 use crate::Error;
+use crate::group::Group;
 use crate::mesh::Mesh;
 use crate::uses::Use;
-use quipu_math::{Device, View};
+use quipu_math::{Device, Queue, View, op};
 use std::marker::PhantomData;
 use std::ops::Add;
+use std::sync::Arc;
 
 /// All rows and all columns, the same on every tensor-parallel rank.
 #[derive(Clone, Copy, Debug)]
@@ -83,6 +104,10 @@ pub struct TpPartial;
 /// Gradients or sums of this rank's tokens alone.
 #[derive(Clone, Copy, Debug)]
 pub struct Local;
+/// Gradients of this rank's tokens, in which those of a parameter that several ranks hold are the
+/// sum of what each of them has.
+#[derive(Clone, Copy, Debug)]
+pub struct Agreed;
 /// Gradients of the whole batch.
 #[derive(Clone, Copy, Debug)]
 pub struct Reduced;
@@ -175,28 +200,68 @@ impl<P> Gradients<P> {
     }
 }
 
-/// Adds the gradients of all ranks that hold the same parameters, in place, on every rank.
-///
-/// # Errors
-/// What the group reports.
-pub fn reduce_gradients(
-    mesh: &Mesh,
-    device: &dyn Device,
-    gradients: Gradients<Local>,
-) -> Result<Gradients<Reduced>, Error> {
-    mesh.group(Use::Gradients).all_reduce(device, &gradients.view)?;
-    Ok(Gradients { view: gradients.view, placement: PhantomData })
+/// One parameter, of which ranks hold copies, and the group of those ranks.
+#[derive(Clone, Debug)]
+pub struct Copies {
+    /// Its elements in the flat range.
+    pub range: std::ops::Range<usize>,
+    /// The ranks.
+    pub group: Arc<Group>,
 }
 
-/// As [`reduce_gradients`], but each rank keeps only its part, in `part` (which may be this rank's
-/// part of the whole): for a sharded optimizer.
+/// Adds up, in place, the summands that the ranks have of the gradients of parameters of which each
+/// holds a copy. `bucket` is asked for memory for so many of them, one behind the other: what goes to
+/// the same ranks goes in one message.
+///
+/// # Errors
+/// What the group reports, or `bucket`.
+pub fn agree<E: From<Error>>(
+    device: &dyn Device,
+    gradients: Gradients<Local>,
+    copies: &[Copies],
+    bucket: impl Fn(usize) -> Result<View, E>,
+) -> Result<Gradients<Agreed>, E> {
+    let view = gradients.view;
+    for same in copies.chunk_by(|a, b| Arc::ptr_eq(&a.group, &b.group)) {
+        let group = &same[0].group;
+        if group.is_one() {
+            continue;
+        }
+        let bucket = bucket(same.iter().map(|one| one.range.len()).sum())?;
+        let run = |x: View, out: View| -> Result<(), Error> {
+            let copied = device.run(Queue::MAIN, &op::Copy { x, out }.into());
+            copied.map_err(|source| group.device_error("agree", source))
+        };
+        let cut = |view: &View, range| {
+            let part = view.slice_cols(range);
+            part.map_err(|source| group.device_error("agree", source))
+        };
+        let mut at = 0;
+        for one in same {
+            let end = at + one.range.len();
+            run(cut(&view, one.range.clone())?, cut(&bucket, at..end)?)?;
+            at = end;
+        }
+        group.all_reduce(device, &bucket)?;
+        at = 0;
+        for one in same {
+            let end = at + one.range.len();
+            run(cut(&bucket, at..end)?, cut(&view, one.range.clone())?)?;
+            at = end;
+        }
+    }
+    Ok(Gradients { view, placement: PhantomData })
+}
+
+/// Adds the gradients of all ranks that hold the same parameters for other tokens, each keeping only
+/// its part, in `part` (which may be this rank's part of the whole): for a sharded optimizer.
 ///
 /// # Errors
 /// What the group reports.
 pub fn scatter_gradients(
     mesh: &Mesh,
     device: &dyn Device,
-    gradients: Gradients<Local>,
+    gradients: Gradients<Agreed>,
     part: View,
 ) -> Result<Gradients<Reduced>, Error> {
     mesh.group(Use::Gradients).reduce_scatter(device, &gradients.view, &part)?;

@@ -1,9 +1,11 @@
-//! How the bytes of a collective travel: one primitive, "everybody hands in and gets all".
+//! How bytes travel between ranks: everybody hands in something for everybody and takes what is for
+//! it, or one rank sends a letter to another.
 //!
-//! The `thread` transport keeps ranks as threads of one process (the default: deterministic,
-//! nothing to install). A rank that fails, leaves or calls something else is noticed by the others,
-//! who get an error; nobody waits for what cannot come. No clock is involved: when every rank
-//! waits, that is a deadlock and is said at once.
+//! Handing in never waits, taking does: what lies between the two overlaps with whatever the rank
+//! computes. The `thread` transport keeps ranks as threads of one process (the default:
+//! deterministic, nothing to install). A rank that fails, leaves or calls something else is noticed
+//! by the others, who get an error; nobody waits for what cannot come. No clock is involved: when
+//! every rank waits, that is a deadlock and is said at once.
 //! What it is not: arithmetic. Sums are made in rank order by `group.rs`, so that every transport
 //! gives the same bits.
 
@@ -52,22 +54,66 @@ impl Seat {
     }
 }
 
+/// Bytes on their way.
+pub type Payload = Arc<Vec<u8>>;
+
 /// Payloads of all members of a group, in rank order.
-pub type Payloads = Vec<Arc<Vec<u8>>>;
+pub type Payloads = Vec<Payload>;
+
+/// What a rank hands in to a call.
+#[derive(Clone, Debug)]
+pub enum Handed {
+    /// The same for every member.
+    Same(Payload),
+    /// One for each member, in rank order.
+    Each(Payloads),
+}
+
+impl Handed {
+    fn of(&self, index: usize) -> Payload {
+        match self {
+            Handed::Same(payload) => payload.clone(),
+            Handed::Each(payloads) => payloads[index].clone(),
+        }
+    }
+}
+
+/// Which letter: to or from whom, and which of theirs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Letter {
+    /// The other end: its number in the group.
+    pub member: usize,
+    /// What it is about; letters of different tags do not wait for each other.
+    pub tag: u64,
+    /// Letters of this tag between the two before it.
+    pub sequence: u64,
+}
 
 /// Moves bytes between the ranks of a group.
 pub trait Transport: Send + Sync {
-    /// Hands in `payload` for call number `sequence` of the seat's group; returns everybody's.
+    /// Hands in what this rank has for call number `sequence` of the seat's group; does not wait.
+    ///
+    /// # Errors
+    /// A world that has failed.
+    fn post(&self, seat: &Seat, sequence: u64, call: &Call, handed: Handed) -> Result<(), Error>;
+
+    /// Takes what every member handed in to that call for this rank, in rank order; waits for it.
     ///
     /// # Errors
     /// Another member called something else, failed, left, or all ranks wait.
-    fn exchange(
-        &self,
-        seat: &Seat,
-        sequence: u64,
-        call: Call,
-        payload: Vec<u8>,
-    ) -> Result<Payloads, Error>;
+    fn collect(&self, seat: &Seat, sequence: u64, call: &Call) -> Result<Payloads, Error>;
+
+    /// Sends a letter; does not wait.
+    ///
+    /// # Errors
+    /// A world that has failed.
+    fn send(&self, seat: &Seat, to: Letter, call: &Call, payload: Payload) -> Result<(), Error>;
+
+    /// Takes a letter; waits for it.
+    ///
+    /// # Errors
+    /// As [`Transport::collect`].
+    fn receive(&self, seat: &Seat, from: Letter, call: &Call) -> Result<Payload, Error>;
 }
 
 /// A world whose ranks are threads of this process.
@@ -76,7 +122,10 @@ pub struct Threads {
     changed: Condvar,
 }
 
+/// A call of a group.
 type Key = (Arc<str>, u64);
+/// A letter: its group, who sent it (number of a member), and which it is, by who receives it.
+type Address = (Arc<str>, usize, Letter);
 
 #[derive(Default)]
 struct State {
@@ -84,17 +133,40 @@ struct State {
     failed: Option<(usize, String)>,
     ranks: Vec<Place>,
     meetings: HashMap<Key, Meeting>,
+    letters: HashMap<Address, (Call, Payload)>,
+}
+
+/// What a rank waits for.
+#[derive(Clone, PartialEq)]
+enum Awaited {
+    Meeting(Key),
+    Letter(Address),
+}
+
+impl Awaited {
+    fn group(&self) -> &str {
+        match self {
+            Awaited::Meeting((group, _)) | Awaited::Letter((group, ..)) => group,
+        }
+    }
+
+    fn sequence(&self) -> u64 {
+        match self {
+            Awaited::Meeting((_, sequence)) => *sequence,
+            Awaited::Letter((.., letter)) => letter.sequence,
+        }
+    }
 }
 
 #[derive(Clone, PartialEq)]
 enum Place {
     Working,
-    Waiting(Key, &'static str),
+    Waiting(Awaited, &'static str),
     Finished,
 }
 
 struct Meeting {
-    handed: Vec<Option<(Call, Arc<Vec<u8>>)>>,
+    handed: Vec<Option<(Call, Handed)>>,
     taken: usize,
 }
 
@@ -133,18 +205,20 @@ impl Threads {
 }
 
 impl State {
-    fn hand_in(&mut self, seat: &Seat, key: &Key, call: &Call, payload: Vec<u8>) {
-        let empty = || Meeting { handed: vec![None; seat.members.len()], taken: 0 };
-        let meeting = self.meetings.entry(key.clone()).or_insert_with(empty);
-        meeting.handed[seat.index] = Some((call.clone(), Arc::new(payload)));
+    /// Whether what is waited for has come.
+    fn has(&self, awaited: &Awaited) -> bool {
+        match awaited {
+            Awaited::Meeting(key) => self.meetings.get(key).is_some_and(Meeting::complete),
+            Awaited::Letter(address) => self.letters.contains_key(address),
+        }
     }
 
-    /// Everybody waits, and none of the meetings waited for is complete.
+    /// Everybody waits, and nothing that is waited for has come.
     fn is_stuck(&self) -> bool {
         self.ranks.iter().all(|place| match place {
             Place::Working => false,
             Place::Finished => true,
-            Place::Waiting(key, _) => self.meetings.get(key).is_some_and(|m| !m.complete()),
+            Place::Waiting(awaited, _) => !self.has(awaited),
         })
     }
 
@@ -152,83 +226,137 @@ impl State {
         let one = |(rank, place): (usize, &Place)| match place {
             Place::Working => format!("{rank} works"),
             Place::Finished => format!("{rank} has finished"),
-            Place::Waiting((group, sequence), what) => {
-                format!("{rank} in {group} call {sequence} ({what})")
+            Place::Waiting(awaited, what) => {
+                format!("{rank} in {} call {} ({what})", awaited.group(), awaited.sequence())
             }
         };
         self.ranks.iter().enumerate().map(one).collect::<Vec<_>>().join(", ")
     }
 
-    /// Why `seat` waits in vain, if it does.
-    fn hopeless(&self, seat: &Seat, key: &Key, call: &Call) -> Option<Error> {
-        let at = seat.place(key.1, call.operation);
-        if let Some((failed, why)) = &self.failed {
-            return Some(Error::Poisoned { at, failed: *failed, why: why.clone() });
+    /// The members that have not done what is waited for.
+    fn missing(&self, awaited: &Awaited) -> Vec<usize> {
+        match awaited {
+            Awaited::Letter((_, from, ..)) => vec![*from],
+            Awaited::Meeting(key) => {
+                let handed = self.meetings.get(key).map(|meeting| &meeting.handed[..]);
+                let absent = handed.unwrap_or_default().iter().enumerate();
+                absent.filter(|(_, handed)| handed.is_none()).map(|(i, _)| i).collect()
+            }
         }
-        let meeting = self.meetings.get(key)?;
-        let missing = |i: &usize| meeting.handed[*i].is_none();
-        let gone = (0..seat.members.len())
-            .filter(missing)
-            .find(|i| self.ranks[seat.members[*i]] == Place::Finished);
-        if let Some(index) = gone {
-            let absent = seat.members[index];
+    }
+
+    /// Why `seat` waits in vain, if it does.
+    fn hopeless(&self, seat: &Seat, awaited: &Awaited, call: &Call) -> Option<Error> {
+        let at = seat.place(awaited.sequence(), call.operation);
+        if let Some(error) = self.poisoned(&at) {
+            return Some(error);
+        }
+        let missing = self.missing(awaited).into_iter().map(|member| seat.members[member]);
+        let mut gone = missing.filter(|rank| self.ranks[*rank] == Place::Finished);
+        if let Some(absent) = gone.next() {
             return Some(Error::Absent { at, absent });
         }
         let places = self.is_stuck().then(|| self.places())?;
         Some(Error::Deadlock { at, places })
     }
 
-    /// Takes everybody's payload out of a complete meeting.
+    fn poisoned(&self, at: &Where) -> Option<Error> {
+        let (failed, why) = self.failed.clone()?;
+        Some(Error::Poisoned { at: Box::new(at.clone()), failed, why })
+    }
+
+    /// Takes what is for `seat` out of a complete meeting.
     fn take(&mut self, seat: &Seat, key: &Key, call: &Call) -> Result<Payloads, Error> {
         let Some(meeting) = self.meetings.get_mut(key) else {
-            // cannot be: this rank's own payload is in it until all took theirs
+            // cannot be: what this rank handed in is in it until all took theirs
             return Ok(Vec::new());
         };
         meeting.taken += 1;
-        let calls: Vec<_> = meeting.handed.iter().flatten().cloned().collect();
+        let all: Vec<_> = meeting.handed.iter().flatten().cloned().collect();
         if meeting.taken == seat.members.len() {
             self.meetings.remove(key);
         }
-        if let Some(other) = calls.iter().position(|(theirs, _)| theirs != call) {
-            return Err(Error::Mismatch {
-                at: seat.place(key.1, call.operation),
-                ours: call.to_string(),
-                other: seat.members[other],
-                theirs: calls[other].0.to_string(),
-            });
+        if let Some(other) = all.iter().position(|(theirs, _)| theirs != call) {
+            return Err(mismatch(seat, key.1, call, (other, &all[other].0)));
         }
-        Ok(calls.into_iter().map(|(_, payload)| payload).collect())
+        Ok(all.iter().map(|(_, handed)| handed.of(seat.index)).collect())
     }
 }
 
-impl Transport for Threads {
-    fn exchange(
+fn mismatch(seat: &Seat, sequence: u64, call: &Call, (member, theirs): (usize, &Call)) -> Error {
+    Error::Mismatch {
+        at: seat.place(sequence, call.operation),
+        ours: call.to_string(),
+        other: seat.members[member],
+        theirs: theirs.to_string(),
+    }
+}
+
+impl Threads {
+    /// Waits until what is awaited is there.
+    fn wait(
         &self,
         seat: &Seat,
-        sequence: u64,
-        call: Call,
-        payload: Vec<u8>,
-    ) -> Result<Payloads, Error> {
-        let key = (seat.group.clone(), sequence);
+        awaited: &Awaited,
+        call: &Call,
+    ) -> Result<MutexGuard<'_, State>, Error> {
         let mut state = self.lock();
-        state.hand_in(seat, &key, &call, payload);
-        if state.meetings[&key].complete() {
-            self.changed.notify_all();
-            return state.take(seat, &key, &call);
-        }
-        state.ranks[seat.rank()] = Place::Waiting(key.clone(), call.operation);
-        loop {
-            if state.meetings.get(&key).is_none_or(Meeting::complete) {
-                state.ranks[seat.rank()] = Place::Working;
-                return state.take(seat, &key, &call);
-            }
-            if let Some(error) = state.hopeless(seat, &key, &call) {
+        while !state.has(awaited) {
+            state.ranks[seat.rank()] = Place::Waiting(awaited.clone(), call.operation);
+            if let Some(error) = state.hopeless(seat, awaited, call) {
                 state.failed.get_or_insert((seat.rank(), error.to_string()));
                 state.ranks[seat.rank()] = Place::Working;
                 self.changed.notify_all();
                 return Err(error);
             }
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.ranks[seat.rank()] = Place::Working;
+        Ok(state)
+    }
+}
+
+impl Transport for Threads {
+    fn post(&self, seat: &Seat, sequence: u64, call: &Call, handed: Handed) -> Result<(), Error> {
+        let mut state = self.lock();
+        if let Some(error) = state.poisoned(&seat.place(sequence, call.operation)) {
+            return Err(error);
+        }
+        let empty = || Meeting { handed: vec![None; seat.members.len()], taken: 0 };
+        let meeting = state.meetings.entry((seat.group.clone(), sequence)).or_insert_with(empty);
+        meeting.handed[seat.index] = Some((call.clone(), handed));
+        if meeting.complete() {
+            self.changed.notify_all();
+        }
+        Ok(())
+    }
+
+    fn collect(&self, seat: &Seat, sequence: u64, call: &Call) -> Result<Payloads, Error> {
+        let key = (seat.group.clone(), sequence);
+        self.wait(seat, &Awaited::Meeting(key.clone()), call)?.take(seat, &key, call)
+    }
+
+    fn send(&self, seat: &Seat, to: Letter, call: &Call, payload: Payload) -> Result<(), Error> {
+        let mut state = self.lock();
+        if let Some(error) = state.poisoned(&seat.place(to.sequence, call.operation)) {
+            return Err(error);
+        }
+        state.letters.insert((seat.group.clone(), seat.index, to), (call.clone(), payload));
+        self.changed.notify_all();
+        Ok(())
+    }
+
+    fn receive(&self, seat: &Seat, from: Letter, call: &Call) -> Result<Payload, Error> {
+        let here = Letter { member: seat.index, ..from };
+        let address = (seat.group.clone(), from.member, here);
+        let mut state = self.wait(seat, &Awaited::Letter(address.clone()), call)?;
+        let Some((theirs, payload)) = state.letters.remove(&address) else {
+            // cannot be: nobody else takes it
+            return Ok(Payload::default());
+        };
+        match theirs == *call {
+            true => Ok(payload),
+            false => Err(mismatch(seat, from.sequence, call, (from.member, &theirs))),
         }
     }
 }

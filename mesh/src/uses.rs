@@ -27,10 +27,16 @@ pub enum Use {
     Norm,
     /// What all ranks must share: start, stop, checkpoints.
     World,
+    /// Gradients of keys' and values' projections, where there are more tensor-parallel ranks than
+    /// key-value heads: of those ranks that hold the same head.
+    SharedHeads,
+    /// Gradients of an embedding that is also the output head: of the first and the last stage.
+    Tied,
 }
 
-/// Every use with its name and the axes along which its ranks differ.
-pub const USES: [(Use, &str, &[Axis]); 10] = [
+/// Every use with its name and the axes along which its ranks differ. Of the last two it is a part of
+/// the ranks along that axis, which the model knows: `Mesh::part`.
+pub const USES: [(Use, &str, &[Axis]); 12] = [
     (Use::Activations, "activations", &[Axis::Tp]),
     (Use::Vocabulary, "vocabulary", &[Axis::Tp]),
     (Use::KeyValues, "key-values", &[Axis::Cp]),
@@ -41,6 +47,8 @@ pub const USES: [(Use, &str, &[Axis]); 10] = [
     (Use::Losses, "losses", &[Axis::Cp, Axis::Pp, Axis::Dp]),
     (Use::Norm, "norm", &[Axis::Tp, Axis::Cp, Axis::Pp, Axis::Dp]),
     (Use::World, "world", &[Axis::Tp, Axis::Cp, Axis::Pp, Axis::Dp]),
+    (Use::SharedHeads, "shared-heads", &[Axis::Tp]),
+    (Use::Tied, "tied", &[Axis::Pp]),
 ];
 
 #[cfg(test)]

@@ -7,15 +7,15 @@
 
 use crate::Error;
 use crate::memory::Recompute;
-use crate::model::Model;
+use crate::model::{At, Model};
 use crate::packs::Both;
-use crate::parameters::{Joined, LayerViews};
+use crate::parameters::{Joined, LayerViews, end};
 use crate::slots::{Kept, LayerSlot, Scratch, Slot, Tensors};
 use quipu_math::Layout::{NN, TN};
 use quipu_math::View;
 use quipu_math::op::*;
 use quipu_mesh::Use;
-use quipu_mesh::placement::{Placed, SeqShard, TpPartial};
+use quipu_mesh::placement::{Placed, SeqShard, TpPartial, Whole};
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 
@@ -31,7 +31,7 @@ impl Model {
     }
 
     /// Forward, loss head and backward in one call, for weights known before: the log-probability
-    /// of each row's target.
+    /// of each row's target. On a mesh without a pipeline, as [`Model::forward`].
     ///
     /// # Errors
     /// As [`Model::forward`] and [`Model::backward`].
@@ -56,54 +56,56 @@ impl Model {
     pub fn backward_head(&mut self, slot: usize, weights: &[f64]) -> Result<View, Error> {
         let s = self.loaded(slot)?;
         self.write_weights(&s, weights)?;
-        let hidden = self.gather(Placed::new(s.ends.final_norm.clone()))?;
-        let d_norm = self.activations.scratch(s.rows())?.d_norm;
+        let scratch = self.activations.scratch(&s.at.rows)?;
+        let hidden = self.gather(Placed::new(s.ends.final_norm.clone()), &scratch.gathered)?;
+        let dhidden = self.summand(&scratch.d_norm, &scratch.summand);
         self.device.execute(LossHeadBackward {
             hidden: hidden.into_view(),
-            weight: self.weights.head.clone(),
+            weight: end("head", &self.weights.head)?.clone(),
             targets: s.ends.targets.clone(),
-            vocab_start: 0,
+            vocab_start: self.shard.vocab.start,
             vocab: self.config.vocab_size,
             lse: s.ends.lse.clone(),
             weights: s.ends.weights.clone(),
-            dhidden: d_norm.clone(),
-            dweight: Some(self.gradient_memory()?.head.clone()),
+            dhidden: dhidden.clone(),
+            dweight: self.gradient_memory()?.head.clone(),
             packed: self.packed_head()?.forward.clone(),
             packed_turned: self.packed_head()?.backward.clone(),
         })?;
-        self.scatter(Placed::new(d_norm))?;
+        self.scatter(Placed::new(dhidden), &scratch.d_norm)?;
         self.final_norm_backward(&s)
     }
 
     pub(crate) fn write_weights(&self, s: &Slot, weights: &[f64]) -> Result<(), Error> {
-        if weights.len() != s.rows() {
+        if weights.len() != s.at.rows.given {
             return Err(Error::Call {
                 what: "weights",
                 found: format!("{} long", weights.len()),
-                expected: format!("{} long, one for each row of the slot", s.rows()),
+                expected: format!("{} long, one for each row of the slot", s.at.rows.given),
             });
         }
-        Ok(self.device.write_floats(&s.ends.weights, weights)?)
+        let own = self.shard.spans(s.at.rows.whole).into_iter().flatten();
+        let own: Vec<f64> = own.map(|row| weights.get(row).copied().unwrap_or(0.0)).collect();
+        Ok(self.device.write_floats(&s.ends.weights, &own)?)
     }
 
     /// From the gradient of the final norm's output to that of its input.
     pub(crate) fn final_norm_backward(&self, s: &Slot) -> Result<View, Error> {
-        let gradients = self.gradient_memory()?;
-        let dx = self.activations.scratch(s.rows())?.d_hidden;
+        let scratch = self.activations.scratch(&s.at.rows)?;
         self.device.execute(RmsNormBackward {
-            x: s.hidden[self.config.layers].clone(),
-            weight: self.weights.final_norm.clone(),
+            x: self.last_hidden(s),
+            weight: end("final norm", &self.weights.final_norm)?.clone(),
             rstd: s.ends.final_rstd.clone(),
-            dy: self.activations.scratch(s.rows())?.d_norm,
-            dx: dx.clone(),
-            dweight: Some(gradients.final_norm.clone()),
+            dy: scratch.d_norm,
+            dx: scratch.d_hidden.clone(),
+            dweight: self.gradient_memory()?.final_norm.clone(),
             accumulate: false,
         })?;
-        Ok(dx)
+        Ok(scratch.d_hidden)
     }
 
     /// The backward of `forward_layers`: from the gradient of the hidden state after the range to
-    /// that before it (in scratch memory, until the next backward); a range that begins at 0 ends
+    /// that before it (in scratch memory, until the next backward); a range that begins the model ends
     /// in the embedding. Gradients of all parameters of the range are added.
     ///
     /// # Errors
@@ -114,25 +116,27 @@ impl Model {
         range: Range<usize>,
         gradient: &View,
     ) -> Result<View, Error> {
-        let (s, scratch) = self.backward_start(slot, &range, gradient)?;
+        let (s, scratch, places) = self.backward_start(slot, &range, gradient)?;
         let shared = Kept {
             out: scratch.d_hidden.clone(),
             act: scratch.act.clone(),
             middle: scratch.d_hidden.clone(),
             qkv: scratch.d_qkv.clone(),
         };
-        for layer in range.clone().rev() {
+        for at in places.into_iter().rev() {
             if self.capacity.recompute == Recompute::Block {
-                self.forward_again(&s, layer)?;
+                self.forward_again(&s, at)?;
             }
-            self.feed_forward_input(&s, layer, &shared)?;
-            self.feed_forward_weight(&s, layer, &shared)?;
-            self.feed_forward_norm(&s, layer)?;
-            self.attention_input(&s, layer, &shared)?;
-            self.attention_weight(&s, layer, &shared)?;
-            self.attention_norm(&s, layer)?;
-            self.fresh[layer].store(false, Ordering::Release);
-            self.release(layer);
+            let d_out = self.gather_gradient(&scratch.d_hidden, &scratch)?;
+            self.feed_forward_input(&s, at, &d_out, &shared)?;
+            self.feed_forward_weight(&s, at, &d_out, &shared)?;
+            self.feed_forward_norm(&s, at)?;
+            let d_middle = self.gather_gradient(&scratch.d_hidden, &scratch)?;
+            self.attention_input(&s, at, &d_middle, &shared)?;
+            self.attention_weight(&s, at, &d_middle, &shared)?;
+            self.attention_norm(&s, at)?;
+            self.fresh[at.layer].store(false, Ordering::Release);
+            self.release(at.layer);
         }
         self.backward_end(&s, &range)
     }
@@ -148,17 +152,19 @@ impl Model {
         range: Range<usize>,
         gradient: &View,
     ) -> Result<View, Error> {
-        let (s, scratch) = self.backward_start(slot, &range, gradient)?;
-        for layer in range.clone().rev() {
-            let kept = kept(&s.layers[layer])?;
+        let (s, scratch, places) = self.backward_start(slot, &range, gradient)?;
+        for at in places.into_iter().rev() {
+            let kept = kept(&s.layers[at.place])?;
             let d_hidden = || scratch.d_hidden.clone();
             self.device.execute(Copy { x: d_hidden(), out: kept.out.clone() })?;
-            self.feed_forward_input(&s, layer, kept)?;
-            self.feed_forward_norm(&s, layer)?;
+            let d_out = self.gather_gradient(&scratch.d_hidden, &scratch)?;
+            self.feed_forward_input(&s, at, &d_out, kept)?;
+            self.feed_forward_norm(&s, at)?;
             self.device.execute(Copy { x: d_hidden(), out: kept.middle.clone() })?;
-            self.attention_input(&s, layer, kept)?;
-            self.attention_norm(&s, layer)?;
-            self.release(layer);
+            let d_middle = self.gather_gradient(&scratch.d_hidden, &scratch)?;
+            self.attention_input(&s, at, &d_middle, kept)?;
+            self.attention_norm(&s, at)?;
+            self.release(at.layer);
         }
         self.backward_end(&s, &range)
     }
@@ -169,13 +175,15 @@ impl Model {
     /// # Errors
     /// As [`Model::backward_input`].
     pub fn backward_weight(&mut self, slot: usize, range: Range<usize>) -> Result<(), Error> {
-        self.check_layers(&range)?;
         let s = self.loaded(slot)?;
-        for layer in range.rev() {
-            let kept = kept(&s.layers[layer])?;
-            self.feed_forward_weight(&s, layer, kept)?;
-            self.attention_weight(&s, layer, kept)?;
-            self.fresh[layer].store(false, Ordering::Release);
+        let scratch = self.activations.scratch(&s.at.rows)?;
+        for at in self.places(&s, &range)?.into_iter().rev() {
+            let kept = kept(&s.layers[at.place])?;
+            let d_out = self.gather_gradient(&kept.out, &scratch)?;
+            self.feed_forward_weight(&s, at, &d_out, kept)?;
+            let d_middle = self.gather_gradient(&kept.middle, &scratch)?;
+            self.attention_weight(&s, at, &d_middle, kept)?;
+            self.fresh[at.layer].store(false, Ordering::Release);
         }
         Ok(())
     }
@@ -185,37 +193,55 @@ impl Model {
         slot: usize,
         range: &Range<usize>,
         gradient: &View,
-    ) -> Result<(Slot, Scratch), Error> {
-        self.check_layers(range)?;
+    ) -> Result<(Slot, Scratch, Vec<At>), Error> {
         self.gradient_memory()?;
         let s = self.loaded(slot)?;
-        let scratch = self.activations.scratch(s.rows())?;
+        let places = self.places(&s, range)?;
+        let scratch = self.activations.scratch(&s.at.rows)?;
         if !gradient.same(&scratch.d_hidden) {
             self.device.execute(Copy { x: gradient.clone(), out: scratch.d_hidden.clone() })?;
         }
-        Ok((s, scratch))
+        Ok((s, scratch, places))
     }
 
     fn backward_end(&self, s: &Slot, range: &Range<usize>) -> Result<View, Error> {
-        let d_hidden = self.activations.scratch(s.rows())?.d_hidden;
-        if range.start == 0 {
-            let dout = self.gather(Placed::new(d_hidden.clone()))?.into_view();
+        let scratch = self.activations.scratch(&s.at.rows)?;
+        let chunk = &self.shard.chunks[s.at.chunk];
+        if chunk.first && range.start == chunk.layers.start {
+            let dout = self.gather_gradient(&scratch.d_hidden, &scratch)?.into_view();
             self.device.execute(EmbedBackward {
                 ids: s.ends.tokens.clone(),
                 dout,
-                vocab_start: 0,
+                vocab_start: self.shard.vocab.start,
                 vocab: self.config.vocab_size,
-                dtable: self.gradient_memory()?.embedding.clone(),
+                dtable: end("embedding", &self.gradient_memory()?.embedding)?.clone(),
             })?;
         }
-        Ok(d_hidden)
+        Ok(scratch.d_hidden)
+    }
+
+    /// The gradient of the residual stream with the rows of all tensor-parallel ranks: as it is on one
+    /// rank, in the type of messages over several.
+    fn gather_gradient(&self, x: &View, scratch: &Scratch) -> Result<Placed<Whole>, Error> {
+        if self.shard.tp.size == 1 || x.dtype() == scratch.gathered.dtype() {
+            return self.gather(Placed::new(x.clone()), &scratch.gathered);
+        }
+        let out = scratch.d_norm.clone();
+        self.device.execute(Copy { x: x.clone(), out: out.clone() })?;
+        self.gather(Placed::new(out), &scratch.gathered)
     }
 
     /// From the gradient of the layer's output to that of the feed-forward's normed input.
-    fn feed_forward_input(&self, s: &Slot, layer: usize, kept: &Kept) -> Result<(), Error> {
-        let (w, p, l) = (self.acquire(layer), self.packed(layer)?, &s.layers[layer].saved);
-        let scratch = self.activations.scratch(s.rows())?;
-        let d_out = self.gather(Placed::<SeqShard>::new(scratch.d_hidden))?;
+    fn feed_forward_input(
+        &self,
+        s: &Slot,
+        at: At,
+        d_out: &Placed<Whole>,
+        kept: &Kept,
+    ) -> Result<(), Error> {
+        let (w, p) = (self.acquire(at.layer), self.packed(at.layer)?);
+        let l = &s.layers[at.place].saved;
+        let scratch = self.activations.scratch(&s.at.rows)?;
         self.product_backward(d_out.view(), (&w.down, &p.down), &scratch.act)?;
         // in place: gate and up become their gradients, the product is computed again for `down`
         let (gate, up) = self.halves(&l.gate_up)?;
@@ -227,16 +253,23 @@ impl Model {
             dup: up,
             out: Some(kept.act.clone()),
         })?;
-        self.product_backward(&l.gate_up, (w.gate_up.whole()?, &p.gate_up), &scratch.d_norm)?;
-        self.scatter(Placed::<TpPartial>::new(scratch.d_norm)).map(|_| ())
+        let d_normed = self.summand(&scratch.d_norm, &scratch.summand);
+        self.product_backward(&l.gate_up, (w.gate_up.whole()?, &p.gate_up), &d_normed)?;
+        self.scatter(Placed::<TpPartial>::new(d_normed), &scratch.d_norm).map(|_| ())
     }
 
-    fn feed_forward_weight(&self, s: &Slot, layer: usize, kept: &Kept) -> Result<(), Error> {
-        let (g, l) = (self.layer_gradients(layer)?, &s.layers[layer].saved);
-        let d_out = self.gather(Placed::<SeqShard>::new(kept.out.clone()))?;
-        let weight = &self.acquire(layer).feed_forward_norm;
-        let normed = self.gather(self.normed(&l.middle, weight, &l.norm2, &l.rstd2)?)?;
-        let adds = !self.fresh[layer].load(Ordering::Acquire);
+    fn feed_forward_weight(
+        &self,
+        s: &Slot,
+        at: At,
+        d_out: &Placed<Whole>,
+        kept: &Kept,
+    ) -> Result<(), Error> {
+        let (g, l) = (self.layer_gradients(at)?, &s.layers[at.place].saved);
+        let weight = &self.acquire(at.layer).feed_forward_norm;
+        let normed = self.normed(&l.middle, weight, &l.norm2, &l.rstd2)?;
+        let normed = self.gather(normed, &self.activations.scratch(&s.at.rows)?.summand)?;
+        let adds = !self.fresh[at.layer].load(Ordering::Acquire);
         self.weight_backward(d_out.view(), &kept.act, (&g.down, adds), g.down_bias.as_ref())?;
         let dbias = g.gate_up_bias.as_ref().map(Joined::whole).transpose()?;
         let dweight = (g.gate_up.whole()?, adds);
@@ -244,64 +277,99 @@ impl Model {
     }
 
     /// Adds the feed-forward's share to the gradient of the residual stream.
-    fn feed_forward_norm(&self, s: &Slot, layer: usize) -> Result<(), Error> {
-        let (w, g, l) = (self.acquire(layer), self.layer_gradients(layer)?, &s.layers[layer].saved);
-        self.norm_backward(&l.middle, &w.feed_forward_norm, &l.rstd2, &g.feed_forward_norm)
+    fn feed_forward_norm(&self, s: &Slot, at: At) -> Result<(), Error> {
+        let (w, g) = (self.acquire(at.layer), self.layer_gradients(at)?);
+        let l = &s.layers[at.place].saved;
+        let weights = (&w.feed_forward_norm, &g.feed_forward_norm);
+        self.norm_backward(s, &l.middle, weights, &l.rstd2)
     }
 
     /// From the gradient of the residual stream between the halves to that of attention's normed
     /// input.
-    fn attention_input(&self, s: &Slot, layer: usize, kept: &Kept) -> Result<(), Error> {
-        let (w, p, l) = (self.acquire(layer), self.packed(layer)?, &s.layers[layer].saved);
-        let scratch = self.activations.scratch(s.rows())?;
-        let d_middle = self.gather(Placed::<SeqShard>::new(scratch.d_hidden))?;
+    fn attention_input(
+        &self,
+        s: &Slot,
+        at: At,
+        d_middle: &Placed<Whole>,
+        kept: &Kept,
+    ) -> Result<(), Error> {
+        let (w, p) = (self.acquire(at.layer), self.packed(at.layer)?);
+        let l = &s.layers[at.place].saved;
+        let scratch = self.activations.scratch(&s.at.rows)?;
         self.product_backward(d_middle.view(), (&w.output, &p.output), &scratch.d_attended)?;
-        self.attend_backward(s, l, &scratch.d_attended, &kept.qkv)?;
+        self.attend_backward(s, l, &scratch, &kept.qkv)?;
         self.rotate(&kept.qkv, &s.ends.positions, true)?;
-        self.product_backward(&kept.qkv, (w.qkv.whole()?, &p.qkv), &scratch.d_norm)?;
-        self.scatter(Placed::<TpPartial>::new(scratch.d_norm)).map(|_| ())
+        let d_normed = self.summand(&scratch.d_norm, &scratch.summand);
+        self.product_backward(&kept.qkv, (w.qkv.whole()?, &p.qkv), &d_normed)?;
+        self.scatter(Placed::<TpPartial>::new(d_normed), &scratch.d_norm).map(|_| ())
     }
 
+    /// The gradients of keys and values are summed over the queries of all context-parallel ranks, in
+    /// the type of sums.
     fn attend_backward(
         &self,
         s: &Slot,
         l: &Tensors,
-        dout: &View,
+        scratch: &Scratch,
         d_qkv: &View,
     ) -> Result<(), Error> {
-        let (q, k, v) = self.heads(&l.qkv)?;
-        let (dq, dk, dv) = self.heads(d_qkv)?;
-        self.device.execute(AttentionBackward {
-            q,
-            k,
-            v,
-            starts: s.ends.starts.clone(),
-            query_offset: 0,
-            heads: self.config.heads,
-            kv_heads: self.config.kv_heads,
-            scale: self.attention_scale(),
-            out: l.attended.clone(),
-            lse: l.lse.clone(),
-            dout: dout.clone(),
-            dq,
-            dk: dk.clone(),
-            dv: dv.clone(),
-            accumulate: false,
-        })?;
         let context = self.mesh.group(Use::KeyValues);
+        let (q, _, _) = self.heads(&l.qkv)?;
+        let (dq, dk, dv) = self.heads(d_qkv)?;
+        let (k, v) = self.keys_and_values(s, l, scratch)?;
+        let width = k.cols();
+        let (dk, dv) = match context.is_one() {
+            true => (dk, dv),
+            false => {
+                let all = &scratch.d_kv;
+                self.device.execute(Fill { out: all.clone(), value: 0.0 })?;
+                (all.slice_cols(0..width)?, all.slice_cols(width..2 * width)?)
+            }
+        };
+        let mut first = 0;
+        for span in self.shard.spans(s.at.rows.whole) {
+            let rows = first..first + span.len();
+            first = rows.end;
+            let (own, seen) = (|x: &View| x.slice_rows(rows.clone()), 0..span.end);
+            self.device.execute(AttentionBackward {
+                q: own(&q)?,
+                k: k.slice_rows(seen.clone())?,
+                v: v.slice_rows(seen.clone())?,
+                starts: own(&s.ends.starts)?,
+                query_offset: span.start,
+                heads: self.shard.heads.len(),
+                kv_heads: self.shard.kv_heads.len(),
+                scale: self.attention_scale(),
+                out: own(&l.attended)?,
+                lse: own(&l.lse)?,
+                dout: own(&scratch.d_attended)?,
+                dq: own(&dq)?,
+                dk: dk.slice_rows(seen.clone())?,
+                dv: dv.slice_rows(seen)?,
+                accumulate: !context.is_one(),
+            })?;
+        }
         if !context.is_one() {
-            context.reduce_scatter(&*self.device, &dk, &dk)?;
-            context.reduce_scatter(&*self.device, &dv, &dv)?;
+            let parts = self.by_rank(&scratch.d_kv, s.at.rows.whole)?;
+            let own = d_qkv.slice_cols(q.cols()..q.cols() + 2 * width)?;
+            let device = &*self.device;
+            context.start_reduce_scatter_parts(device, &parts, &own)?.wait(device)?;
         }
         Ok(())
     }
 
-    fn attention_weight(&self, s: &Slot, layer: usize, kept: &Kept) -> Result<(), Error> {
-        let (g, l) = (self.layer_gradients(layer)?, &s.layers[layer].saved);
-        let d_middle = self.gather(Placed::<SeqShard>::new(kept.middle.clone()))?;
-        let weight = &self.acquire(layer).attention_norm;
-        let normed = self.gather(self.normed(&s.hidden[layer], weight, &l.norm1, &l.rstd1)?)?;
-        let adds = !self.fresh[layer].load(Ordering::Acquire);
+    fn attention_weight(
+        &self,
+        s: &Slot,
+        at: At,
+        d_middle: &Placed<Whole>,
+        kept: &Kept,
+    ) -> Result<(), Error> {
+        let (g, l) = (self.layer_gradients(at)?, &s.layers[at.place].saved);
+        let weight = &self.acquire(at.layer).attention_norm;
+        let normed = self.normed(&s.hidden[at.place], weight, &l.norm1, &l.rstd1)?;
+        let normed = self.gather(normed, &self.activations.scratch(&s.at.rows)?.summand)?;
+        let adds = !self.fresh[at.layer].load(Ordering::Acquire);
         let (dweight, dbias) = ((&g.output, adds), g.output_bias.as_ref());
         self.weight_backward(d_middle.view(), &l.attended, dweight, dbias)?;
         let dbias = g.qkv_bias.as_ref().map(Joined::whole).transpose()?;
@@ -310,9 +378,10 @@ impl Model {
     }
 
     /// Adds attention's share to the gradient of the residual stream.
-    fn attention_norm(&self, s: &Slot, layer: usize) -> Result<(), Error> {
-        let (w, g, l) = (self.acquire(layer), self.layer_gradients(layer)?, &s.layers[layer].saved);
-        self.norm_backward(&s.hidden[layer], &w.attention_norm, &l.rstd1, &g.attention_norm)
+    fn attention_norm(&self, s: &Slot, at: At) -> Result<(), Error> {
+        let (w, g) = (self.acquire(at.layer), self.layer_gradients(at)?);
+        let weights = (&w.attention_norm, &g.attention_norm);
+        self.norm_backward(s, &s.hidden[at.place], weights, &s.layers[at.place].saved.rstd1)
     }
 
     /// A norm's output, made again where it was not kept.
@@ -332,12 +401,12 @@ impl Model {
     /// `d_hidden += ` the gradient of a norm's input, from the gradient of its output in `d_norm`.
     fn norm_backward(
         &self,
+        s: &Slot,
         x: &View,
-        weight: &View,
+        (weight, dweight): (&View, &View),
         rstd: &View,
-        dweight: &View,
     ) -> Result<(), Error> {
-        let scratch = self.activations.scratch(x.rows())?;
+        let scratch = self.activations.scratch(&s.at.rows)?;
         Ok(self.device.execute(RmsNormBackward {
             x: x.clone(),
             weight: weight.clone(),
@@ -377,8 +446,8 @@ impl Model {
         Ok(self.device.execute(Matmul { layout: TN, a, b, packed, plus, out })?)
     }
 
-    fn layer_gradients(&self, layer: usize) -> Result<&LayerViews, Error> {
-        Ok(&self.gradient_memory()?.layers[layer])
+    fn layer_gradients(&self, at: At) -> Result<&LayerViews, Error> {
+        Ok(&self.gradient_memory()?.layers[at.layer])
     }
 }
 

@@ -41,6 +41,33 @@ struct Chunk {
     xxh3: String,
 }
 
+/// A box of a tensor of rows and columns: what a rank holds of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Row and column at which it begins.
+    pub first: (usize, usize),
+    /// Its rows.
+    pub rows: usize,
+    /// Its columns.
+    pub cols: usize,
+}
+
+impl Part {
+    /// All of a tensor of one or two dimensions.
+    fn whole(shape: &[usize]) -> Part {
+        let cols = shape.last().copied().unwrap_or(1);
+        let rows = if shape.len() == 2 { shape[0] } else { 1 };
+        Part { first: (0, 0), rows, cols }
+    }
+
+    /// Whether it lies in a tensor.
+    fn is_in(&self, shape: &[usize]) -> bool {
+        let Part { rows, cols, .. } = Part::whole(shape);
+        let fits = |first: usize, n: usize, of| first.checked_add(n).is_some_and(|end| end <= of);
+        fits(self.first.0, self.rows, rows) && fits(self.first.1, self.cols, cols)
+    }
+}
+
 /// Writes one rank's pieces.
 pub struct Writer {
     folder: PathBuf,
@@ -83,8 +110,27 @@ impl Writer {
         range: Range<usize>,
         bytes: &[u8],
     ) -> Result<(), Error> {
-        let (rows, cols) = self.rows_and_cols(shape)?;
-        if range.start > range.end || range.end > rows * cols {
+        self.put_part(name, dtype, (shape, &Part::whole(shape)), range, bytes)
+    }
+
+    /// Stores elements of a part of tensor `name`: `range` counts within the part, row-major.
+    ///
+    /// # Errors
+    /// As [`Writer::put`], and a part outside the tensor.
+    pub fn put_part(
+        &mut self,
+        name: &str,
+        dtype: DType,
+        (shape, part): (&[usize], &Part),
+        range: Range<usize>,
+        bytes: &[u8],
+    ) -> Result<(), Error> {
+        if !(1..=2).contains(&shape.len()) || !part.is_in(shape) {
+            return Err(self.wrong(format!(
+                "a shape {shape:?} and {part:?}; expected one or two dimensions, and a part of it"
+            )));
+        }
+        if range.start > range.end || range.end > part.rows * part.cols {
             return Err(self.wrong(format!("{name}: elements {range:?} of a shape {shape:?}")));
         }
         if bytes.len() != range.len() * dtype.size() {
@@ -92,8 +138,9 @@ impl Writer {
             return Err(self.wrong(format!("{name}: {found} bytes were given for {expected}")));
         }
         let mut from = 0;
-        for (start, extent) in boxes(rows, cols, range) {
+        for (start, extent) in boxes(part.rows, part.cols, range) {
             let n = extent[0] * extent[1] * dtype.size();
+            let start = [start[0] + part.first.0, start[1] + part.first.1];
             let dimensions = 2 - shape.len()..;
             self.append(
                 Chunk {
@@ -130,14 +177,6 @@ impl Writer {
         let text =
             serde_json::to_vec(&self.chunks).map_err(|e| Error::NotJson { why: e.to_string() })?;
         Ok(atomic::write_bytes(&self.folder.join(index_of(self.rank)), &text)?)
-    }
-
-    fn rows_and_cols(&self, shape: &[usize]) -> Result<(usize, usize), Error> {
-        match *shape {
-            [cols] => Ok((1, cols)),
-            [rows, cols] => Ok((rows, cols)),
-            _ => Err(self.wrong(format!("a shape {shape:?}; expected one or two dimensions"))),
-        }
     }
 
     fn wrong(&self, why: String) -> Error {
@@ -327,31 +366,45 @@ impl Reader {
     /// # Errors
     /// A tensor that is not there, a range outside it, a damaged piece.
     pub fn read(&self, name: &str, range: Range<usize>) -> Result<Vec<u8>, Error> {
+        let part = Part::whole(&self.info(name)?.shape);
+        self.read_part(name, &part, range)
+    }
+
+    /// Those of a part of a tensor: `range` counts within the part, row-major.
+    ///
+    /// # Errors
+    /// As [`Reader::read`], and a part outside the tensor.
+    pub fn read_part(
+        &self,
+        name: &str,
+        part: &Part,
+        range: Range<usize>,
+    ) -> Result<Vec<u8>, Error> {
         let (info, chunks) = self.find(name)?;
-        if range.start > range.end || range.end > info.elements() {
-            return Err(
-                self.wrong(format!("tensor '{name}' {:?} has no elements {range:?}", info.shape))
-            );
+        let inside = range.start <= range.end && range.end <= part.rows * part.cols;
+        if !(inside && part.is_in(&info.shape)) {
+            let why = format!("tensor '{name}' {:?} has no elements {range:?}", info.shape);
+            return Err(self.wrong(why));
         }
-        let (size, cols) = (info.dtype.size(), info.shape[info.shape.len() - 1]);
+        let size = info.dtype.size();
         let mut out = vec![0; range.len() * size];
+        let wanted = boxes(part.rows, part.cols, range);
+        let wanted: Vec<_> = wanted
+            .into_iter()
+            .scan(0, |at, (start, extent)| {
+                let first = *at;
+                *at += extent[0] * extent[1];
+                Some((first, [start[0] + part.first.0, start[1] + part.first.1], extent))
+            })
+            .collect();
         for (rank, chunk) in chunks {
-            let (start, extent) = padded(chunk);
-            let first = start[0] * cols + start[1];
-            let last = first + (extent[0] - 1) * cols + extent[1];
-            if last <= range.start || range.end <= first {
-                continue;
-            }
-            let bytes = self.chunk_bytes(*rank, chunk)?;
-            for row in 0..extent[0] {
-                let from = first + row * cols;
-                let (a, b) = (from.max(range.start), (from + extent[1]).min(range.end));
-                if a < b {
-                    let source = (row * extent[1] + a - from) * size;
-                    let target = (a - range.start) * size;
-                    let n = (b - a) * size;
-                    out[target..target + n].copy_from_slice(&bytes[source..source + n]);
+            let mut bytes = None;
+            for (first, start, extent) in &wanted {
+                let Some(common) = Overlap::of((*start, *extent), padded(chunk)) else { continue };
+                if bytes.is_none() {
+                    bytes = Some(self.chunk_bytes(*rank, chunk)?);
                 }
+                common.copy(bytes.as_deref().unwrap_or_default(), &mut out, (*first, size));
             }
         }
         Ok(out)
@@ -389,6 +442,44 @@ impl Reader {
 
     fn wrong(&self, why: String) -> Error {
         Error::Checkpoint { folder: self.folder.clone(), why }
+    }
+}
+
+/// What two boxes of a tensor have in common.
+struct Overlap {
+    rows: Range<usize>,
+    cols: Range<usize>,
+    /// The one that is wanted, and the one that is stored.
+    wanted: ([usize; 2], [usize; 2]),
+    stored: ([usize; 2], [usize; 2]),
+}
+
+impl Overlap {
+    fn of(wanted: ([usize; 2], [usize; 2]), stored: ([usize; 2], [usize; 2])) -> Option<Overlap> {
+        let common = |i: usize| {
+            let start = wanted.0[i].max(stored.0[i]);
+            start..(wanted.0[i] + wanted.1[i]).min(stored.0[i] + stored.1[i])
+        };
+        let (rows, cols) = (common(0), common(1));
+        (rows.start < rows.end && cols.start < cols.end).then_some(Overlap {
+            rows,
+            cols,
+            wanted,
+            stored,
+        })
+    }
+
+    /// Copies it from the stored box's bytes to where the wanted box begins in `out`, at element
+    /// `first`.
+    fn copy(&self, bytes: &[u8], out: &mut [u8], (first, size): (usize, usize)) {
+        let at = |(start, extent): ([usize; 2], [usize; 2]), row: usize| {
+            (row - start[0]) * extent[1] + self.cols.start - start[1]
+        };
+        let n = self.cols.len() * size;
+        for row in self.rows.clone() {
+            let (from, to) = (at(self.stored, row) * size, (first + at(self.wanted, row)) * size);
+            out[to..to + n].copy_from_slice(&bytes[from..from + n]);
+        }
     }
 }
 
@@ -450,6 +541,40 @@ mod tests {
         check(&[0, 35]);
         check(&[0, 17, 35]);
         check(&[0, 3, 4, 4, 25, 35]);
+    }
+
+    #[test]
+    fn parts_of_columns_make_a_whole_and_are_read_as_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let values: Vec<u32> = (0..35).collect();
+        let cut = |part: &Part| -> Vec<u8> {
+            let rows = part.first.0..part.first.0 + part.rows;
+            let cells =
+                rows.flat_map(|r| (part.first.1..part.first.1 + part.cols).map(move |c| (r, c)));
+            cells.flat_map(|(r, c)| values[r * 5 + c].to_le_bytes()).collect()
+        };
+        for (rank, (left, cols)) in [(0, 2), (2, 3)].into_iter().enumerate() {
+            let part = Part { first: (0, left), rows: 7, cols };
+            let (mut writer, bytes) = (Writer::create(dir.path(), rank).unwrap(), cut(&part));
+            let middle = part.rows * cols / 2;
+            for range in [0..middle, middle..part.rows * cols] {
+                let bytes = &bytes[range.start * 4..range.end * 4];
+                writer.put_part("m", DType::U32, (&[7, 5], &part), range, bytes).unwrap();
+            }
+            let outside = Part { first: (1, left), ..part };
+            assert!(writer.put_part("n", DType::U32, (&[7, 5], &outside), 0..0, &[]).is_err());
+            writer.finish().unwrap();
+        }
+        seal(dir.path(), 2, json!({})).unwrap();
+        let reader = Reader::open(dir.path()).unwrap();
+        for (first, rows, cols) in [((0, 0), 7, 5), ((2, 1), 3, 2), ((6, 4), 1, 1), ((1, 0), 5, 3)]
+        {
+            let part = Part { first, rows, cols };
+            for range in [0..rows * cols, 0..1, rows * cols / 3..rows * cols] {
+                let expected = &cut(&part)[range.start * 4..range.end * 4];
+                assert_eq!(reader.read_part("m", &part, range.clone()).unwrap(), expected);
+            }
+        }
     }
 
     #[test]

@@ -6,19 +6,20 @@
 
 use crate::Error;
 use crate::batch::MicroBatch;
-use crate::model::Model;
+use crate::model::{At, Model};
 use crate::packs::Both;
-use crate::parameters::Joined;
-use crate::slots::{Slot, Tensors};
+use crate::parameters::{Joined, end};
+use crate::slots::{Scratch, Slot, Tensors};
 use quipu_math::Layout::NT;
 use quipu_math::View;
 use quipu_math::op::*;
+use quipu_mesh::Use;
 use quipu_mesh::placement::{self, HeadShard, Placed, SeqShard, TpPartial, Whole};
-use quipu_mesh::{Axis, Use};
 use std::ops::Range;
 
 impl Model {
-    /// All layers for one micro-batch; the activations stay in `slot` until its backward.
+    /// All layers for one micro-batch; the activations stay in `slot` until its backward. On a mesh
+    /// without a pipeline: over one it is [`Model::learn`] and [`Model::measure`].
     ///
     /// # Errors
     /// A micro-batch that does not fit; what the device reports.
@@ -27,8 +28,8 @@ impl Model {
         self.forward_layers(slot, 0..self.config.layers, None).map(|_| ())
     }
 
-    /// The layers of `range` for the micro-batch in `slot`. A range that begins at 0 begins with
-    /// the tokens, every other with `hidden` [T, D] (`None`: what the slot already holds there).
+    /// The layers of `range` for the micro-batch in `slot`. A range that begins the model begins with
+    /// the tokens, every other with `hidden` [S, D] (`None`: what the slot already holds there).
     /// Returns the hidden state after the last layer, which lives in the slot.
     ///
     /// # Errors
@@ -39,108 +40,157 @@ impl Model {
         range: Range<usize>,
         hidden: Option<&View>,
     ) -> Result<View, Error> {
-        self.check_layers(&range)?;
         let s = self.loaded(slot)?;
+        let places = self.places(&s, &range)?;
+        let start = range.start - self.shard.chunks[s.at.chunk].layers.start;
+        let begins = self.shard.chunks[s.at.chunk].first && start == 0;
         match hidden {
             Some(x) => {
-                let (x, out) = (x.clone(), s.hidden[range.start].clone());
+                let (x, out) = (x.clone(), s.hidden[start].clone());
                 self.device.execute(Copy { x, out })?;
             }
-            None if range.start == 0 => self.embed(&s)?,
+            None if begins => self.embed(&s)?,
             None => {}
         }
-        for layer in range.clone() {
-            self.attention_forward(&s, layer)?;
-            self.feed_forward(&s, layer)?;
-            self.release(layer);
+        for at in &places {
+            self.attention_forward(&s, *at)?;
+            self.feed_forward(&s, *at)?;
+            self.release(at.layer);
         }
-        Ok(s.hidden[range.end].clone())
+        Ok(s.hidden[start + places.len()].clone())
     }
 
     /// Rows of the vocabulary-parallel embedding; ids of other ranks give zeros, which add up.
     fn embed(&self, s: &Slot) -> Result<(), Error> {
-        let out = s.hidden[0].clone();
+        let scratch = self.activations.scratch(&s.at.rows)?;
+        let out = self.summand(&s.hidden[0], &scratch.summand);
         self.device.execute(Embed {
             ids: s.ends.tokens.clone(),
-            table: self.weights.embedding.clone(),
-            vocab_start: 0,
+            table: end("embedding", &self.weights.embedding)?.clone(),
+            vocab_start: self.shard.vocab.start,
             vocab: self.config.vocab_size,
             out: out.clone(),
         })?;
-        self.scatter(Placed::new(out)).map(|_| ())
+        self.scatter(Placed::new(out), &s.hidden[0]).map(|_| ())
+    }
+
+    /// Where a summand is made of which `one` is the sum: there itself on one rank.
+    pub(crate) fn summand(&self, one: &View, memory: &View) -> View {
+        if self.shard.tp.size == 1 { one.clone() } else { memory.clone() }
     }
 
     /// `middle = hidden + attention(norm(hidden))`.
-    fn attention_forward(&self, s: &Slot, layer: usize) -> Result<(), Error> {
-        let (w, p, l) = (self.acquire(layer), self.packed(layer)?, &s.layers[layer].saved);
-        let x = Placed::<SeqShard>::new(s.hidden[layer].clone());
+    fn attention_forward(&self, s: &Slot, at: At) -> Result<(), Error> {
+        let (w, p) = (self.acquire(at.layer), self.packed(at.layer)?);
+        let l = &s.layers[at.place].saved;
+        let scratch = self.activations.scratch(&s.at.rows)?;
+        let x = Placed::<SeqShard>::new(s.hidden[at.place].clone());
         let normed = self.norm(&x, &w.attention_norm, &l.norm1, &l.rstd1)?;
-        let whole = self.gather(normed)?;
+        let whole = self.gather(normed, &scratch.gathered)?;
         let bias = w.qkv_bias.as_ref();
         let qkv = self.column_parallel(&whole, (&w.qkv, &p.qkv), bias, &l.qkv)?;
         self.rotate(qkv.view(), &s.ends.positions, false)?;
-        let attended = self.attend(s, l)?;
+        let attended = self.attend(s, l, &scratch)?;
         let (weight, bias) = ((&w.output, &p.output), w.output_bias.as_ref());
-        self.row_parallel(&x, &attended, weight, bias, &l.middle)
+        self.row_parallel(&x, &attended, weight, bias, (&scratch.summand, &l.middle))
     }
 
     /// `next hidden = middle + down(swiglu(gate_up(norm(middle))))`.
-    fn feed_forward(&self, s: &Slot, layer: usize) -> Result<(), Error> {
-        let (w, p, l) = (self.acquire(layer), self.packed(layer)?, &s.layers[layer].saved);
-        let gate_up = self.gate_up(s, layer)?;
-        let act = self.swiglu(&gate_up, self.activations.scratch(s.rows())?.act)?;
-        let (x, out) = (Placed::new(l.middle.clone()), &s.hidden[layer + 1]);
-        self.row_parallel(&x, &act, (&w.down, &p.down), w.down_bias.as_ref(), out)
+    fn feed_forward(&self, s: &Slot, at: At) -> Result<(), Error> {
+        let (w, p) = (self.acquire(at.layer), self.packed(at.layer)?);
+        let l = &s.layers[at.place].saved;
+        let scratch = self.activations.scratch(&s.at.rows)?;
+        let gate_up = self.gate_up(s, at)?;
+        let act = self.swiglu(&gate_up, scratch.act)?;
+        let (x, out) = (Placed::new(l.middle.clone()), &s.hidden[at.place + 1]);
+        let (weight, bias) = ((&w.down, &p.down), w.down_bias.as_ref());
+        self.row_parallel(&x, &act, weight, bias, (&scratch.summand, out))
     }
 
     /// `gate_up(norm(middle))`.
-    fn gate_up(&self, s: &Slot, layer: usize) -> Result<Placed<HeadShard>, Error> {
-        let (w, p, l) = (self.acquire(layer), self.packed(layer)?, &s.layers[layer].saved);
+    fn gate_up(&self, s: &Slot, at: At) -> Result<Placed<HeadShard>, Error> {
+        let (w, p) = (self.acquire(at.layer), self.packed(at.layer)?);
+        let l = &s.layers[at.place].saved;
         let x = Placed::<SeqShard>::new(l.middle.clone());
         let normed = self.norm(&x, &w.feed_forward_norm, &l.norm2, &l.rstd2)?;
-        let whole = self.gather(normed)?;
+        let whole = self.gather(normed, &self.activations.scratch(&s.at.rows)?.gathered)?;
         let bias = w.gate_up_bias.as_ref();
         self.column_parallel(&whole, (&w.gate_up, &p.gate_up), bias, &l.gate_up)
     }
 
     /// What the backward reads of a layer, once more from its input: all but its last product.
-    pub(crate) fn forward_again(&self, s: &Slot, layer: usize) -> Result<(), Error> {
-        self.attention_forward(s, layer)?;
-        self.gate_up(s, layer).map(|_| ())
+    pub(crate) fn forward_again(&self, s: &Slot, at: At) -> Result<(), Error> {
+        self.attention_forward(s, at)?;
+        self.gate_up(s, at).map(|_| ())
     }
 
     /// Causal attention inside documents, over the keys of the whole sequence.
-    fn attend(&self, s: &Slot, l: &Tensors) -> Result<Placed<HeadShard>, Error> {
+    fn attend(&self, s: &Slot, l: &Tensors, scratch: &Scratch) -> Result<Placed<HeadShard>, Error> {
+        let (q, _, _) = self.heads(&l.qkv)?;
+        let (k, v) = self.keys_and_values(s, l, scratch)?;
+        let mut first = 0;
+        for span in self.shard.spans(s.at.rows.whole) {
+            let rows = first..first + span.len();
+            first = rows.end;
+            self.device.execute(Attention {
+                q: q.slice_rows(rows.clone())?,
+                k: k.slice_rows(0..span.end)?,
+                v: v.slice_rows(0..span.end)?,
+                starts: s.ends.starts.slice_rows(rows.clone())?,
+                query_offset: span.start,
+                heads: self.shard.heads.len(),
+                kv_heads: self.shard.kv_heads.len(),
+                scale: self.attention_scale(),
+                out: l.attended.slice_rows(rows.clone())?,
+                lse: l.lse.slice_rows(rows)?,
+            })?;
+        }
+        Ok(Placed::new(l.attended.clone()))
+    }
+
+    /// Those of all rows of the micro-batch, in its order.
+    pub(crate) fn keys_and_values(
+        &self,
+        s: &Slot,
+        l: &Tensors,
+        scratch: &Scratch,
+    ) -> Result<(View, View), Error> {
         let (q, k, v) = self.heads(&l.qkv)?;
         let context = self.mesh.group(Use::KeyValues);
-        if !context.is_one() {
-            context.all_gather(&*self.device, &k, &k)?;
-            context.all_gather(&*self.device, &v, &v)?;
+        if context.is_one() {
+            return Ok((k, v));
         }
-        self.device.execute(Attention {
-            q,
-            k,
-            v,
-            starts: s.ends.starts.clone(),
-            query_offset: 0,
-            heads: self.config.heads,
-            kv_heads: self.config.kv_heads,
-            scale: self.attention_scale(),
-            out: l.attended.clone(),
-            lse: l.lse.clone(),
-        })?;
-        Ok(Placed::new(l.attended.clone()))
+        let (kv, width) = (&scratch.kv, k.cols());
+        let own = l.qkv.slice_cols(q.cols()..q.cols() + 2 * width)?;
+        let parts = self.by_rank(kv, s.at.rows.whole)?;
+        context.start_all_gather_parts(&*self.device, &own, parts)?.wait(&*self.device)?;
+        Ok((kv.slice_cols(0..width)?, kv.slice_cols(width..2 * width)?))
+    }
+
+    /// The rows of `x` that each context-parallel rank has.
+    pub(crate) fn by_rank(&self, x: &View, whole: usize) -> Result<Vec<Vec<View>>, Error> {
+        let of = |rank| {
+            let spans = self.shard.spans_of(rank, whole).into_iter();
+            spans.map(|span| Ok(x.slice_rows(span)?)).collect()
+        };
+        (0..self.shard.cp.size).map(of).collect()
+    }
+
+    /// The hidden state after the last layer of a slot that holds the last stage.
+    pub(crate) fn last_hidden(&self, s: &Slot) -> View {
+        s.hidden[self.shard.chunks[s.at.chunk].layers.len()].clone()
     }
 
     /// The final norm of the hidden state after the last layer.
     fn final_norm(&self, s: &Slot) -> Result<Placed<Whole>, Error> {
-        let x = Placed::new(s.hidden[self.config.layers].clone());
-        let normed =
-            self.norm(&x, &self.weights.final_norm, &s.ends.final_norm, &s.ends.final_rstd)?;
-        self.gather(normed)
+        let weight = end("final norm", &self.weights.final_norm)?;
+        let x = Placed::new(self.last_hidden(s));
+        let normed = self.norm(&x, weight, &s.ends.final_norm, &s.ends.final_rstd)?;
+        self.gather(normed, &self.activations.scratch(&s.at.rows)?.gathered)
     }
 
-    /// Log-probability of each row's target under the model, in nats, after the layers were run.
+    /// Log-probability of each row's target under the model, in nats, after the layers were run; 0 for
+    /// rows that other context-parallel ranks have.
     ///
     /// # Errors
     /// An empty slot; what the device reports.
@@ -149,9 +199,9 @@ impl Model {
         let hidden = self.final_norm(&s)?;
         self.device.execute(LossHead {
             hidden: hidden.into_view(),
-            weight: self.weights.head.clone(),
+            weight: end("head", &self.weights.head)?.clone(),
             targets: s.ends.targets.clone(),
-            vocab_start: 0,
+            vocab_start: self.shard.vocab.start,
             vocab: self.config.vocab_size,
             target_logit: s.ends.target_logit.clone(),
             lse: s.ends.lse.clone(),
@@ -175,16 +225,16 @@ impl Model {
         let s = self.loaded(slot)?;
         self.write_weights(&s, weights)?;
         let hidden = self.final_norm(&s)?;
-        let d_norm = self.activations.scratch(s.rows())?.d_norm;
+        let d_norm = self.activations.scratch(&s.at.rows)?.d_norm;
         self.device.execute(LossHeadFused {
             hidden: hidden.into_view(),
-            weight: self.weights.head.clone(),
+            weight: end("head", &self.weights.head)?.clone(),
             targets: s.ends.targets.clone(),
             weights: s.ends.weights.clone(),
             target_logit: s.ends.target_logit.clone(),
             lse: s.ends.lse.clone(),
             dhidden: d_norm,
-            dweight: Some(self.gradient_memory()?.head.clone()),
+            dweight: self.gradient_memory()?.head.clone(),
             packed: self.packed_head()?.forward.clone(),
             packed_turned: self.packed_head()?.backward.clone(),
         })?;
@@ -192,8 +242,9 @@ impl Model {
         Ok((self.read_log_probs(&s)?, gradient))
     }
 
-    /// The logits of every row of a slot after its layers were run, [T, V]: for tests and small
-    /// models; the loss head never builds them.
+    /// The logits of every row that this rank has of a slot after its layers were run, [T, V]: for
+    /// tests and small models; the loss head never builds them. Of tensor-parallel ranks each has its
+    /// part of the vocabulary.
     ///
     /// # Errors
     /// An empty slot; too little memory.
@@ -205,10 +256,9 @@ impl Model {
 
     /// `hidden · headᵀ` into memory of its own.
     pub(crate) fn project(&self, hidden: View) -> Result<View, Error> {
-        let (rows, vocab) = (hidden.rows(), self.config.vocab_size);
-        let out = self.device.matrix(self.precision().sums, rows, vocab)?;
-        let head = (&self.weights.head, self.packed_head()?);
-        self.product(&hidden, head, None, &out)?;
+        let weight = end("head", &self.weights.head)?;
+        let out = self.device.matrix(self.precision().sums, hidden.rows(), weight.rows())?;
+        self.product(&hidden, (weight, self.packed_head()?), None, &out)?;
         Ok(out)
     }
 
@@ -218,21 +268,26 @@ impl Model {
         if group.is_one() {
             return Ok(());
         }
-        group.all_reduce(&*self.device, &s.ends.target_logit)?;
-        let parts = self.device.matrix(self.precision().sums, group.size(), s.rows())?;
-        group.all_gather(&*self.device, &s.ends.lse, &parts)?;
-        let by_row = self.device.matrix(self.precision().sums, s.rows(), group.size())?;
-        for rank in 0..group.size() {
-            let x = parts.slice_rows(rank..rank + 1)?.reshape(s.rows(), 1)?;
-            self.device.execute(Copy { x, out: by_row.slice_cols(rank..rank + 1)? })?;
-        }
-        Ok(self.device.execute(LogSumExp { x: by_row, out: s.ends.lse.clone() })?)
+        let device = &*self.device;
+        group.all_reduce(device, &s.ends.target_logit)?;
+        let x = self.activations.scratch(&s.at.rows)?.lse;
+        let column = |rank| Ok(vec![x.slice_cols(rank..rank + 1)?]);
+        let parts = (0..group.size()).map(column).collect::<Result<_, Error>>()?;
+        group.start_all_gather_parts(device, &s.ends.lse, parts)?.wait(device)?;
+        Ok(self.device.execute(LogSumExp { x, out: s.ends.lse.clone() })?)
     }
 
     fn read_log_probs(&self, s: &Slot) -> Result<Vec<f64>, Error> {
         let target = self.device.read_f64(&s.ends.target_logit)?;
         let lse = self.device.read_f64(&s.ends.lse)?;
-        Ok(target.iter().zip(lse).map(|(target, lse)| target - lse).collect())
+        let mut all = vec![0.0; s.at.rows.given];
+        let own = self.shard.spans(s.at.rows.whole).into_iter().flatten();
+        for (row, (target, lse)) in own.zip(target.iter().zip(lse)) {
+            if let Some(out) = all.get_mut(row) {
+                *out = target - lse;
+            }
+        }
+        Ok(all)
     }
 
     /// 1/√hd.
@@ -242,14 +297,14 @@ impl Model {
 
     /// The columns of q, k and v in a [T, (H + 2·KV)·hd] matrix.
     pub(crate) fn heads(&self, qkv: &View) -> Result<(View, View, View), Error> {
-        let (q, kv) = (self.config.query_width(), self.config.kv_width());
+        let (q, kv) = (self.shard.query_width(), self.shard.kv_width());
         let at = |range| qkv.slice_cols(range);
         Ok((at(0..q)?, at(q..q + kv)?, at(q + kv..q + 2 * kv)?))
     }
 
     /// Turns q and k (neighbouring columns) by their positions, or back.
     pub(crate) fn rotate(&self, qkv: &View, positions: &View, inverse: bool) -> Result<(), Error> {
-        let turned = self.config.query_width() + self.config.kv_width();
+        let turned = self.shard.query_width() + self.shard.kv_width();
         let x = qkv.slice_cols(0..turned)?;
         let (positions, table) = (positions.clone(), self.rotary.clone());
         Ok(self.device.execute(Rope { x, positions, table, inverse })?)
@@ -303,14 +358,14 @@ impl Model {
         y: &Placed<HeadShard>,
         weight: (&View, &Both),
         bias: Option<&View>,
-        out: &View,
+        (summand, out): (&View, &View),
     ) -> Result<(), Error> {
-        if self.mesh.axes().size(Axis::Tp) == 1 {
+        if self.shard.tp.size == 1 {
             self.product(y.view(), weight, Some(x.view()), out)?;
             return self.bias(bias, out);
         }
-        self.product(y.view(), weight, None, out)?;
-        let added = self.scatter(Placed::<TpPartial>::new(out.clone()))?;
+        self.product(y.view(), weight, None, summand)?;
+        let added = self.scatter(Placed::<TpPartial>::new(summand.clone()), out)?;
         self.bias(bias, added.view())?;
         let (a, b) = (x.view().clone(), added.into_view());
         Ok(self.device.execute(Add { a, b, out: out.clone() })?)
@@ -359,23 +414,21 @@ impl Model {
         Ok((gate_up.slice_cols(0..f)?, gate_up.slice_cols(f..2 * f)?))
     }
 
-    pub(crate) fn gather(&self, x: Placed<SeqShard>) -> Result<Placed<Whole>, Error> {
-        placement::gather(
-            &self.mesh,
-            &*self.device,
-            x,
-            || Err(self.no_memory_for_tensor_parallel()),
-        )
+    /// The rows of all tensor-parallel ranks, in `memory` where there are several.
+    pub(crate) fn gather(
+        &self,
+        x: Placed<SeqShard>,
+        memory: &View,
+    ) -> Result<Placed<Whole>, Error> {
+        placement::gather(&self.mesh, &*self.device, x, || Ok(memory.clone()))
     }
 
-    pub(crate) fn scatter(&self, x: Placed<TpPartial>) -> Result<Placed<SeqShard>, Error> {
-        placement::scatter(&self.mesh, &*self.device, x, || {
-            Err(self.no_memory_for_tensor_parallel())
-        })
-    }
-
-    fn no_memory_for_tensor_parallel(&self) -> Error {
-        let why = "tp above 1 is not supported yet".into();
-        Error::Mesh { axes: self.mesh.axes().to_string(), why }
+    /// This rank's rows of the sum of all tensor-parallel ranks, in `memory` where there are several.
+    pub(crate) fn scatter(
+        &self,
+        x: Placed<TpPartial>,
+        memory: &View,
+    ) -> Result<Placed<SeqShard>, Error> {
+        placement::scatter(&self.mesh, &*self.device, x, || Ok(memory.clone()))
     }
 }

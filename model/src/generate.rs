@@ -9,10 +9,11 @@ use crate::Error;
 use crate::config::Config;
 use crate::memory::{Capacity, Precision};
 use crate::model::Model;
+use crate::parameters::end;
 use crate::slots::Carver;
 use quipu_math::op::{Attention, Copy, Embed};
 use quipu_math::{DType, Device, View};
-use quipu_mesh::placement::{Placed, SeqShard, TpPartial};
+use quipu_mesh::placement::{Placed, SeqShard};
 use std::ops::Range;
 
 /// Keys and values of one sequence, for every layer.
@@ -190,13 +191,12 @@ impl Model {
         self.write_chunks(&s, chunks)?;
         let embed = Embed {
             ids: s.tokens.clone(),
-            table: self.weights.embedding.clone(),
+            table: end("embedding", &self.weights.embedding)?.clone(),
             vocab_start: 0,
             vocab: self.config.vocab_size,
             out: s.hidden.clone(),
         };
         self.device.execute(embed)?;
-        self.scatter(Placed::<TpPartial>::new(s.hidden.clone()))?;
         for layer in 0..self.config.layers {
             self.extend_attention(&s, layer, chunks, &spans)?;
             self.extend_feed_forward(&s, layer)?;
@@ -258,7 +258,7 @@ impl Model {
     ) -> Result<(), Error> {
         let (w, p) = (self.acquire(layer), self.packed(layer)?);
         let x = Placed::<SeqShard>::new(s.hidden.clone());
-        let normed = self.gather(self.norm(&x, &w.attention_norm, &s.norm, &s.rstd)?)?;
+        let normed = self.gather(self.norm(&x, &w.attention_norm, &s.norm, &s.rstd)?, &s.norm)?;
         let bias = w.qkv_bias.as_ref();
         let qkv = self.column_parallel(&normed, (&w.qkv, &p.qkv), bias, &s.qkv)?;
         self.rotate(qkv.view(), &s.positions, false)?;
@@ -266,7 +266,7 @@ impl Model {
             self.attend_cached(s, layer, chunk, span.clone())?;
         }
         let (attended, bias) = (Placed::new(s.attended.clone()), w.output_bias.as_ref());
-        self.row_parallel(&x, &attended, (&w.output, &p.output), bias, &s.middle)
+        self.row_parallel(&x, &attended, (&w.output, &p.output), bias, (&s.middle, &s.middle))
     }
 
     /// Appends the chunk's keys and values to its cache and attends over all of it.
@@ -301,12 +301,13 @@ impl Model {
     fn extend_feed_forward(&self, s: &Stream, layer: usize) -> Result<(), Error> {
         let (w, p) = (self.acquire(layer), self.packed(layer)?);
         let x = Placed::<SeqShard>::new(s.middle.clone());
-        let normed = self.gather(self.norm(&x, &w.feed_forward_norm, &s.norm, &s.rstd)?)?;
+        let normed =
+            self.gather(self.norm(&x, &w.feed_forward_norm, &s.norm, &s.rstd)?, &s.norm)?;
         let (weight, bias) = ((&w.gate_up, &p.gate_up), w.gate_up_bias.as_ref());
         let gate_up = self.column_parallel(&normed, weight, bias, &s.gate_up)?;
         let act = self.swiglu(&gate_up, s.act.clone())?;
         let (weight, bias) = ((&w.down, &p.down), w.down_bias.as_ref());
-        self.row_parallel(&x, &act, weight, bias, &s.hidden)
+        self.row_parallel(&x, &act, weight, bias, (&s.hidden, &s.hidden))
     }
 
     fn extend_logits(
@@ -336,8 +337,9 @@ impl Model {
         };
         let rows = 0..hidden.rows();
         let (out, rstd) = (s.norm.slice_rows(rows.clone())?, s.rstd.slice_rows(rows)?);
-        let normed = self.norm(&Placed::new(hidden), &self.weights.final_norm, &out, &rstd)?;
-        self.project(self.gather(normed)?.into_view())
+        let weight = end("final norm", &self.weights.final_norm)?;
+        let normed = self.norm(&Placed::new(hidden), weight, &out, &rstd)?;
+        self.project(self.gather(normed, &out)?.into_view())
     }
 }
 

@@ -9,7 +9,7 @@ use crate::memory::{Capacity, Precision, Recompute};
 use crate::model::Model;
 use crate::table::Entry;
 use quipu_math::{Count, Cpu, DType, Device, Opaque, Reference};
-use quipu_mesh::{Axes, Mesh, launch};
+use quipu_mesh::Mesh;
 use std::sync::Arc;
 
 /// Every feature at once: biases, grouped heads, a head width of its own, scaled rotation.
@@ -326,18 +326,6 @@ fn calls_that_do_not_fit_are_refused() {
     let refused = Model::new(reference(), Mesh::one(), small(false), capacity);
     let error = refused.map(|_| ()).unwrap_err().to_string();
     assert!(error.contains("none or elementwise"), "{error}");
-}
-
-#[test]
-fn other_meshes_than_data_parallel_are_refused_for_now() {
-    for text in ["tp=2", "cp=2", "pp=2"] {
-        let axes = Axes::parse(text).unwrap();
-        let failed = launch(axes, |mesh| {
-            Model::new(reference(), mesh, small(true), Capacity::training(&Reference::new(), 8))
-        });
-        let error = failed.map(|_| ()).unwrap_err().to_string();
-        assert!(error.contains("not supported"), "{error}");
-    }
 }
 
 #[test]

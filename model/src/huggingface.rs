@@ -12,6 +12,7 @@ use crate::memory::{Capacity, Precision, working_dtype};
 use crate::model::{Model, check};
 use crate::packs::Packs;
 use crate::parameters::Parameters;
+use crate::shard::{Pipeline, Shard};
 use crate::table::{Entry, Table};
 use crate::tensor_file::{self, Put, Stored, Tensor, TensorFile};
 use quipu_math::{Buffer, DType, Device, Queue, View};
@@ -185,18 +186,23 @@ impl Import {
         Ok(())
     }
 
-    /// One parameter into `out` (rows × cols, any float).
+    /// The part that `entry` has of a parameter into `out` (rows × cols, any float).
     ///
     /// # Errors
     /// A parameter of another table; what the device reports.
     pub fn copy(&self, device: &dyn Device, entry: &Entry, out: &View) -> Result<(), Error> {
         let file = &self.files[self.home(entry)?];
-        if self.has(entry, out.dtype())? {
+        if entry.is_whole() && self.has(entry, out.dtype())? {
             return Ok(device.write(Queue::MAIN, out, file.bytes(&entry.name)?)?);
         }
-        for rows in pieces(entry.rows, entry.cols) {
-            let elements = rows.start * entry.cols..rows.end * entry.cols;
-            let values = file.some_floats(&entry.name, elements)?;
+        let (wide, (top, left)) = (entry.whole_cols(), entry.first);
+        for rows in pieces(entry.rows, wide) {
+            let elements = (top + rows.start) * wide..(top + rows.end) * wide;
+            let mut values = file.some_floats(&entry.name, elements)?;
+            if entry.cols < wide {
+                let own = values.chunks_exact(wide).flat_map(|row| &row[left..left + entry.cols]);
+                values = own.copied().collect();
+            }
             device.write_floats(&out.slice_rows(rows)?, &values)?;
         }
         Ok(())
@@ -330,7 +336,7 @@ impl Model {
         let config = Config::load(folder)?;
         let table = Table::new(&config);
         let import = Import::open(folder, &table)?;
-        check(&config, &mesh, &capacity)?;
+        check(&config, &capacity)?;
         if capacity.gradients {
             return Err(Error::Call {
                 what: "capacity",
@@ -341,9 +347,14 @@ impl Model {
         if import.is_bf16(&table)? && working_dtype(&*device) == DType::F32 {
             capacity.precision = Precision::MIXED;
         }
+        if mesh.axes().world() > 1 {
+            let why = "weights are read in place on one rank; use Model::open".into();
+            return Err(Error::Mesh { axes: mesh.axes().to_string(), why });
+        }
         let (weights, bytes) = import.parameters(&*device, capacity.precision.weights, &table)?;
         let packs = Packs::none(config.layers);
-        Model::with(device, mesh, (config, table), capacity, (weights, bytes, packs))
+        let parts = (config.clone(), Shard::whole(&config), Pipeline::default(), table);
+        Model::with(device, mesh, parts, capacity, (weights, bytes, packs))
     }
 
     /// Reads the weights of a Hugging Face folder into this model.
@@ -351,7 +362,7 @@ impl Model {
     /// # Errors
     /// As [`Import::open`]; the weights are then as before.
     pub fn load(&mut self, folder: &Path) -> Result<(), Error> {
-        let import = Import::open(folder, &self.table)?;
+        let import = Import::open(folder, &Table::new(&self.config))?;
         self.take(&import)
     }
 

@@ -10,6 +10,8 @@
 //!   the gradients of Σ weight·log p(target) to the flat range `gradients()`; or `forward_backward`
 //!   in one call. By layers: `load_batch`, `forward_layers`, `backward_head`, `backward_layers` or
 //!   `backward_input` + `backward_weight`. [`Packed`] builds a [`MicroBatch`] from documents.
+//! - On a mesh: [`Shard`] is what a rank holds; `learn` and `measure` take all micro-batches of a step
+//!   through the [`Pipeline`], of which one rank is one stage.
 //! - Generation: `cache(capacity)` gives a [`KvCache`]; `extend(&mut [Chunk], Wanted)` is prefill
 //!   and decoding, and returns logits.
 //! - Files: `Model::open(folder, …)`, `map(folder, …)` (weights read in place), `load(folder)`,
@@ -34,7 +36,9 @@ mod memory;
 mod model;
 mod packs;
 mod parameters;
+mod pipeline;
 pub mod rope;
+mod shard;
 mod slots;
 #[cfg(test)]
 mod slots_tests;
@@ -48,4 +52,6 @@ pub use generate::{Chunk, KvCache, Wanted};
 pub use memory::{Capacity, MemoryUse, Precision, Recompute, working_dtype};
 pub use model::Model;
 pub use parameters::{Joined, LayerViews, Parameters};
+pub use pipeline::Weighted;
+pub use shard::{Among, Pipeline, Rows, Shard, Stage};
 pub use table::{ALIGNMENT, Entry, Init, Kind, Split, Table};

@@ -11,22 +11,25 @@ use crate::memory::{Capacity, MemoryUse, Precision, Recompute};
 use crate::packs::{Both, LayerPacks, Packs};
 use crate::parameters::{LayerViews, Parameters};
 use crate::rope;
-use crate::slots::{Activations, Layout, Slot};
+use crate::shard::{Pipeline, Shard};
+use crate::slots::{Activations, Layout, Loaded, Slot};
 use crate::table::{Entry, Init, Table};
 use quipu_math::op::{Copy, Fill, Normal};
 use quipu_math::{Device, View};
-use quipu_mesh::placement::{Gradients, Local};
-use quipu_mesh::{Axis, Mesh};
+use quipu_mesh::placement::{Copies, Gradients, Local};
+use quipu_mesh::{Axis, Mesh, Use};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// A Llama on one rank's device.
+/// What of a Llama is on one rank's device: all of it on a mesh of one.
 #[derive(Debug)]
 pub struct Model {
     pub(crate) device: Arc<dyn Device>,
     pub(crate) mesh: Mesh,
     pub(crate) config: Config,
+    pub(crate) shard: Shard,
+    pub(crate) pipeline: Pipeline,
     pub(crate) table: Table,
     pub(crate) capacity: Capacity,
     pub(crate) weights: Parameters,
@@ -45,38 +48,54 @@ impl Model {
     /// A model with all its memory, weights zero: then [`Model::init`] or [`Model::load`].
     ///
     /// # Errors
-    /// A configuration or capacity that makes no model, a mesh with tp, cp or pp above 1 (not
-    /// supported yet), a backward in two halves that recomputes whole blocks, too little memory.
+    /// A configuration or capacity that makes no model, a mesh that it does not fit on, a backward in
+    /// two halves that recomputes whole blocks, too little memory.
     pub fn new(
         device: Arc<dyn Device>,
         mesh: Mesh,
         config: Config,
         capacity: Capacity,
     ) -> Result<Model, Error> {
-        check(&config, &mesh, &capacity)?;
-        let table = Table::new(&config);
+        Model::staged(device, mesh, config, capacity, &Pipeline::default())
+    }
+
+    /// [`Model::new`], whose layers are divided over the pipeline's ranks in another way.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn staged(
+        device: Arc<dyn Device>,
+        mesh: Mesh,
+        config: Config,
+        capacity: Capacity,
+        pipeline: &Pipeline,
+    ) -> Result<Model, Error> {
+        check(&config, &capacity)?;
+        let shard = Shard::new(&config, &mesh, pipeline)?;
+        let table = Table::of(&config, &shard);
         let weights = Parameters::allocate(&*device, capacity.precision.weights, &table)?;
         let packs = Packs::allocate(&*device, &weights, capacity.gradients)?;
         let bytes = weights.flat()?.bytes();
-        Model::with(device, mesh, (config, table), capacity, (weights, bytes, packs))
+        let parts = (config, shard, pipeline.clone(), table);
+        Model::with(device, mesh, parts, capacity, (weights, bytes, packs))
     }
 
     /// A model whose weights are there, `bytes` of them in memory of their own.
     pub(crate) fn with(
         device: Arc<dyn Device>,
         mesh: Mesh,
-        (config, table): (Config, Table),
+        (config, shard, pipeline, table): (Config, Shard, Pipeline, Table),
         capacity: Capacity,
         (weights, bytes, packs): (Parameters, usize, Packs),
     ) -> Result<Model, Error> {
         let sums = capacity.precision.sums;
         let gradients =
             capacity.gradients.then(|| Parameters::allocate(&*device, sums, &table)).transpose()?;
-        let fresh = (0..config.layers).map(|_| AtomicBool::new(false)).collect();
+        let fresh = (0..table.layers()).map(|_| AtomicBool::new(false)).collect();
         let positions = capacity.positions.unwrap_or(config.max_positions).max(1);
         let rotary = device.matrix(sums, positions, config.head_dim)?;
         device.write_floats(&rotary, &rope::table(&config, positions))?;
-        let layout = Layout::new(&config, &capacity);
+        let layout = Layout::new(&config, &capacity, &shard);
         let activations = Activations::allocate(&*device, layout, capacity.slots)?;
         let (slot_bytes, scratch_bytes) = activations.bytes();
         let stream =
@@ -96,6 +115,8 @@ impl Model {
             device,
             mesh,
             config,
+            shard,
+            pipeline,
             table,
             capacity,
             weights,
@@ -119,9 +140,43 @@ impl Model {
         &mut self.config
     }
 
-    /// The parameter table.
+    /// The table of the parameters that are here.
     pub fn table(&self) -> &Table {
         &self.table
+    }
+
+    /// What of the model is here.
+    pub fn shard(&self) -> &Shard {
+        &self.shard
+    }
+
+    /// How the work of a step is divided over the pipeline.
+    pub fn pipeline(&self) -> &Pipeline {
+        &self.pipeline
+    }
+
+    /// The parameters of which other ranks hold copies: those whose gradients they must agree on
+    /// (`partial`), or all. What goes to the same ranks stands together.
+    pub fn copies(&self, partial: bool) -> Vec<Copies> {
+        let Shard { tp, same_heads, .. } = self.shard;
+        let first = tp.index / same_heads * same_heads;
+        let heads: Vec<usize> = (first..first + same_heads).collect();
+        let ends = [0, self.mesh.axes().size(Axis::Pp) - 1];
+        let mut copies = Vec::new();
+        for usage in [Use::Replicated, Use::SharedHeads, Use::Tied] {
+            let group = match usage {
+                Use::Replicated => Some(self.mesh.group(usage).clone()),
+                Use::SharedHeads if same_heads > 1 => self.mesh.part(usage, &heads),
+                Use::Tied if ends[1] > 0 => self.mesh.part(usage, &ends),
+                _ => None,
+            };
+            let Some(group) = group else { continue };
+            let among = self.table.entries().iter().filter(|entry| entry.shared == Some(usage));
+            let wanted = among.filter(|entry| entry.partial || !partial);
+            copies
+                .extend(wanted.map(|entry| Copies { range: entry.range(), group: group.clone() }));
+        }
+        copies
     }
 
     /// The device it lies on.
@@ -198,7 +253,7 @@ impl Model {
         let gradients = self.gradient_memory()?;
         let ends = [&gradients.embedding, &gradients.final_norm, &gradients.head];
         let layers = gradients.layers.iter().flat_map(LayerViews::vectors);
-        for out in ends.into_iter().chain(layers) {
+        for out in ends.into_iter().flatten().chain(layers) {
             self.device.execute(Fill { out: out.clone(), value: 0.0 })?;
         }
         // the first micro-batch replaces those of the matrices
@@ -252,16 +307,16 @@ impl Model {
     /// What the device reports.
     pub fn draw(&self, entry: &Entry, seed: u64, out: &View) -> Result<(), Error> {
         let out = out.clone();
-        let place = self.table.entries().iter().position(|e| e.name == entry.name);
+        let pitch = entry.whole_cols();
         match entry.init {
             Init::Ones => self.device.execute(Fill { out, value: 1.0 })?,
             Init::Zeros => self.device.execute(Fill { out, value: 0.0 })?,
             Init::Normal(deviation) => self.device.execute(Normal {
                 out,
                 seed,
-                stream: place.unwrap_or_default() as u64,
-                first: 0,
-                pitch: entry.cols as u64,
+                stream: entry.index as u64,
+                first: (entry.first.0 * pitch + entry.first.1) as u64,
+                pitch: pitch as u64,
                 mean: 0.0,
                 deviation,
             })?,
@@ -269,7 +324,8 @@ impl Model {
         Ok(())
     }
 
-    /// A layer's weights, before its use: free on one rank (with full sharding, a gather).
+    /// The weights of layer number `layer` of those that are here, before its use: free where they are
+    /// in memory (with full sharding, a gather).
     pub fn acquire(&self, layer: usize) -> &LayerViews {
         &self.weights.layers[layer]
     }
@@ -288,7 +344,7 @@ impl Model {
 
     /// The layer's weights are no longer used: free on one rank.
     pub fn release(&self, layer: usize) {
-        debug_assert!(layer < self.config.layers);
+        debug_assert!(layer < self.table.layers());
     }
 
     /// Copies a micro-batch into a slot.
@@ -296,13 +352,48 @@ impl Model {
     /// # Errors
     /// No such slot, or numbers that do not fit ([`MicroBatch::validate`]).
     pub fn load_batch(&mut self, slot: usize, batch: &MicroBatch<'_>) -> Result<(), Error> {
+        self.load_chunk(slot, 0, batch)
+    }
+
+    /// Copies this rank's rows of a micro-batch into a slot, for its chunk number `chunk`. Rows that
+    /// pad it are documents of one token that predict nothing.
+    ///
+    /// # Errors
+    /// As [`Model::load_batch`], and no such chunk.
+    pub fn load_chunk(
+        &mut self,
+        slot: usize,
+        chunk: usize,
+        batch: &MicroBatch<'_>,
+    ) -> Result<(), Error> {
         batch.validate(&self.config, self.capacity.tokens, self.positions())?;
-        *self.activations.rows(slot)? = batch.tokens.len();
+        if chunk >= self.shard.chunks.len() {
+            let (what, found) = ("chunk", chunk.to_string());
+            let expected = format!("less than {}", self.shard.chunks.len());
+            return Err(Error::Call { what, found, expected });
+        }
+        let rows = self.shard.rows(batch.tokens.len());
+        self.activations.load(slot, Loaded { rows, chunk })?;
         let Slot { ends, .. } = self.loaded(slot)?;
-        self.device.write_u32(&ends.tokens, batch.tokens)?;
-        self.device.write_u32(&ends.targets, batch.targets)?;
-        self.device.write_u32(&ends.positions, batch.positions)?;
-        Ok(self.device.write_u32(&ends.starts, batch.starts)?)
+        let own = self.shard.spans(rows.whole);
+        let cut = |list: &[u32], pad: &dyn Fn(usize) -> u32| -> Vec<u32> {
+            let rows = own.iter().flat_map(Range::clone);
+            rows.map(|row| list.get(row).copied().unwrap_or_else(|| pad(row))).collect()
+        };
+        self.device.write_u32(&ends.tokens, &cut(batch.tokens, &|_| 0))?;
+        self.device.write_u32(&ends.targets, &cut(batch.targets, &|_| 0))?;
+        self.device.write_u32(&ends.positions, &cut(batch.positions, &|_| 0))?;
+        Ok(self.device.write_u32(&ends.starts, &cut(batch.starts, &|row| row as u32))?)
+    }
+
+    /// Of numbers that a micro-batch has by row, the sum of those whose log-probabilities this rank
+    /// computes: what it adds to a sum over the ranks of [`Use::Losses`].
+    pub fn own_sum(&self, numbers: &[f64]) -> f64 {
+        if !self.shard.has_last() {
+            return 0.0;
+        }
+        let own = self.shard.spans(self.shard.rows(numbers.len()).whole);
+        own.into_iter().flatten().filter_map(|row| numbers.get(row)).sum()
     }
 
     /// The loaded part of a slot.
@@ -310,44 +401,41 @@ impl Model {
         self.activations.loaded(slot)
     }
 
-    pub(crate) fn check_layers(&self, layers: &Range<usize>) -> Result<(), Error> {
-        if layers.start <= layers.end && layers.end <= self.config.layers {
-            return Ok(());
+    /// Where the layers of `range`, which are numbers in the whole model, are on this rank: they are
+    /// layers of the chunk in the slot.
+    pub(crate) fn places(&self, s: &Slot, range: &Range<usize>) -> Result<Vec<At>, Error> {
+        let of = &self.shard.chunks[s.at.chunk].layers;
+        if range.start < of.start || range.start > range.end || range.end > of.end {
+            return Err(Error::Call {
+                what: "layer range",
+                found: format!("{range:?}"),
+                expected: format!("inside {of:?}"),
+            });
         }
-        Err(Error::Call {
-            what: "layer range",
-            found: format!("{layers:?}"),
-            expected: format!("inside 0..{}", self.config.layers),
-        })
+        let before: usize = self.shard.chunks[..s.at.chunk].iter().map(|c| c.layers.len()).sum();
+        let at = |layer| At { layer: before + layer - of.start, place: layer - of.start };
+        Ok(range.clone().map(at).collect())
     }
 }
 
-/// Whether there can be such a model.
-pub(crate) fn check(config: &Config, mesh: &Mesh, capacity: &Capacity) -> Result<(), Error> {
-    config.validate()?;
-    check_mesh(mesh)?;
-    check_recompute(capacity)
+/// Where a layer is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct At {
+    /// Among the layers of this rank.
+    pub layer: usize,
+    /// Among those of its chunk, and so in a slot.
+    pub place: usize,
 }
 
-fn check_recompute(capacity: &Capacity) -> Result<(), Error> {
+/// Whether there can be such a model.
+pub(crate) fn check(config: &Config, capacity: &Capacity) -> Result<(), Error> {
+    config.validate()?;
     if capacity.split_backward && capacity.recompute == Recompute::Block {
         return Err(Error::Call {
             what: "recompute",
             found: "block, with the backward in two halves".into(),
             expected: "none or elementwise: the second half would find nothing of the layer".into(),
         });
-    }
-    Ok(())
-}
-
-fn check_mesh(mesh: &Mesh) -> Result<(), Error> {
-    for axis in [Axis::Tp, Axis::Cp, Axis::Pp] {
-        if mesh.axes().size(axis) > 1 {
-            return Err(Error::Mesh {
-                axes: mesh.axes().to_string(),
-                why: format!("{} above 1 is not supported yet; use dp", axis.name()),
-            });
-        }
     }
     Ok(())
 }

@@ -75,7 +75,8 @@ impl Packs {
             Ok::<_, Error>(LayerPacks { qkv, output, gate_up, down })
         };
         let layers = weights.layers.iter().map(&mut layer).collect::<Result<_, _>>()?;
-        let head = pack(&weights.head)?;
+        let none = Both { forward: None, backward: None };
+        let head = weights.head.as_ref().map_or(Ok(none), pack)?;
         Ok(Packs { layers, head, bytes, version: AtomicU64::new(0) })
     }
 
@@ -93,7 +94,9 @@ impl Packs {
                 pack(device, weight, both)?;
             }
         }
-        pack(device, &weights.head, &self.head)?;
+        if let Some(head) = &weights.head {
+            pack(device, head, &self.head)?;
+        }
         self.version.store(now, Ordering::Release);
         Ok(())
     }

@@ -88,14 +88,26 @@ enum Memory {
 #[derive(Clone, Debug)]
 pub struct Parameters {
     memory: Memory,
-    /// V × D.
-    pub embedding: View,
-    /// One for each layer.
+    /// V × D; on the first stage, as `final_norm` and `head` are on the last.
+    pub embedding: Option<View>,
+    /// One for each layer that is here.
     pub layers: Vec<LayerViews>,
     /// 1 × D.
-    pub final_norm: View,
-    /// V × D; the embedding itself where they are tied.
-    pub head: View,
+    pub final_norm: Option<View>,
+    /// V × D; the embedding itself where they are tied and it is here.
+    pub head: Option<View>,
+}
+
+/// A parameter of an end of the model.
+///
+/// # Errors
+/// A rank that does not have that end.
+pub(crate) fn end<'a>(what: &'static str, view: &'a Option<View>) -> Result<&'a View, Error> {
+    view.as_ref().ok_or_else(|| Error::Call {
+        what,
+        found: "another rank's".into(),
+        expected: "a call on the rank that holds that stage".into(),
+    })
 }
 
 impl Parameters {
@@ -121,11 +133,16 @@ impl Parameters {
 
     fn of(memory: Memory, table: &Table) -> Result<Parameters, Error> {
         let cut = Cut { memory: &memory, table };
-        let embedding = cut.need(Kind::Embedding, None)?;
+        let embedding = cut.maybe(Kind::Embedding, None)?;
+        let final_norm = cut.maybe(Kind::FinalNorm, None)?;
+        let tied = || embedding.clone().filter(|_| final_norm.is_some());
         Ok(Parameters {
-            layers: (0..table.layers()).map(|layer| cut.layer(layer)).collect::<Result<_, _>>()?,
-            final_norm: cut.need(Kind::FinalNorm, None)?,
-            head: cut.maybe(Kind::Head, None)?.unwrap_or_else(|| embedding.clone()),
+            layers: table
+                .layer_numbers()
+                .map(|layer| cut.layer(layer))
+                .collect::<Result<_, _>>()?,
+            head: cut.maybe(Kind::Head, None)?.or_else(tied),
+            final_norm,
             embedding,
             memory,
         })

@@ -6,6 +6,7 @@
 use crate::Error;
 use crate::config::Config;
 use crate::memory::{Capacity, Precision, Recompute};
+use crate::shard::{Rows, Shard};
 use quipu_math::{Buffer, DType, Device, View};
 
 /// Where every tensor begins: on a cache line.
@@ -20,6 +21,27 @@ pub(crate) enum Region {
     Scratch,
 }
 
+/// Which rows of a micro-batch a tensor has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Per {
+    /// All: keys and values that context-parallel ranks gather.
+    Whole,
+    /// This context-parallel rank's: what split matrices read and give.
+    Local,
+    /// Of them, this tensor-parallel rank's: the residual stream.
+    Shard,
+}
+
+impl Per {
+    fn of(self, rows: &Rows) -> usize {
+        match self {
+            Per::Whole => rows.whole,
+            Per::Local => rows.local,
+            Per::Shard => rows.shard,
+        }
+    }
+}
+
 /// The place of a matrix in its region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Spot {
@@ -27,6 +49,7 @@ pub(crate) struct Spot {
     /// In bytes.
     pub offset: usize,
     pub dtype: DType,
+    pub per: Per,
     /// At most.
     pub rows: usize,
     pub cols: usize,
@@ -37,10 +60,10 @@ impl Spot {
         (self.rows * self.cols * self.dtype.size()).next_multiple_of(ALIGN)
     }
 
-    /// Its first `rows` rows (as many as there are), where the region begins at byte `base`.
-    fn view(&self, buffer: &Buffer, base: usize, rows: usize) -> Result<View, Error> {
+    /// Its first rows (as many as there are), where the region begins at byte `base`.
+    fn view(&self, buffer: &Buffer, base: usize, rows: &Rows) -> Result<View, Error> {
         let offset = (base + self.offset) / self.dtype.size();
-        let rows = rows.min(self.rows);
+        let rows = self.per.of(rows).min(self.rows);
         Ok(View::dense(buffer.clone(), self.dtype, offset, rows, self.cols)?)
     }
 }
@@ -59,8 +82,8 @@ impl Shelf {
         Shelf { region, at: 0, bytes: 0 }
     }
 
-    fn place(&mut self, dtype: DType, rows: usize, cols: usize) -> Spot {
-        let spot = Spot { region: self.region, offset: self.at, dtype, rows, cols };
+    fn place(&mut self, dtype: DType, per: Per, rows: usize, cols: usize) -> Spot {
+        let spot = Spot { region: self.region, offset: self.at, dtype, per, rows, cols };
         self.at += spot.bytes();
         self.bytes = self.bytes.max(self.at);
         spot
@@ -85,14 +108,15 @@ impl<'a> Carver<'a> {
     }
 
     pub(crate) fn ask(&mut self, dtype: DType, rows: usize, cols: usize) {
-        let spot = self.shelf.place(dtype, rows, cols);
+        let spot = self.shelf.place(dtype, Per::Local, rows, cols);
         self.spots.push(spot);
     }
 
     /// Allocates the buffer; the views come in the order of the calls of `ask`.
     pub(crate) fn carve(self) -> Result<(usize, Views), Error> {
         let buffer = self.device.allocate(self.shelf.bytes)?;
-        let views = self.spots.iter().map(|spot| spot.view(&buffer, 0, spot.rows));
+        let all = |spot: &Spot| Rows { local: spot.rows, ..Rows::default() };
+        let views = self.spots.iter().map(|spot| spot.view(&buffer, 0, &all(spot)));
         Ok((self.shelf.bytes, Views(views.collect::<Result<Vec<_>, _>>()?.into_iter())))
     }
 }
@@ -131,11 +155,12 @@ macro_rules! tensors {
 type Of<'a, T, U> = dyn FnMut(&T) -> Result<U, Error> + 'a;
 
 tensors! {
-    /// What the backward pass of one layer needs of its forward.
+    /// What the backward pass of one layer needs of its forward. T rows are those of a
+    /// context-parallel rank, S of them those of a tensor-parallel one; H, KV and F are this rank's.
     Tensors {
-        /// T × D: the normed input of attention.
+        /// S × D: the normed input of attention.
         norm1,
-        /// T × 1.
+        /// S × 1.
         rstd1,
         /// T × (H + 2·KV)·hd, rotated.
         qkv,
@@ -143,11 +168,11 @@ tensors! {
         attended,
         /// T × H.
         lse,
-        /// T × D: the residual stream between attention and feed-forward.
+        /// S × D: the residual stream between attention and feed-forward.
         middle,
-        /// T × D: the normed input of the feed-forward.
+        /// S × D: the normed input of the feed-forward.
         norm2,
-        /// T × 1.
+        /// S × 1.
         rstd2,
         /// T × 2F; the backward turns it into its own gradient.
         gate_up,
@@ -157,11 +182,11 @@ tensors! {
 tensors! {
     /// Gradients of a layer's matmul outputs, kept from `backward_input` for `backward_weight`.
     Kept {
-        /// T × D: gradient of the layer's output.
+        /// S × D: gradient of the layer's output.
         out,
         /// T × F: what the down projection read.
         act,
-        /// T × D: gradient of the residual stream between the halves.
+        /// S × D: gradient of the residual stream between the halves.
         middle,
         /// T × (H + 2·KV)·hd.
         qkv,
@@ -177,10 +202,11 @@ tensors! {
         positions,
         starts,
         weights,
-        /// T × D.
+        /// S × D.
         final_norm,
-        /// T × 1, as the next two.
+        /// S × 1.
         final_rstd,
+        /// T × 1, as the next one.
         target_logit,
         lse,
     }
@@ -189,10 +215,21 @@ tensors! {
 tensors! {
     /// What one layer's forward or backward uses and nobody needs afterwards.
     Scratch {
-        /// T × D: the gradient of the residual stream.
+        /// S × D: the gradient of the residual stream.
         d_hidden,
-        /// T × D: the gradient of a norm's output.
+        /// S × D: the gradient of a norm's output.
         d_norm,
+        /// T × D, as the next one: what tensor-parallel ranks gather, and their summands. Nothing on
+        /// one rank.
+        gathered,
+        summand,
+        /// S × D: the residual stream on its way to another stage.
+        message,
+        /// All rows × 2·KV·hd: keys and values of all context-parallel ranks; their gradients.
+        kv,
+        d_kv,
+        /// T × tensor-parallel ranks: what each has of the log-sum-exp of the logits.
+        lse,
         /// T × F: the feed-forward's product, then its gradient. Attention's gradients, the next
         /// two, lie on it.
         act,
@@ -212,13 +249,22 @@ pub(crate) struct LayerSlot<T = View> {
     pub kept: Option<Kept<T>>,
 }
 
-/// Everything saved for one micro-batch.
+/// Everything saved for one micro-batch in one chunk of layers.
 #[derive(Clone, Debug)]
 pub(crate) struct Slot<T = View> {
     pub ends: Ends<T>,
-    /// Residual stream before each layer and after the last: L + 1 of T × D.
+    /// Residual stream before each layer of the chunk and after the last: S × D each.
     pub hidden: Vec<T>,
     pub layers: Vec<LayerSlot<T>>,
+    pub at: Loaded,
+}
+
+/// What is in a slot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Loaded {
+    pub rows: Rows,
+    /// Number of the rank's chunk.
+    pub chunk: usize,
 }
 
 impl<T> Slot<T> {
@@ -231,14 +277,7 @@ impl<T> Slot<T> {
             Ok::<_, Error>(LayerSlot { saved, kept })
         };
         let layers = self.layers.iter().map(layer).collect::<Result<_, _>>()?;
-        Ok(Slot { ends, hidden, layers })
-    }
-}
-
-impl Slot {
-    /// Tokens in it.
-    pub(crate) fn rows(&self) -> usize {
-        self.ends.tokens.rows()
+        Ok(Slot { ends, hidden, layers, at: self.at })
     }
 }
 
@@ -251,29 +290,40 @@ pub(crate) struct Layout {
     pub scratch_bytes: usize,
 }
 
+/// What a plan is made from.
+struct Plan<'a> {
+    config: &'a Config,
+    capacity: &'a Capacity,
+    shard: &'a Shard,
+    /// Of the largest micro-batch.
+    rows: Rows,
+}
+
 impl Layout {
-    pub(crate) fn new(config: &Config, capacity: &Capacity) -> Layout {
+    pub(crate) fn new(config: &Config, capacity: &Capacity, shard: &Shard) -> Layout {
+        let plan = Plan { config, capacity, shard, rows: shard.rows(capacity.tokens) };
         let (mut slot, mut scratch) = (Shelf::new(Region::Slot), Shelf::new(Region::Scratch));
-        let (t, d) = (capacity.tokens, config.hidden_size);
+        let (s, d) = (plan.rows.shard, config.hidden_size);
         let Precision { activations: act, sums, .. } = capacity.precision;
-        let ends = ends(&mut slot, config, capacity);
-        let hidden = (0..=config.layers).map(|_| slot.place(sums, t, d)).collect();
+        let ends = plan.ends(&mut slot);
+        let hidden =
+            (0..=shard.most_layers()).map(|_| slot.place(sums, Per::Shard, s, d)).collect();
         let (mut normed, mut block) = (None, None);
         match capacity.recompute {
             // for no backward nothing is kept
-            Recompute::Block => block = Some(saved(&mut scratch, config, capacity, None)),
-            _ if !capacity.gradients => block = Some(saved(&mut scratch, config, capacity, None)),
-            Recompute::Elementwise => normed = Some(scratch.place(act, t, d)),
+            Recompute::Block => block = Some(plan.saved(&mut scratch, None)),
+            _ if !capacity.gradients => block = Some(plan.saved(&mut scratch, None)),
+            Recompute::Elementwise => normed = Some(scratch.place(act, Per::Shard, s, d)),
             Recompute::None => {}
         }
         let layer = |_| LayerSlot {
-            saved: block.clone().unwrap_or_else(|| saved(&mut slot, config, capacity, normed)),
-            kept: capacity.split_backward.then(|| kept(&mut slot, config, capacity)),
+            saved: block.clone().unwrap_or_else(|| plan.saved(&mut slot, normed)),
+            kept: capacity.split_backward.then(|| plan.kept(&mut slot)),
         };
-        let layers = (0..config.layers).map(layer).collect();
-        let scratch_spots = working(&mut scratch, config, capacity);
+        let layers = (0..shard.most_layers()).map(layer).collect();
+        let scratch_spots = plan.working(&mut scratch);
         Layout {
-            slot: Slot { ends, hidden, layers },
+            slot: Slot { ends, hidden, layers, at: Loaded::default() },
             scratch: scratch_spots,
             slot_bytes: slot.bytes,
             scratch_bytes: scratch.bytes,
@@ -281,69 +331,93 @@ impl Layout {
     }
 }
 
-fn ends(shelf: &mut Shelf, config: &Config, capacity: &Capacity) -> Ends<Spot> {
-    let Precision { activations: act, sums, .. } = capacity.precision;
-    let mut place = |dtype, cols| shelf.place(dtype, capacity.tokens, cols);
-    Ends {
-        tokens: place(DType::U32, 1),
-        targets: place(DType::U32, 1),
-        positions: place(DType::U32, 1),
-        starts: place(DType::U32, 1),
-        weights: place(sums, 1),
-        final_norm: place(act, config.hidden_size),
-        final_rstd: place(sums, 1),
-        target_logit: place(sums, 1),
-        lse: place(sums, 1),
+impl Plan<'_> {
+    fn ends(&self, shelf: &mut Shelf) -> Ends<Spot> {
+        let Precision { activations: act, sums, .. } = self.capacity.precision;
+        let last = if self.shard.has_last() { self.rows } else { Rows::default() };
+        let mut ids = || shelf.place(DType::U32, Per::Local, self.rows.local, 1);
+        let (tokens, targets, positions, starts) = (ids(), ids(), ids(), ids());
+        let d = self.config.hidden_size;
+        Ends {
+            tokens,
+            targets,
+            positions,
+            starts,
+            weights: shelf.place(sums, Per::Local, last.local, 1),
+            final_norm: shelf.place(act, Per::Shard, last.shard, d),
+            final_rstd: shelf.place(sums, Per::Shard, last.shard, 1),
+            target_logit: shelf.place(sums, Per::Local, last.local, 1),
+            lse: shelf.place(sums, Per::Local, last.local, 1),
+        }
     }
-}
 
-/// What a layer saves; the outputs of both norms lie at `normed`, where they are made again.
-fn saved(
-    shelf: &mut Shelf,
-    config: &Config,
-    capacity: &Capacity,
-    normed: Option<Spot>,
-) -> Tensors<Spot> {
-    let Precision { activations: act, sums, .. } = capacity.precision;
-    let d = config.hidden_size;
-    let mut place = |dtype, cols| shelf.place(dtype, capacity.tokens, cols);
-    Tensors {
-        norm1: normed.unwrap_or_else(|| place(act, d)),
-        rstd1: place(sums, 1),
-        qkv: place(act, config.qkv_width()),
-        attended: place(act, config.query_width()),
-        lse: place(sums, config.heads),
-        middle: place(sums, d),
-        norm2: normed.unwrap_or_else(|| place(act, d)),
-        rstd2: place(sums, 1),
-        gate_up: place(act, 2 * config.intermediate_size),
+    /// What a layer saves; the outputs of both norms lie at `normed`, where they are made again.
+    fn saved(&self, shelf: &mut Shelf, normed: Option<Spot>) -> Tensors<Spot> {
+        let Precision { activations: act, sums, .. } = self.capacity.precision;
+        let (d, shard) = (self.config.hidden_size, self.shard);
+        let mut place = |dtype, per: Per, cols| shelf.place(dtype, per, per.of(&self.rows), cols);
+        Tensors {
+            norm1: normed.unwrap_or_else(|| place(act, Per::Shard, d)),
+            rstd1: place(sums, Per::Shard, 1),
+            qkv: place(act, Per::Local, shard.qkv_width()),
+            attended: place(act, Per::Local, shard.query_width()),
+            lse: place(sums, Per::Local, shard.heads.len()),
+            middle: place(sums, Per::Shard, d),
+            norm2: normed.unwrap_or_else(|| place(act, Per::Shard, d)),
+            rstd2: place(sums, Per::Shard, 1),
+            gate_up: place(act, Per::Local, 2 * shard.ffn.len()),
+        }
     }
-}
 
-fn kept(shelf: &mut Shelf, config: &Config, capacity: &Capacity) -> Kept<Spot> {
-    let Precision { activations: act, sums, .. } = capacity.precision;
-    let mut place = |dtype, cols| shelf.place(dtype, capacity.tokens, cols);
-    Kept {
-        out: place(sums, config.hidden_size),
-        act: place(act, config.intermediate_size),
-        middle: place(sums, config.hidden_size),
-        qkv: place(act, config.qkv_width()),
+    fn kept(&self, shelf: &mut Shelf) -> Kept<Spot> {
+        let Precision { activations: act, sums, .. } = self.capacity.precision;
+        let d = self.config.hidden_size;
+        let mut place = |dtype, per: Per, cols| shelf.place(dtype, per, per.of(&self.rows), cols);
+        Kept {
+            out: place(sums, Per::Shard, d),
+            act: place(act, Per::Local, self.shard.ffn.len()),
+            middle: place(sums, Per::Shard, d),
+            qkv: place(act, Per::Local, self.shard.qkv_width()),
+        }
     }
-}
 
-fn working(shelf: &mut Shelf, config: &Config, capacity: &Capacity) -> Scratch<Spot> {
-    let t = capacity.tokens;
-    let back = if capacity.gradients { t } else { 0 };
-    let Precision { activations: act, sums, .. } = capacity.precision;
-    let d_hidden = shelf.place(sums, back, config.hidden_size);
-    let d_norm = shelf.place(act, back, config.hidden_size);
-    // the halves of a layer come one after the other
-    let halves = shelf.at;
-    let product = shelf.place(act, t, config.intermediate_size);
-    shelf.back(halves);
-    let d_attended = shelf.place(act, back, config.query_width());
-    let d_qkv = shelf.place(act, back, config.qkv_width());
-    Scratch { d_hidden, d_norm, act: product, d_attended, d_qkv }
+    fn working(&self, shelf: &mut Shelf) -> Scratch<Spot> {
+        let (shard, d) = (self.shard, self.config.hidden_size);
+        let Precision { activations: act, sums, .. } = self.capacity.precision;
+        let rows = |needed: bool| if needed { self.rows } else { Rows::default() };
+        let back = rows(self.capacity.gradients);
+        let d_hidden = shelf.place(sums, Per::Shard, back.shard, d);
+        let d_norm = shelf.place(act, Per::Shard, back.shard, d);
+        let split = rows(shard.tp.size > 1).local;
+        let gathered = shelf.place(act, Per::Local, split, d);
+        let summand = shelf.place(act, Per::Local, split, d);
+        let staged = rows(!(shard.has_first() && shard.has_last())).shard;
+        let message = shelf.place(act, Per::Shard, staged, d);
+        let kv = shelf.place(act, Per::Whole, rows(shard.cp.size > 1).whole, 2 * shard.kv_width());
+        let back_kv = if shard.cp.size > 1 { back.whole } else { 0 };
+        let d_kv = shelf.place(sums, Per::Whole, back_kv, 2 * shard.kv_width());
+        let lse = rows(shard.tp.size > 1 && shard.has_last()).local;
+        let lse = shelf.place(sums, Per::Local, lse, shard.tp.size);
+        // the halves of a layer come one after the other
+        let halves = shelf.at;
+        let product = shelf.place(act, Per::Local, self.rows.local, shard.ffn.len());
+        shelf.back(halves);
+        let d_attended = shelf.place(act, Per::Local, back.local, shard.query_width());
+        let d_qkv = shelf.place(act, Per::Local, back.local, shard.qkv_width());
+        Scratch {
+            d_hidden,
+            d_norm,
+            gathered,
+            summand,
+            message,
+            kv,
+            d_kv,
+            lse,
+            act: product,
+            d_attended,
+            d_qkv,
+        }
+    }
 }
 
 /// The memory of a plan on a device.
@@ -352,8 +426,8 @@ pub(crate) struct Activations {
     pub layout: Layout,
     slots: Buffer,
     scratch: Buffer,
-    /// Tokens now in each slot.
-    rows: Vec<usize>,
+    /// What is now in each slot.
+    loaded: Vec<Loaded>,
 }
 
 impl Activations {
@@ -362,10 +436,10 @@ impl Activations {
         layout: Layout,
         slots: usize,
     ) -> Result<Activations, Error> {
-        let rows = vec![0; slots];
+        let loaded = vec![Loaded::default(); slots];
         let (slots, scratch) = (slots * layout.slot_bytes, layout.scratch_bytes);
         let (slots, scratch) = (device.allocate(slots)?, device.allocate(scratch)?);
-        Ok(Activations { layout, slots, scratch, rows })
+        Ok(Activations { layout, slots, scratch, loaded })
     }
 
     /// Bytes of all slots, and of scratch.
@@ -373,31 +447,35 @@ impl Activations {
         (self.slots.bytes(), self.scratch.bytes())
     }
 
-    /// How many tokens are in a slot, where there is such a slot.
-    pub(crate) fn rows(&mut self, slot: usize) -> Result<&mut usize, Error> {
-        let slots = self.rows.len();
-        self.rows.get_mut(slot).ok_or_else(|| no_slot(slot, slots))
+    /// Says what is in a slot, where there is such a slot.
+    pub(crate) fn load(&mut self, slot: usize, what: Loaded) -> Result<(), Error> {
+        let slots = self.loaded.len();
+        *self.loaded.get_mut(slot).ok_or_else(|| no_slot(slot, slots))? = what;
+        Ok(())
     }
 
     /// What is in a slot, as views of its rows.
     pub(crate) fn loaded(&self, slot: usize) -> Result<Slot, Error> {
-        match self.rows.get(slot) {
-            None => Err(no_slot(slot, self.rows.len())),
-            Some(0) => Err(Error::Call {
+        match self.loaded.get(slot) {
+            None => Err(no_slot(slot, self.loaded.len())),
+            Some(at) if at.rows.given == 0 => Err(Error::Call {
                 what: "slot",
                 found: "empty".into(),
                 expected: "a micro-batch, by load_batch or forward".into(),
             }),
-            Some(rows) => self.layout.slot.map(&mut |spot| self.view(spot, slot, *rows)),
+            Some(at) => {
+                let views = self.layout.slot.map(&mut |spot| self.view(spot, slot, &at.rows))?;
+                Ok(Slot { at: *at, ..views })
+            }
         }
     }
 
     /// The scratch region, as views of so many rows (gradients only where there are some).
-    pub(crate) fn scratch(&self, rows: usize) -> Result<Scratch, Error> {
+    pub(crate) fn scratch(&self, rows: &Rows) -> Result<Scratch, Error> {
         self.layout.scratch.map(&mut |spot| self.view(spot, 0, rows))
     }
 
-    fn view(&self, spot: &Spot, slot: usize, rows: usize) -> Result<View, Error> {
+    fn view(&self, spot: &Spot, slot: usize, rows: &Rows) -> Result<View, Error> {
         match spot.region {
             Region::Slot => spot.view(&self.slots, slot * self.layout.slot_bytes, rows),
             Region::Scratch => spot.view(&self.scratch, 0, rows),

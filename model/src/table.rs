@@ -3,9 +3,12 @@
 //! Forward, backward, sharding, checkpoints, the optimizer and the planner all read this table;
 //! none keeps a list of its own. Parameters lie in one flat range in table order, each layer
 //! contiguous; q, k and v are neighbours, and so are gate and up, so that each group is one matrix
-//! to a matmul. It is not memory: offsets count elements, whatever their type.
+//! to a matmul. The table of a rank has what it holds ([`Shard`]): for each parameter its part, and
+//! where that lies in the whole. It is not memory: offsets count elements, whatever their type.
 
 use crate::config::Config;
+use crate::shard::{Among, Shard};
+use quipu_mesh::Use;
 use std::ops::Range;
 
 /// What a parameter is for.
@@ -80,16 +83,26 @@ pub struct Entry {
     pub name: String,
     /// What it is for.
     pub kind: Kind,
+    /// Its number in the table of the whole model.
+    pub index: usize,
     /// Its layer, where it belongs to one.
     pub layer: Option<usize>,
-    /// Rows and columns of the whole parameter; a vector has one row.
+    /// Rows and columns of the part that is here; a vector has one row.
     pub rows: usize,
     /// See `rows`.
     pub cols: usize,
-    /// The shape in a checkpoint: \[rows, cols\] or, for a vector, \[cols\].
+    /// Row and column of the whole parameter at which the part begins.
+    pub first: (usize, usize),
+    /// The whole parameter's shape in a checkpoint: \[rows, cols\] or, for a vector, \[cols\].
     pub shape: Vec<usize>,
     /// How tensor parallelism divides it.
     pub split: Split,
+    /// What the ranks that hold the same numbers talk through; none where there is no other.
+    pub shared: Option<Use>,
+    /// Whether each of them has only a summand of its gradient.
+    pub partial: bool,
+    /// Whether it is this one of them that counts it in norms and writes it to checkpoints.
+    pub counted: bool,
     /// Its initial values.
     pub init: Init,
     /// Whether weight decay applies: to matrices, the embedding included; not to norms and biases.
@@ -108,15 +121,35 @@ impl Entry {
     pub fn range(&self) -> Range<usize> {
         self.offset..self.offset + self.elements()
     }
+
+    /// Columns of the whole parameter.
+    pub fn whole_cols(&self) -> usize {
+        self.shape[self.shape.len() - 1]
+    }
+
+    /// Whether the whole parameter is here.
+    pub fn is_whole(&self) -> bool {
+        self.shape.iter().product::<usize>() == self.elements()
+    }
 }
 
 /// All parameters of a model, in flat order.
 #[derive(Clone, Debug)]
 pub struct Table {
     entries: Vec<Entry>,
-    /// Range of entries of each layer.
-    layers: Vec<Range<usize>>,
+    /// Number in the whole model, and range of entries, of each layer that is here.
+    layers: Vec<(usize, Range<usize>)>,
     elements: usize,
+}
+
+/// The part of a parameter that a rank holds.
+struct Part {
+    rows: Range<usize>,
+    cols: Range<usize>,
+    split: Split,
+    shared: Option<Use>,
+    partial: bool,
+    counted: bool,
 }
 
 /// Groups of parameters begin at multiples of this many elements (a cache line of f32).
@@ -125,63 +158,152 @@ pub const ALIGNMENT: usize = 16;
 /// Standard deviation of initial weights.
 const STD: f64 = 0.02;
 
+/// The parts of a layer's parameters, by how they are divided.
+struct Parts<'a> {
+    shard: &'a Shard,
+    head_dim: usize,
+}
+
+impl Parts<'_> {
+    /// Heads `range` as columns or rows.
+    fn heads(&self, range: &Range<usize>) -> Range<usize> {
+        range.start * self.head_dim..range.end * self.head_dim
+    }
+
+    /// Divided, each part on one rank.
+    fn rows(&self, rows: Range<usize>, cols: usize) -> Part {
+        let (split, cols) = (Split::Rows, 0..cols);
+        Part { rows, cols, split, shared: None, partial: false, counted: true }
+    }
+
+    fn cols(&self, rows: usize, cols: Range<usize>) -> Part {
+        let (split, rows) = (Split::Cols, 0..rows);
+        Part { rows, cols, split, shared: None, partial: false, counted: true }
+    }
+
+    /// Of key-value heads, which several ranks hold where there are fewer heads than ranks.
+    fn keys(&self, part: Part) -> Part {
+        let Shard { tp, same_heads, .. } = self.shard;
+        let shared = (*same_heads > 1).then_some(Use::SharedHeads);
+        let counted = tp.index.is_multiple_of(*same_heads);
+        Part { shared, partial: shared.is_some(), counted, ..part }
+    }
+
+    /// A vector on every tensor-parallel rank. A norm sees the rows of its own rank, a bias that is
+    /// added to the residual stream gets its gradient from all rows.
+    fn everywhere(&self, cols: usize, partial: bool) -> Part {
+        let Among { index, size } = self.shard.tp;
+        let shared = (size > 1).then_some(Use::Replicated);
+        let (rows, cols, split) = (0..1, 0..cols, Split::Replicated);
+        let partial = partial && shared.is_some();
+        Part { rows, cols, split, shared, partial, counted: index == 0 }
+    }
+
+    /// Embedding or head; one that is both lives on the first and on the last stage.
+    fn vocabulary(&self, d: usize, tied: bool, counted: bool) -> Part {
+        let apart = tied && self.shard.has_first() != self.shard.has_last();
+        let shared = apart.then_some(Use::Tied);
+        let part = self.rows(self.shard.vocab.clone(), d);
+        Part { shared, partial: apart, counted, ..part }
+    }
+}
+
 impl Table {
-    /// The table of `config`.
+    /// The table of the whole of `config`.
     pub fn new(config: &Config) -> Table {
+        Table::of(config, &Shard::whole(config))
+    }
+
+    /// The table of what a rank holds.
+    pub fn of(config: &Config, shard: &Shard) -> Table {
         let mut table = Table { entries: Vec::new(), layers: Vec::new(), elements: 0 };
-        let (vocab, d) = (config.vocab_size, config.hidden_size);
-        table.matrix(
-            "model.embed_tokens.weight",
-            Kind::Embedding,
-            None,
-            (vocab, d),
-            Split::Rows,
-            STD,
-        );
-        for layer in 0..config.layers {
+        let (d, tied) = (config.hidden_size, config.tied);
+        let parts = Parts { shard, head_dim: config.head_dim };
+        let embedding = "model.embed_tokens.weight";
+        if shard.has_first() {
+            let part = parts.vocabulary(d, tied, true);
+            table.matrix(embedding, Kind::Embedding, None, (config.vocab_size, d), part, STD);
+        }
+        for layer in shard.layers() {
             let first = table.entries.len();
-            table.add_layer(config, layer);
-            table.layers.push(first..table.entries.len());
+            table.add_layer(config, &parts, layer);
+            table.layers.push((layer, first..table.entries.len()));
         }
-        table.norm("model.norm.weight", Kind::FinalNorm, None, d);
-        if !config.tied {
-            table.matrix("lm_head.weight", Kind::Head, None, (vocab, d), Split::Rows, STD);
+        if shard.has_last() {
+            table.norm("model.norm.weight", Kind::FinalNorm, None, parts.everywhere(d, true));
+            if !tied || !shard.has_first() {
+                let name = if tied { embedding } else { "lm_head.weight" };
+                let part = parts.vocabulary(d, tied, !tied);
+                table.matrix(name, Kind::Head, None, (config.vocab_size, d), part, STD);
+            }
         }
-        table.elements = table.elements.next_multiple_of(ALIGNMENT);
+        table.number(config);
+        table.elements = table.elements.next_multiple_of(ALIGNMENT * shard.replicas);
         table
     }
 
-    fn add_layer(&mut self, config: &Config, layer: usize) {
+    fn add_layer(&mut self, config: &Config, parts: &Parts<'_>, layer: usize) {
         let (d, f) = (config.hidden_size, config.intermediate_size);
         let (q, kv) = (config.query_width(), config.kv_width());
+        let heads = parts.heads(&parts.shard.heads);
+        let keys = parts.heads(&parts.shard.kv_heads);
+        let ffn = parts.shard.ffn.clone();
         // outputs that are added to the residual stream start smaller, the deeper the model
         let residual = STD / (2.0 * config.layers as f64).sqrt();
         let name = |part: &str| format!("model.layers.{layer}.{part}");
         let at = Some(layer);
-        self.norm(&name("input_layernorm.weight"), Kind::AttentionNorm, at, d);
-        self.matrix(&name("self_attn.q_proj.weight"), Kind::Query, at, (q, d), Split::Rows, STD);
-        self.matrix(&name("self_attn.k_proj.weight"), Kind::Key, at, (kv, d), Split::Rows, STD);
-        self.matrix(&name("self_attn.v_proj.weight"), Kind::Value, at, (kv, d), Split::Rows, STD);
+        let key = || parts.keys(parts.rows(keys.clone(), d));
+        let norm = || parts.everywhere(d, true);
+        let bias = || parts.everywhere(d, false);
+        self.norm(&name("input_layernorm.weight"), Kind::AttentionNorm, at, norm());
+        let query = parts.rows(heads.clone(), d);
+        self.matrix(&name("self_attn.q_proj.weight"), Kind::Query, at, (q, d), query, STD);
+        self.matrix(&name("self_attn.k_proj.weight"), Kind::Key, at, (kv, d), key(), STD);
+        self.matrix(&name("self_attn.v_proj.weight"), Kind::Value, at, (kv, d), key(), STD);
         if config.attention_bias {
-            self.bias(&name("self_attn.q_proj.bias"), Kind::QueryBias, at, q, Split::Cols);
-            self.bias(&name("self_attn.k_proj.bias"), Kind::KeyBias, at, kv, Split::Cols);
-            self.bias(&name("self_attn.v_proj.bias"), Kind::ValueBias, at, kv, Split::Cols);
+            let key = || parts.keys(parts.cols(1, keys.clone()));
+            let query = parts.cols(1, heads.clone());
+            self.bias(&name("self_attn.q_proj.bias"), Kind::QueryBias, at, q, query);
+            self.bias(&name("self_attn.k_proj.bias"), Kind::KeyBias, at, kv, key());
+            self.bias(&name("self_attn.v_proj.bias"), Kind::ValueBias, at, kv, key());
         }
-        let (cols, rep) = (Split::Cols, Split::Replicated);
-        self.matrix(&name("self_attn.o_proj.weight"), Kind::Output, at, (d, q), cols, residual);
+        let output = parts.cols(d, heads);
+        self.matrix(&name("self_attn.o_proj.weight"), Kind::Output, at, (d, q), output, residual);
         if config.attention_bias {
-            self.bias(&name("self_attn.o_proj.bias"), Kind::OutputBias, at, d, rep);
+            self.bias(&name("self_attn.o_proj.bias"), Kind::OutputBias, at, d, bias());
         }
-        self.norm(&name("post_attention_layernorm.weight"), Kind::FeedForwardNorm, at, d);
-        self.matrix(&name("mlp.gate_proj.weight"), Kind::Gate, at, (f, d), Split::Rows, STD);
-        self.matrix(&name("mlp.up_proj.weight"), Kind::Up, at, (f, d), Split::Rows, STD);
+        self.norm(&name("post_attention_layernorm.weight"), Kind::FeedForwardNorm, at, norm());
+        let columns = || parts.rows(ffn.clone(), d);
+        self.matrix(&name("mlp.gate_proj.weight"), Kind::Gate, at, (f, d), columns(), STD);
+        self.matrix(&name("mlp.up_proj.weight"), Kind::Up, at, (f, d), columns(), STD);
         if config.mlp_bias {
-            self.bias(&name("mlp.gate_proj.bias"), Kind::GateBias, at, f, Split::Cols);
-            self.bias(&name("mlp.up_proj.bias"), Kind::UpBias, at, f, Split::Cols);
+            let columns = || parts.cols(1, ffn.clone());
+            self.bias(&name("mlp.gate_proj.bias"), Kind::GateBias, at, f, columns());
+            self.bias(&name("mlp.up_proj.bias"), Kind::UpBias, at, f, columns());
         }
-        self.matrix(&name("mlp.down_proj.weight"), Kind::Down, at, (d, f), cols, residual);
+        let down = parts.cols(d, ffn.clone());
+        self.matrix(&name("mlp.down_proj.weight"), Kind::Down, at, (d, f), down, residual);
         if config.mlp_bias {
-            self.bias(&name("mlp.down_proj.bias"), Kind::DownBias, at, d, rep);
+            self.bias(&name("mlp.down_proj.bias"), Kind::DownBias, at, d, bias());
+        }
+    }
+
+    /// Gives each entry its number in the table of the whole model.
+    fn number(&mut self, config: &Config) {
+        let each = 9 + 4 * usize::from(config.attention_bias) + 3 * usize::from(config.mlp_bias);
+        for (layer, range) in self.layers.clone() {
+            for (i, entry) in self.entries[range].iter_mut().enumerate() {
+                entry.index = 1 + layer * each + i;
+            }
+        }
+        let last = 1 + config.layers * each;
+        for entry in self.entries.iter_mut().filter(|entry| entry.layer.is_none()) {
+            entry.index = match entry.kind {
+                Kind::FinalNorm => last,
+                Kind::Head if !config.tied => last + 1,
+                // the embedding, and what is one
+                _ => 0,
+            };
         }
     }
 
@@ -191,70 +313,60 @@ impl Table {
         kind: Kind,
         layer: Option<usize>,
         (rows, cols): (usize, usize),
-        split: Split,
+        part: Part,
         std: f64,
     ) {
-        let init = Init::Normal(std);
-        self.push(Entry {
-            name: name.into(),
-            kind,
-            layer,
-            rows,
-            cols,
-            shape: vec![rows, cols],
-            split,
-            init,
-            decays: true,
-            offset: 0,
-        });
+        self.push(name, kind, layer, vec![rows, cols], part, Init::Normal(std));
     }
 
-    fn norm(&mut self, name: &str, kind: Kind, layer: Option<usize>, cols: usize) {
-        self.vector(name, kind, layer, cols, Split::Replicated, Init::Ones);
+    fn norm(&mut self, name: &str, kind: Kind, layer: Option<usize>, part: Part) {
+        self.push(name, kind, layer, vec![part.cols.len()], part, Init::Ones);
     }
 
-    fn bias(&mut self, name: &str, kind: Kind, layer: Option<usize>, cols: usize, split: Split) {
-        self.vector(name, kind, layer, cols, split, Init::Zeros);
+    fn bias(&mut self, name: &str, kind: Kind, layer: Option<usize>, cols: usize, part: Part) {
+        self.push(name, kind, layer, vec![cols], part, Init::Zeros);
     }
 
-    fn vector(
+    /// Places an entry; followers within a fused group are never aligned, they must touch.
+    fn push(
         &mut self,
         name: &str,
         kind: Kind,
         layer: Option<usize>,
-        cols: usize,
-        split: Split,
+        shape: Vec<usize>,
+        part: Part,
         init: Init,
     ) {
-        self.push(Entry {
-            name: name.into(),
-            kind,
-            layer,
-            rows: 1,
-            cols,
-            shape: vec![cols],
-            split,
-            init,
-            decays: false,
-            offset: 0,
-        });
-    }
-
-    /// Places an entry; followers within a fused group are never aligned, they must touch.
-    fn push(&mut self, mut entry: Entry) {
         let follows = matches!(
-            entry.kind,
+            kind,
             Kind::Key | Kind::Value | Kind::KeyBias | Kind::ValueBias | Kind::Up | Kind::UpBias
         );
         if !follows {
             self.elements = self.elements.next_multiple_of(ALIGNMENT);
         }
-        entry.offset = self.elements;
+        let Part { rows, cols, split, shared, partial, counted } = part;
+        let entry = Entry {
+            name: name.into(),
+            kind,
+            index: 0,
+            layer,
+            rows: rows.len(),
+            cols: cols.len(),
+            first: (rows.start, cols.start),
+            decays: shape.len() == 2,
+            shape,
+            split,
+            shared,
+            partial,
+            counted,
+            init,
+            offset: self.elements,
+        };
         self.elements += entry.elements();
         self.entries.push(entry);
     }
 
-    /// Number of layers.
+    /// Number of layers that are here.
     pub fn layers(&self) -> usize {
         self.layers.len()
     }
@@ -264,9 +376,15 @@ impl Table {
         &self.entries
     }
 
-    /// The parameters of one layer.
+    /// Numbers of the layers that are here, ascending.
+    pub fn layer_numbers(&self) -> impl Iterator<Item = usize> + '_ {
+        self.layers.iter().map(|(layer, _)| *layer)
+    }
+
+    /// The parameters of one layer, by its number in the whole model; none where it is not here.
     pub fn layer(&self, layer: usize) -> &[Entry] {
-        &self.entries[self.layers[layer].clone()]
+        let found = self.layers.iter().find(|(number, _)| *number == layer);
+        found.map_or(&[], |(_, range)| &self.entries[range.clone()])
     }
 
     /// The parameter of this kind (in this layer, where the kind belongs to layers).
@@ -361,6 +479,46 @@ mod tests {
             ] {
                 assert_eq!(at(a).end, at(b).start, "{a:?} {b:?}");
             }
+        }
+    }
+
+    /// The parts of all ranks make each parameter once, and each has its number.
+    fn check_parts(axes: &str, tied: bool) {
+        let mut config = llama(5, 32, 10, 8);
+        (config.kv_heads, config.vocab_size, config.head_dim) = (2, 17, 6);
+        (config.attention_bias, config.mlp_bias, config.tied) = (true, true, tied);
+        let axes = quipu_mesh::Axes::parse(axes).unwrap();
+        let whole = Table::new(&config);
+        let mut covered: Vec<Vec<u32>> =
+            whole.entries().iter().map(|entry| vec![0; entry.elements()]).collect();
+        for rank in 0..axes.world() {
+            let world = std::sync::Arc::new(quipu_mesh::Threads::new(axes.world()));
+            let mesh = quipu_mesh::Mesh::new(axes, rank, world).unwrap();
+            let shard = Shard::new(&config, &mesh, &Default::default()).unwrap();
+            let table = Table::of(&config, &shard);
+            assert!(table.elements().is_multiple_of(shard.replicas));
+            for entry in table.entries() {
+                let of = &whole.entries()[entry.index];
+                assert_eq!((&entry.name, &entry.shape), (&of.name, &of.shape));
+                assert!(entry.counted || entry.shared.is_some(), "{entry:?}");
+                let cells = (0..entry.rows).flat_map(|r| (0..entry.cols).map(move |c| (r, c)));
+                for (r, c) in cells.filter(|_| entry.counted) {
+                    let (r, c) = (entry.first.0 + r, entry.first.1 + c);
+                    covered[entry.index][r * of.cols + c] += 1;
+                }
+            }
+        }
+        let copies = (axes.size(quipu_mesh::Axis::Cp) * axes.size(quipu_mesh::Axis::Dp)) as u32;
+        for (entry, counts) in whole.entries().iter().zip(&covered) {
+            assert!(counts.iter().all(|n| *n == copies), "{} on {axes}, tied {tied}", entry.name);
+        }
+    }
+
+    #[test]
+    fn ranks_hold_each_parameter_once() {
+        for axes in ["", "tp=2", "tp=4", "pp=3", "tp=8,pp=2", "tp=4,cp=2,pp=2,dp=3"] {
+            check_parts(axes, false);
+            check_parts(axes, true);
         }
     }
 

@@ -79,7 +79,7 @@ pub enum Command {
         what: Classify,
     },
     /// Go on with a run up to its base model
-    Train(Trained),
+    Train(Train),
     /// Go on with a run up to its final model
     Tune(Trained),
     /// Examine a run's models
@@ -233,6 +233,49 @@ pub struct Trained {
     /// Go on where a stage in which the context grows has spent its steps without passing its gate
     #[arg(long)]
     pub allow_cap: bool,
+    /// The ranks over which training is divided, such as tp=2,cp=2,pp=2,dp=2 (axes left out are 1);
+    /// of a pipeline also v=CHUNKS, n=MICRO-BATCHES, layers=3/4/4/3, schedule=zero-bubble. A run may
+    /// go on with others than it began with [default: the recipe's]
+    #[arg(long, value_name = "MESH")]
+    pub mesh: Option<String>,
+}
+
+/// What `train` is told.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Train {
+    /// what else there is about training
+    #[command(subcommand)]
+    pub about: Option<AboutTraining>,
+    /// as every command that trains
+    #[command(flatten)]
+    pub told: Trained,
+}
+
+/// What there is about training, without a run.
+#[derive(Debug, Subcommand)]
+pub enum AboutTraining {
+    /// Show what each rank of a pipeline does, and when
+    Schedule {
+        /// Ranks of the pipeline
+        #[arg(long, value_name = "N")]
+        pp: usize,
+        /// Chunks of layers on each rank
+        #[arg(long, value_name = "N", default_value_t = 1)]
+        v: usize,
+        /// Micro-batches of a step
+        #[arg(long, value_name = "N")]
+        micro_batches: usize,
+        /// Micro-batches that go through a chunk one behind the other [default: as even as possible]
+        #[arg(long, value_name = "N")]
+        n: Option<usize>,
+        /// Compute the gradients of weights when a rank would wait
+        #[arg(long)]
+        zero_bubble: bool,
+        /// Also draw it into this file
+        #[arg(long, value_name = "FILE")]
+        svg: Option<PathBuf>,
+    },
 }
 
 /// What continued pre-training is told.

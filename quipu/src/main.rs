@@ -63,6 +63,7 @@ fn handle_signals(command: &Command, cancel: &Cancel) -> Result<(), Error> {
     let aborted = || std::process::exit(Kind::Interrupted.code().into());
     let set = match command {
         Command::Curate(curate) if curate.about.is_some() => Ok(()),
+        Command::Train(train) if train.about.is_some() => Ok(()),
         Command::Speedrun(_)
         | Command::World { .. }
         | Command::Curate(_)

@@ -189,6 +189,13 @@ impl Recipe {
         toml::to_string(self).expect("a recipe is tables of numbers, strings and lists")
     }
 
+    /// Divides the run over another mesh, where one is named.
+    pub fn divide(&mut self, mesh: Option<&str>) -> Result<(), Error> {
+        let Some(mesh) = mesh else { return Ok(()) };
+        mesh.clone_into(&mut self.mesh);
+        self.check().map_err(|(_, message)| Error::usage(format!("--mesh {mesh}: {message}")))
+    }
+
     /// The first key in which `self` differs from `other`, with both values.
     pub fn first_difference(&self, other: &Self) -> Option<(String, String, String)> {
         self.own_differences(other).next()
@@ -250,13 +257,15 @@ impl Recipe {
         }
         self.check_sets()?;
         self.corpus.validate().map_err(|e| keyed("corpus", &e.to_string()))?;
-        let axes = quipu_mesh::Axes::parse(&self.mesh);
-        let axes = axes.map_err(|e| ("mesh".to_owned(), e.to_string()))?;
-        let ranks = axes.size(quipu_mesh::Axis::Dp);
+        let of_mesh = |e: &dyn std::fmt::Display| ("mesh".to_owned(), e.to_string());
+        let parallel: quipu_train::Parallel = self.mesh.parse().map_err(|e| of_mesh(&e))?;
+        let config = crate::stage::config(self).map_err(|e| of_model(&e))?;
+        quipu_model::Shard::check(&config, parallel.axes, &parallel.pipeline)
+            .map_err(|e| of_mesh(&e))?;
         let parameters = crate::stage::parameters(self).map_err(|e| of_model(&e))?;
         self.check_stages()?;
         for (table, recipe) in self.trained() {
-            let checked = recipe.check(ranks).and_then(|()| recipe.treatments(&parameters));
+            let checked = recipe.check().and_then(|()| recipe.check_patterns(&parameters));
             checked.map_err(|e| keyed(&table, &e.to_string()))?;
             let of_documents = [("ramp", recipe.ramp.is_empty()), ("mix", recipe.mix.is_empty())];
             if ["sft", "dpo"].contains(&&*table)

@@ -192,8 +192,8 @@ mod tests {
         };
         assert_eq!(recipe(80, 5).averaged_steps(), [80, 85, 90, 95, 100]);
         assert!(Recipe::default().averaged_steps().is_empty());
-        recipe(80, 5).check(1).unwrap();
-        let check = |recipe: Recipe, key: &str| match recipe.check(1) {
+        recipe(80, 5).check().unwrap();
+        let check = |recipe: Recipe, key: &str| match recipe.check() {
             Err(Error::Recipe { key: found, .. }) => assert_eq!(found, key),
             other => panic!("expected a refusal of {key}, found {other:?}"),
         };

@@ -5,10 +5,10 @@ use crate::objective::{NextToken, Packed, Samples};
 use crate::recipe::Dtype;
 use crate::step::Learner;
 use crate::watch::Outside;
-use crate::{Error, Plan, Recipe};
+use crate::{Error, Parallel, Plan, Recipe};
 use quipu_math::{Device, Timed};
 use quipu_mesh::Mesh;
-use quipu_model::{Config, Sizes, Table};
+use quipu_model::{Config, Pipeline, Sizes, Table};
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::Instant;
@@ -142,7 +142,7 @@ impl Bench {
     /// # Errors
     /// Sizes that make no model.
     pub fn plan(&self, threads: usize) -> Result<Plan, Error> {
-        Plan::new(&self.config()?, &self.recipe(), Mesh::one().axes(), threads)
+        Plan::new(&self.config()?, &self.recipe(), &Parallel::default(), threads)
     }
 
     fn recipe(&self) -> Recipe {
@@ -201,7 +201,8 @@ const WARM: u64 = 3;
 fn measure(device: Arc<dyn Device>, bench: Bench, warm: &dyn Fn()) -> Result<Timing, Error> {
     let (config, recipe) = (bench.config()?, bench.recipe());
     let mode = device.arithmetic();
-    let mut learner = Learner::allocate(device, Mesh::one(), &config, &recipe, false)?;
+    let shape = (&config, &Pipeline::default());
+    let mut learner = Learner::allocate(device, Mesh::one(), shape, &recipe, false)?;
     learner.init(0)?;
     let samples = Random { bench };
     let objective = NextToken { samples: &samples, validation: None, token_bytes: None };

@@ -12,7 +12,7 @@ use crate::{Error, Job, Learner, Recipe, folder};
 use quipu_math::Device;
 use quipu_mesh::{Mesh, Use};
 use quipu_model::Entry;
-use quipu_model::checkpoint::{Reader, Writer, seal};
+use quipu_model::checkpoint::{Part, Reader, Writer, seal};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::ops::Range;
@@ -89,7 +89,7 @@ impl Facts {
             config: serde_json::from_str(&config).unwrap_or(Value::String(config)),
             objective: job.objective.identity(),
             arithmetic: device.arithmetic(),
-            mesh: job.axes.to_string(),
+            mesh: job.parallel.to_string(),
             averaged: Vec::new(),
         }
     }
@@ -154,6 +154,11 @@ fn part(entry: &Entry, slice: &Range<usize>) -> Option<(Range<usize>, Range<usiz
     (start < end).then(|| (start..end, start - whole.start..end - whole.start))
 }
 
+/// What of a parameter's tensor is on this rank.
+pub(crate) fn place(entry: &Entry) -> Part {
+    Part { first: entry.first, rows: entry.rows, cols: entry.cols }
+}
+
 fn name(state: State, entry: &Entry) -> String {
     format!("{}.{}", state.name(), entry.name)
 }
@@ -201,10 +206,12 @@ fn write(folder: &Path, learner: &Learner, rank: usize) -> Result<(), Error> {
     let mut writer = Writer::create(folder, rank)?;
     let (optimizer, table) = (&learner.optimizer, learner.model.table());
     for state in State::ALL {
-        for entry in table.entries() {
+        // of copies on several ranks one is written
+        for entry in table.entries().iter().filter(|entry| entry.counted) {
             let Some((flat, within)) = part(entry, &optimizer.slice()) else { continue };
             let bytes = optimizer.read(state, flat)?;
-            writer.put(&name(state, entry), optimizer.dtype(), &entry.shape, within, &bytes)?;
+            let whole = (&entry.shape[..], &place(entry));
+            writer.put_part(&name(state, entry), optimizer.dtype(), whole, within, &bytes)?;
         }
     }
     Ok(writer.finish()?)
@@ -255,7 +262,7 @@ pub fn restore(reader: &Reader, path: &Path, learner: &Learner) -> Result<(), Er
                 });
             }
             let Some((flat, within)) = part(entry, &optimizer.slice()) else { continue };
-            optimizer.write(state, flat, &reader.read(&name, within)?)?;
+            optimizer.write(state, flat, &reader.read_part(&name, &place(entry), within)?)?;
         }
     }
     optimizer.publish(learner.model.weights()?)

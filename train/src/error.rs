@@ -35,6 +35,17 @@ pub enum Error {
         /// Last global sample index of the step.
         last_sample: u64,
     },
+    /// Ranks that hold copies of a parameter hold other numbers.
+    #[error(
+        "rank {rank}: what the ranks of {group} hold copies of is no longer the same on all of them; \
+         this is a mistake in the program, please report it with the recipe and the mesh"
+    )]
+    Copies {
+        /// The rank that reports.
+        rank: usize,
+        /// Those that should agree.
+        group: String,
+    },
     /// The run went back as often as it may, and the figures leap again.
     #[error(
         "step {step}: {what} {value} is above {limit}, and the run has gone back {returns} times, \

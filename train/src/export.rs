@@ -99,7 +99,8 @@ pub fn fill(model: &Model, reader: &Reader, path: &Path) -> Result<(), Error> {
             true => out.clone(),
             false => model.device().matrix(kept, entry.rows, entry.cols)?,
         };
-        model.device().write(quipu_math::Queue::MAIN, &x, &reader.read_all(&name)?)?;
+        let bytes = reader.read_part(&name, &checkpoint::place(entry), 0..entry.elements())?;
+        model.device().write(quipu_math::Queue::MAIN, &x, &bytes)?;
         if !x.same(&out) {
             model.device().execute(Copy { x, out })?;
         }

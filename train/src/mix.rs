@@ -131,7 +131,7 @@ mod tests {
     #[track_caller]
     fn check(mix: Vec<Phase>, epochs: &[(&str, f64)], key: &str) {
         let max_epochs = epochs.iter().map(|(name, n)| ((*name).to_owned(), *n)).collect();
-        match (Recipe { max_epochs, ..recipe(mix) }).check(1) {
+        match (Recipe { max_epochs, ..recipe(mix) }).check() {
             Err(Error::Recipe { key: found, .. }) => assert_eq!(found, key),
             other => panic!("expected a refusal of {key}, found {other:?}"),
         }
@@ -154,7 +154,7 @@ mod tests {
         check(vec![phase(0, &prose)], &[("prose", 0.0)], "max_epochs");
         check(vec![phase(0, &prose)], &[("code", 2.0)], "max_epochs");
         check(Vec::new(), &[("code", 2.0)], "max_epochs");
-        recipe(vec![phase(0, &prose), phase(33, &prose)]).check(1).unwrap();
+        recipe(vec![phase(0, &prose), phase(33, &prose)]).check().unwrap();
     }
 
     #[test]
@@ -167,7 +167,7 @@ mod tests {
             batch_tokens: 64,
             micro_batch_tokens: 16,
         }];
-        recipe.check(1).unwrap();
+        recipe.check().unwrap();
         let mix = |shares: &[(&str, f64)]| {
             Mix::Shares(shares.iter().map(|(name, n)| ((*name).to_owned(), *n)).collect())
         };

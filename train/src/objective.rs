@@ -9,10 +9,10 @@
 use crate::metrics::Validation;
 use crate::recipe::refuse;
 use crate::watch::Outside;
-use crate::{Error, Recipe};
+use crate::{Error, Parallel, Recipe};
 use quipu_mesh::placement::Sum;
 use quipu_mesh::{Axis, Mesh, Use};
-use quipu_model::{Config, MicroBatch, Model};
+use quipu_model::{Config, MicroBatch, Model, Weighted};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -102,6 +102,15 @@ pub trait Objective: Sync {
         Vec::new()
     }
 
+    /// Refuses ranks over which this cannot be learned.
+    ///
+    /// # Errors
+    /// [`Error::Recipe`].
+    fn check_parallel(&self, parallel: &Parallel) -> Result<(), Error> {
+        let _ = parallel;
+        Ok(())
+    }
+
     /// Refuses a model that cannot take what is learned.
     ///
     /// # Errors
@@ -149,12 +158,22 @@ pub struct NextToken<'a> {
 }
 
 /// The samples of batch number `batch` that are this rank's, cut into micro-batches.
+///
+/// Samples are divided as evenly as possible, so that a rank may have one more than another, or none;
+/// its last micro-batch may be smaller.
 pub fn shares(recipe: &Recipe, mesh: &Mesh, batch: u64) -> Vec<Range<u64>> {
     let portion = recipe.portion(batch);
-    let own = portion.samples() / mesh.axes().size(Axis::Dp) as u64;
-    let first = portion.first_sample + mesh.at(Axis::Dp) as u64 * own;
-    let micro = portion.micro_samples();
-    (0..own / micro).map(|i| first + i * micro..first + (i + 1) * micro).collect()
+    let own = share(portion.indices(), mesh);
+    let micro = portion.micro_samples().max(1);
+    let cut = own.clone().step_by(micro as usize);
+    cut.map(|first| first..own.end.min(first + micro)).collect()
+}
+
+/// What of some samples this data-parallel rank has.
+fn share(samples: Range<u64>, mesh: &Mesh) -> Range<u64> {
+    let (ranks, rank) = (mesh.axes().size(Axis::Dp) as u64, mesh.at(Axis::Dp) as u64);
+    let count = samples.end - samples.start;
+    samples.start + rank * count / ranks..samples.start + (rank + 1) * count / ranks
 }
 
 /// A micro-batch in host memory, with the weight of each target.
@@ -173,8 +192,8 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Bytes of a token: four ids, and a weight.
-    pub const TOKEN_BYTES: usize = 4 * size_of::<u32>() + size_of::<f64>();
+    /// Bytes of a token: four ids and a weight; its share of the objective and its log-probability.
+    pub const TOKEN_BYTES: usize = 4 * size_of::<u32>() + 3 * size_of::<f64>();
 
     /// An empty one with room for so many tokens.
     #[must_use]
@@ -247,16 +266,20 @@ impl Objective for NextToken<'_> {
         let rows = |share| micro_batch(self.samples, share, portion.level.sequence_length);
         let shares = shares(recipe, mesh, batch).into_iter();
         let batches = shares.map(rows).collect::<Result<Vec<_>, _>>()?;
-        let local = Sum::of_this_rank(batches.iter().map(Batch::total).sum());
+        let local = batches.iter().map(|batch| model.own_sum(&batch.weights)).sum();
+        let local = Sum::of_this_rank(local);
         let tokens = mesh.sum(Use::Losses, &[local])?[0].value();
         if tokens == 0.0 {
             return Err(Error::NothingToLearn { batch, samples: portion.samples() });
         }
+        let of = |batch: &Batch| batch.weights.iter().map(|w| -w / tokens).collect::<Vec<f64>>();
+        let weights: Vec<Vec<f64>> = batches.iter().map(of).collect();
+        let pairs = batches.iter().zip(&weights);
+        let pairs = pairs.map(|(batch, weights)| Weighted { batch: batch.view(), weights });
+        let log_probs = model.learn(&pairs.collect::<Vec<_>>())?;
         let mut loss = 0.0;
-        for batch in &batches {
-            let share: Vec<f64> = batch.weights.iter().map(|w| -w / tokens).collect();
-            let logps = model.forward_backward(0, &batch.view(), &share)?;
-            loss -= weighted(&logps, &batch.weights);
+        for (logps, batch) in log_probs.iter().zip(&batches) {
+            loss -= weighted(logps, &batch.weights);
         }
         let loss = mesh.sum(Use::Losses, &[Sum::of_this_rank(loss)])?[0].value() / tokens;
         let sizes = [
@@ -277,17 +300,25 @@ impl Objective for NextToken<'_> {
     ) -> Result<Option<Validation>, Error> {
         let Some(Held { samples, count, length }) = self.validation else { return Ok(None) };
         let count = count.min(recipe.validation_samples);
-        let (ranks, rank) = (mesh.axes().size(Axis::Dp) as u64, mesh.at(Axis::Dp) as u64);
-        let own = rank * count / ranks..(rank + 1) * count / ranks;
+        let own = share(0..count, mesh);
         let (mut loss, mut tokens, mut bytes) = (0.0, 0.0, 0.0);
         let micro = (recipe.micro_batch_tokens / length.max(1)).max(1) as u64;
-        for start in own.clone().step_by(micro as usize) {
-            let share = start..own.end.min(start + micro);
-            let batch = micro_batch(samples, share, length)?;
-            model.forward(0, &batch.view())?;
-            loss -= weighted(&model.log_probs(0)?, &batch.weights);
-            tokens += batch.total();
-            bytes += self.bytes(&batch);
+        // as many at once as keep a pipeline busy
+        let most = match mesh.axes().size(Axis::Pp) as u64 {
+            1 => 1,
+            ranks => 4 * ranks,
+        };
+        for first in own.clone().step_by((micro * most) as usize) {
+            let end = own.end.min(first + micro * most);
+            let starts = (first..end).step_by(micro as usize);
+            let rows = |start| micro_batch(samples, start..end.min(start + micro), length);
+            let batches = starts.map(rows).collect::<Result<Vec<Batch>, _>>()?;
+            let views: Vec<MicroBatch<'_>> = batches.iter().map(Batch::view).collect();
+            for (logps, batch) in model.measure(&views)?.iter().zip(&batches) {
+                loss -= weighted(logps, &batch.weights);
+                tokens += model.own_sum(&batch.weights);
+                bytes += model.own_sum(&self.bytes(batch));
+            }
         }
         let sums = [loss, tokens, bytes].map(Sum::of_this_rank);
         let sums = mesh.sum(Use::Losses, &sums)?;
@@ -331,12 +362,12 @@ impl Objective for NextToken<'_> {
 }
 
 impl NextToken<'_> {
-    /// Bytes of text behind the targets that count.
-    fn bytes(&self, batch: &Batch) -> f64 {
-        let Some(lengths) = self.token_bytes else { return 0.0 };
-        let length = |id: u32| lengths.get(id as usize).copied().unwrap_or(0);
+    /// Bytes of text behind each target that counts.
+    fn bytes(&self, batch: &Batch) -> Vec<f64> {
+        let lengths = self.token_bytes.unwrap_or_default();
+        let length = |id: u32| f64::from(lengths.get(id as usize).copied().unwrap_or(0));
         let targets = batch.targets.iter().zip(&batch.weights);
-        targets.filter(|(_, w)| **w > 0.0).map(|(id, _)| f64::from(length(*id))).sum()
+        targets.map(|(id, weight)| if *weight > 0.0 { length(*id) } else { 0.0 }).collect()
     }
 }
 

@@ -1,7 +1,9 @@
 //! AdamW over one flat range of parameters, of which each data-parallel rank owns a slice: master
-//! weights and both moments in f32 (paper, section 3.3.2: sharded optimizer states). Gradients are
-//! reduce-scattered in f32, each rank updates its slice, the working weights are gathered again;
-//! on a group of one both return at once. Not the schedule, not the loss.
+//! weights and both moments in f32 (paper, section 3.3.2: sharded optimizer states). First the ranks
+//! that hold copies of a parameter agree on its gradient; then gradients are reduce-scattered in f32
+//! over the ranks that have the same parameters for other tokens (context and data parallelism), each
+//! updates its slice, the working weights are gathered again. On a group of one all of this returns at
+//! once. Not the schedule, not the loss.
 //!
 //! Formulas: Loshchilov and Hutter, "Decoupled weight decay regularization", 2019; what the device
 //! computes stands at [`quipu_math::op::AdamW`].
@@ -10,9 +12,9 @@ use crate::groups::Treatment;
 use crate::{Error, Recipe};
 use quipu_math::op::{AdamW, Copy, SumSquares};
 use quipu_math::{DType, Device, Queue, View};
-use quipu_mesh::placement::{Gradients, Local, Sum, scatter_gradients};
+use quipu_mesh::placement::{Copies, Gradients, Local, Sum, agree, scatter_gradients};
 use quipu_mesh::{Mesh, Use};
-use quipu_model::{Entry, MemoryUse, Table};
+use quipu_model::{Entry, MemoryUse, Model, Table};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -50,8 +52,13 @@ pub struct Optimizer {
     slice: Range<usize>,
     /// Stretches of the slice of equal treatment, counted from the slice's start.
     groups: Vec<(Range<usize>, Treatment)>,
-    /// Stretches of it that are learned, whatever their treatment.
-    learned: Vec<Range<usize>>,
+    /// Stretches of it that are learned, whatever their treatment, and counted here in the norm.
+    counted: Vec<Range<usize>>,
+    /// Parameters of which other ranks hold copies: those whose gradients have to be summed, and all.
+    partial: Vec<Copies>,
+    copies: Vec<Copies>,
+    /// What goes to the ranks of one group, one behind the other.
+    bucket: View,
     /// Whether `master` lies in the working weights.
     shared: bool,
     master: View,
@@ -63,29 +70,15 @@ pub struct Optimizer {
 }
 
 impl Optimizer {
-    /// An optimizer whose master weights are copies of `working` (1 × elements of `table`).
+    /// An optimizer for `model`, whose master weights are copies of its working weights.
     ///
     /// # Errors
-    /// [`Error::Recipe`] where the ranks do not divide the range, and those of
-    /// [`Recipe::treatments`]; what the device reports.
-    pub fn new(
-        device: Arc<dyn Device>,
-        mesh: Mesh,
-        table: &Table,
-        working: &View,
-        recipe: &Recipe,
-    ) -> Result<Self, Error> {
+    /// Those of [`Recipe::treatments`]; what the device reports.
+    pub fn new(model: &Model, recipe: &Recipe) -> Result<Self, Error> {
+        let (device, mesh) = (model.device().clone(), model.mesh().clone());
+        let (table, working) = (model.table(), model.weights()?);
         let group = mesh.group(Use::Gradients);
-        let (ranks, all) = (group.size(), table.elements());
-        if all % ranks != 0 {
-            return Err(Error::Recipe {
-                key: "mesh",
-                found: mesh.axes().to_string(),
-                expected: format!("the ranks must divide {all} elements of the model"),
-                change: "use 1, 2, 4, 8 or 16 data-parallel ranks".into(),
-            });
-        }
-        let length = all / ranks;
+        let length = table.elements() / group.size();
         let slice = group.index() * length..(group.index() + 1) * length;
         let kind = if working.dtype() == DType::F64 { DType::F64 } else { DType::F32 };
         let flat = || device.matrix(kind, 1, length);
@@ -94,7 +87,11 @@ impl Optimizer {
         let shared = working.dtype() == kind;
         let master = if shared { working.slice_cols(slice.clone())? } else { flat()? };
         let groups = intersect(&recipe.treatments(table)?, &slice);
-        let learned = learned(&groups);
+        let once = once(table).into_iter().map(|range| (range, ())).collect::<Vec<_>>();
+        let once: Vec<_> = intersect(&once, &slice).into_iter().map(|(range, ())| range).collect();
+        let counted = common(&learned(&groups), &once);
+        let (partial, copies) = (model.copies(true), model.copies(false));
+        let bucket = device.matrix(model.precision().sums, 1, largest(&partial))?;
         let square = device.matrix(DType::F64, 1, 1)?;
         let scale = device.matrix(kind, 1, 1)?;
         if !shared {
@@ -106,7 +103,10 @@ impl Optimizer {
             mesh,
             slice,
             groups,
-            learned,
+            counted,
+            partial,
+            copies,
+            bucket,
             shared,
             master,
             first,
@@ -118,13 +118,14 @@ impl Optimizer {
 
     /// Bytes it holds, by kind; the master weights none where they are the working weights.
     #[must_use]
-    pub fn memory(&self) -> [MemoryUse; 4] {
+    pub fn memory(&self) -> [MemoryUse; 5] {
         let master = if self.shared { 0 } else { self.master.bytes() };
         [
             ("master weights", master),
             ("first moments", self.first.bytes()),
             ("second moments", self.second.bytes()),
             ("gradient norm", self.square.bytes() + self.scale.bytes()),
+            ("gradients of copies", self.bucket.bytes()),
         ]
         .map(|(kind, bytes)| MemoryUse { kind, bytes })
     }
@@ -164,16 +165,18 @@ impl Optimizer {
     /// # Errors
     /// What the device and the mesh report.
     pub fn reduce(&self, gradients: Gradients<Local>) -> Result<f64, Error> {
-        let part = gradients.view().slice_cols(self.slice.clone())?;
-        let reduced = scatter_gradients(&self.mesh, &*self.device, gradients, part)?;
-        for (i, range) in self.learned.iter().enumerate() {
+        let bucket = |n| Ok::<_, Error>(self.bucket.slice_cols(0..n)?);
+        let agreed = agree(&*self.device, gradients, &self.partial, bucket)?;
+        let part = agreed.view().slice_cols(self.slice.clone())?;
+        let reduced = scatter_gradients(&self.mesh, &*self.device, agreed, part)?;
+        for (i, range) in self.counted.iter().enumerate() {
             self.device.execute(SumSquares {
                 x: reduced.view().slice_cols(range.clone())?,
                 out: self.square.clone(),
                 accumulate: i > 0,
             })?;
         }
-        let none = self.learned.is_empty();
+        let none = self.counted.is_empty();
         let square = if none { 0.0 } else { self.device.read_f64(&self.square)?[0] };
         Ok(self.mesh.sum(Use::Norm, &[Sum::of_this_rank(square)])?[0].value().sqrt())
     }
@@ -215,6 +218,29 @@ impl Optimizer {
         }
         let part = working.slice_cols(self.slice.clone())?;
         Ok(self.mesh.group(Use::Parameters).all_gather(&*self.device, &part, working)?)
+    }
+
+    /// Whether all ranks that hold the same parameters hold the same bits of them: what `--check`
+    /// asks after each step.
+    ///
+    /// # Errors
+    /// [`Error::Copies`]; what the device and the mesh report.
+    pub fn check_copies(&self, working: &View) -> Result<(), Error> {
+        let device = &*self.device;
+        let replicas = self.mesh.group(Use::Parameters);
+        let differ = |group: &str| {
+            let (rank, group) = (self.mesh.rank(), group.to_owned());
+            Err(Error::Copies { rank, group })
+        };
+        if !replicas.agrees(device, working)? {
+            return differ(replicas.name());
+        }
+        for Copies { range, group } in &self.copies {
+            if !group.agrees(device, &working.slice_cols(range.clone())?)? {
+                return differ(group.name());
+            }
+        }
+        Ok(())
     }
 
     /// This rank's slice, in elements of the flat range.
@@ -260,6 +286,32 @@ impl Optimizer {
             State::Second => &self.second,
         }
     }
+}
+
+/// The most elements that go to the ranks of one group.
+fn largest(copies: &[Copies]) -> usize {
+    let groups = copies.chunk_by(|a, b| Arc::ptr_eq(&a.group, &b.group));
+    groups.map(|same| same.iter().map(|one| one.range.len()).sum()).max().unwrap_or(0)
+}
+
+/// What of the flat range this rank counts: all but copies of what another one counts.
+fn once(table: &Table) -> Vec<Range<usize>> {
+    let mut stretches = Vec::new();
+    let mut at = 0;
+    for copy in table.entries().iter().filter(|entry| !entry.counted) {
+        stretches.push(at..copy.offset);
+        at = copy.range().end;
+    }
+    stretches.push(at..table.elements());
+    stretches.retain(|range| !range.is_empty());
+    stretches
+}
+
+/// What is in both.
+fn common(a: &[Range<usize>], b: &[Range<usize>]) -> Vec<Range<usize>> {
+    let pairs = a.iter().flat_map(|x| b.iter().map(move |y| (x, y)));
+    let both = pairs.map(|(x, y)| x.start.max(y.start)..x.end.min(y.end));
+    both.filter(|range| !range.is_empty()).collect()
 }
 
 /// The parts of `ranges` inside `slice`, counted from its start.

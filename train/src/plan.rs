@@ -11,13 +11,12 @@
 
 use crate::objective::{Batch, Held, NextToken, Objective, Packed, Samples, check_length};
 use crate::ramp::Level;
-use crate::run::check_axes;
 use crate::step::{Learner, Place};
 use crate::watch::Outside;
-use crate::{Error, Recipe};
+use crate::{Error, Parallel, Recipe};
 use quipu_math::{Count, Device, Usage};
-use quipu_mesh::{Axes, Axis, Mesh, launch};
-use quipu_model::{Config, MemoryUse, Table};
+use quipu_mesh::{Axis, Mesh, launch};
+use quipu_model::{Config, MemoryUse, Pipeline, Shard, Table};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -94,21 +93,22 @@ pub struct Stretch {
 }
 
 impl Plan {
-    /// Of a run of `recipe` on the ranks of `axes`, each with `threads` threads of this machine.
+    /// Of a run of `recipe` on the ranks of `parallel`, each with `threads` threads of this machine.
     ///
     /// # Errors
     /// What no run can use, as [`crate::run`] says it.
     pub fn new(
         config: &Config,
         recipe: &Recipe,
-        axes: Axes,
+        parallel: &Parallel,
         threads: usize,
     ) -> Result<Self, Error> {
-        check_axes(axes)?;
-        recipe.check(axes.size(Axis::Dp))?;
-        recipe.treatments(&Table::new(config))?;
+        recipe.check()?;
+        Shard::check(config, parallel.axes, &parallel.pipeline)?;
+        recipe.check_patterns(&Table::new(config))?;
         check_length(recipe.longest_sequence(), config)?;
-        let ranks = launch(axes, |mesh| rehearse(mesh, config, recipe, threads))?;
+        let of = |parallel| (config, recipe, parallel);
+        let ranks = launch(parallel.axes, |mesh| rehearse(mesh, of(&parallel.pipeline), threads))?;
         let mut memory: Vec<Kind> = Vec::new();
         let pages = Kind { kind: PAGES, bytes: token_pages(config, recipe) };
         for Kind { kind, bytes } in
@@ -123,7 +123,7 @@ impl Plan {
             Some(step) => step,
             None => {
                 // Nor were kernels run on several.
-                let one = rehearse(Mesh::one(), config, recipe, threads)?;
+                let one = rehearse(Mesh::one(), of(&Pipeline::default()), threads)?;
                 let all = |row: &Kind| Kind { bytes: row.bytes * ranks.len() as u64, ..*row };
                 memory.extend(one.memory.iter().filter(|row| row.kind == WORKING).map(all));
                 one.step.unwrap_or_default()
@@ -131,7 +131,7 @@ impl Plan {
         };
         Ok(Self {
             parameters: Table::new(config).parameters(),
-            ranks: axes.world(),
+            ranks: parallel.axes.world(),
             total_bytes: memory.iter().map(|row| row.bytes).sum(),
             memory,
             step,
@@ -164,10 +164,14 @@ struct Rank {
     step: Option<Counted>,
 }
 
-fn rehearse(mesh: Mesh, config: &Config, recipe: &Recipe, threads: usize) -> Result<Rank, Error> {
+fn rehearse(
+    mesh: Mesh,
+    (config, recipe, pipeline): (&Config, &Recipe, &Pipeline),
+    threads: usize,
+) -> Result<Rank, Error> {
     let device = Arc::new(Count::beside(threads));
     let (alone, ranks) = (mesh.axes().world() == 1, mesh.axes().size(Axis::Dp));
-    let mut learner = Learner::allocate(device.clone(), mesh, config, recipe, false)?;
+    let mut learner = Learner::allocate(device.clone(), mesh, (config, pipeline), recipe, false)?;
     learner.init(recipe.seed)?;
     let step = alone.then(|| count(&device, &mut learner, recipe)).transpose()?;
     let Usage { live, peak, working, .. } = device.usage();
@@ -332,9 +336,15 @@ mod tests {
     #[track_caller]
     fn check(device: Arc<dyn Device>, tied: bool, dtype: Dtype) -> Plan {
         let (config, recipe) = (small(tied), one_micro_batch(&recipe(dtype)));
-        let plan = Plan::new(&config, &recipe, Axes::parse("dp=1").unwrap(), 1).unwrap();
-        let mut learner =
-            Learner::allocate(device.clone(), Mesh::one(), &config, &recipe, false).unwrap();
+        let plan = Plan::new(&config, &recipe, &Parallel::default(), 1).unwrap();
+        let mut learner = Learner::allocate(
+            device.clone(),
+            Mesh::one(),
+            (&config, &Pipeline::default()),
+            &recipe,
+            false,
+        )
+        .unwrap();
         let held: u64 = learner.memory().iter().map(|row| row.bytes as u64).sum();
         assert_eq!(held, device.usage().live, "{:?}", learner.memory());
         learner.init(1).unwrap();
@@ -381,8 +391,8 @@ mod tests {
     #[test]
     fn ranks_share_the_optimizer_and_nothing_else() {
         let of = |axes| {
-            let axes = Axes::parse(axes).unwrap();
-            Plan::new(&small(false), &recipe(Dtype::F32), axes, 1).unwrap()
+            let parallel: Parallel = str::parse(axes).unwrap();
+            Plan::new(&small(false), &recipe(Dtype::F32), &parallel, 1).unwrap()
         };
         let (one, two) = (of("dp=1"), of("dp=2"));
         let kinds = [("gradients", 2), ("activations", 2), ("first moments", 1), (WORKING, 2)];
@@ -396,7 +406,7 @@ mod tests {
     fn recomputation_takes_less_memory_and_counts_as_no_work() {
         let of = |recompute| {
             let recipe = Recipe { recompute, ..recipe(Dtype::Bf16) };
-            Plan::new(&small(false), &recipe, Axes::parse("dp=1").unwrap(), 1).unwrap()
+            Plan::new(&small(false), &recipe, &Parallel::default(), 1).unwrap()
         };
         let ways = [Recompute::None, Recompute::Elementwise, Recompute::Block].map(of);
         for (more, less) in [(&ways[0], &ways[1]), (&ways[1], &ways[2])] {
@@ -430,17 +440,16 @@ mod tests {
 
     #[test]
     fn what_no_run_can_use_is_refused() {
-        let axes = Axes::parse("dp=1").unwrap();
         let long = Recipe {
             ramp: vec![Level { sequence_length: 128, ..recipe(Dtype::F32).ramp[0] }],
             ..recipe(Dtype::F32)
         };
-        let check = |recipe: &Recipe, axes, expected: &str| {
-            let error = Plan::new(&small(true), recipe, axes, 1).unwrap_err().to_string();
+        let check = |recipe: &Recipe, parallel: &str, expected: &str| {
+            let parallel: Parallel = parallel.parse().unwrap();
+            let error = Plan::new(&small(true), recipe, &parallel, 1).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         };
-        check(&long, axes, "the model has 64 positions");
-        let split = Axes::parse("tp=2").unwrap();
-        check(&recipe(Dtype::F32), split, "only data parallelism");
+        check(&long, "", "the model has 64 positions");
+        check(&recipe(Dtype::F32), "tp=3", "tp must divide the model's 4 heads");
     }
 }

@@ -165,8 +165,8 @@ const MOST: (usize, usize) = (1 << 34, 1 << 26);
 /// Steps, at most: so many of the largest batches are still a number of 64 bits.
 const STEPS: u64 = 1 << 29;
 
-/// Holds the sizes of a level against each other and the ranks; `keys` are their names.
-fn check_level(keys: [&'static str; 3], level: &Level, ranks: usize) -> Result<(), Error> {
+/// Holds the sizes of a level against each other; `keys` are their names.
+fn check_level(keys: [&'static str; 3], level: &Level) -> Result<(), Error> {
     let (length, batch, micro) =
         (level.sequence_length, level.batch_tokens, level.micro_batch_tokens);
     if length < 2 {
@@ -179,28 +179,20 @@ fn check_level(keys: [&'static str; 3], level: &Level, ranks: usize) -> Result<(
             return refuse(key, found, format!("it must be at most {most}"), "use less");
         }
     }
-    if batch == 0 || !batch.is_multiple_of(length * ranks) {
-        let unit = length * ranks;
+    if batch == 0 || !batch.is_multiple_of(length) {
         return refuse(
             keys[1],
             batch,
-            format!("it must be a multiple of sequence_length × ranks = {length} × {ranks}"),
-            format!("use {}", batch.next_multiple_of(unit).max(unit)),
+            format!("it must be a multiple of sequence_length = {length}"),
+            format!("use {}", batch.next_multiple_of(length).max(length)),
         );
     }
-    if micro == 0 || !micro.is_multiple_of(length) || !(batch / ranks).is_multiple_of(micro) {
+    if micro == 0 || !micro.is_multiple_of(length) {
         return refuse(
             keys[2],
             micro,
-            format!(
-                "it must be a multiple of sequence_length = {length} that divides a rank's {} \
-                 tokens of a step",
-                batch / ranks
-            ),
-            match batch / ranks {
-                all if all == length => format!("use {length}"),
-                all => format!("use {length}, or {all}"),
-            },
+            format!("it must be a multiple of sequence_length = {length}"),
+            format!("use {}", micro.next_multiple_of(length).max(length)),
         );
     }
     Ok(())
@@ -260,12 +252,12 @@ impl Recipe {
         steps
     }
 
-    /// Refuses what no run on `ranks` data-parallel ranks can use.
+    /// Refuses what no run can use.
     ///
     /// # Errors
     /// [`Error::Recipe`] names the key, its value, the condition and the change.
-    pub fn check(&self, ranks: usize) -> Result<(), Error> {
-        self.check_sizes(ranks.max(1))?;
+    pub fn check(&self) -> Result<(), Error> {
+        self.check_sizes()?;
         self.check_mix()?;
         self.check_schedule()?;
         self.check_optimizer()?;
@@ -291,7 +283,7 @@ impl Recipe {
         }
     }
 
-    fn check_sizes(&self, ranks: usize) -> Result<(), Error> {
+    fn check_sizes(&self) -> Result<(), Error> {
         if self.steps == 0 {
             return refuse("steps", 0, "a run needs a step", "use at least 1");
         }
@@ -304,9 +296,9 @@ impl Recipe {
             );
         }
         let keys = ["sequence_length", "batch_tokens", "micro_batch_tokens"];
-        check_level(keys, &self.first_level(), ranks)?;
+        check_level(keys, &self.first_level())?;
         let keys = ["ramp.sequence_length", "ramp.batch_tokens", "ramp.micro_batch_tokens"];
-        self.ramp.iter().try_for_each(|level| check_level(keys, level, ranks))?;
+        self.ramp.iter().try_for_each(|level| check_level(keys, level))?;
         // One level is popped where another begins with the same batch.
         let levels = self.levels();
         match self.ramp.iter().find(|level| !levels.iter().any(|first| first.level == **level)) {
@@ -374,10 +366,10 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(change: impl FnOnce(&mut Recipe), ranks: usize, key: &str) {
+    fn check(change: impl FnOnce(&mut Recipe), key: &str) {
         let mut recipe = Recipe::default();
         change(&mut recipe);
-        match recipe.check(ranks) {
+        match recipe.check() {
             Err(Error::Recipe { key: found, .. }) => assert_eq!(found, key),
             other => panic!("expected a refusal of {key}, found {other:?}"),
         }
@@ -385,19 +377,18 @@ mod tests {
 
     #[test]
     fn the_default_stands() {
-        for ranks in [1, 2, 4] {
-            Recipe::default().check(ranks).unwrap();
-        }
+        Recipe::default().check().unwrap();
+        // the last micro-batch of a step may be a smaller one
+        Recipe { micro_batch_tokens: 3 * 256, ..Recipe::default() }.check().unwrap();
     }
 
     #[test]
     fn impossible_values_are_refused_by_name() {
-        check(|r| r.batch_tokens = 1_000, 1, "batch_tokens");
-        check(|r| r.batch_tokens = 256, 2, "batch_tokens");
-        check(|r| r.micro_batch_tokens = 3 * 256, 1, "micro_batch_tokens");
-        check(|r| r.micro_batch_tokens = 0, 1, "micro_batch_tokens");
-        check(|r| r.sequence_length = 0, 1, "sequence_length");
-        check(|r| r.steps = 0, 1, "steps");
+        check(|r| r.batch_tokens = 1_000, "batch_tokens");
+        check(|r| r.micro_batch_tokens = 300, "micro_batch_tokens");
+        check(|r| r.micro_batch_tokens = 0, "micro_batch_tokens");
+        check(|r| r.sequence_length = 0, "sequence_length");
+        check(|r| r.steps = 0, "steps");
         let level = |after_tokens, sequence_length, batch_tokens, micro_batch_tokens| Level {
             after_tokens,
             sequence_length,
@@ -406,27 +397,27 @@ mod tests {
         };
         let ramp = |levels: &[Level]| Recipe { ramp: levels.into(), ..Recipe::default() };
         let sound = level(9_000, 512, 8_192, 512);
-        ramp(&[sound]).check(2).unwrap();
-        check(|r| *r = ramp(&[level(9_000, 1, 8_192, 512)]), 1, "ramp.sequence_length");
-        check(|r| *r = ramp(&[level(9_000, 512, 8_000, 512)]), 1, "ramp.batch_tokens");
-        check(|r| *r = ramp(&[sound, level(99_000, 512, 512, 512)]), 2, "ramp.batch_tokens");
-        check(|r| *r = ramp(&[level(9_000, 512, 8_192, 256)]), 1, "ramp.micro_batch_tokens");
-        check(|r| *r = ramp(&[level(0, 512, 8_192, 512)]), 1, "ramp.after_tokens");
-        check(|r| *r = ramp(&[sound, level(9_001, 256, 512, 256)]), 1, "ramp.after_tokens");
-        check(|r| *r = ramp(&[sound, level(8_000, 256, 512, 256)]), 1, "ramp.after_tokens");
-        check(|r| r.peak_lr = f64::NAN, 1, "peak_lr");
-        check(|r| r.floor_lr = 1.0, 1, "floor_lr");
-        check(|r| r.warm_up = 5_000, 1, "warm_up");
-        check(|r| r.schedule = Curve::Constant, 1, "floor_lr");
+        ramp(&[sound]).check().unwrap();
+        check(|r| *r = ramp(&[level(9_000, 1, 8_192, 512)]), "ramp.sequence_length");
+        check(|r| *r = ramp(&[level(9_000, 512, 8_000, 512)]), "ramp.batch_tokens");
+        check(|r| *r = ramp(&[sound, level(99_000, 512, 700, 512)]), "ramp.batch_tokens");
+        check(|r| *r = ramp(&[level(9_000, 512, 8_192, 256)]), "ramp.micro_batch_tokens");
+        check(|r| *r = ramp(&[level(0, 512, 8_192, 512)]), "ramp.after_tokens");
+        check(|r| *r = ramp(&[sound, level(9_001, 256, 512, 256)]), "ramp.after_tokens");
+        check(|r| *r = ramp(&[sound, level(8_000, 256, 512, 256)]), "ramp.after_tokens");
+        check(|r| r.peak_lr = f64::NAN, "peak_lr");
+        check(|r| r.floor_lr = 1.0, "floor_lr");
+        check(|r| r.warm_up = 5_000, "warm_up");
+        check(|r| r.schedule = Curve::Constant, "floor_lr");
         let line = || Recipe { schedule: Curve::Linear, ..Recipe::default() };
-        check(|r| *r = Recipe { floor_lr: line().peak_lr, ..line() }, 1, "floor_lr");
-        check(|r| *r = Recipe { warm_up: line().steps, ..line() }, 1, "warm_up");
-        check(|r| r.beta2 = 1.0, 1, "beta2");
-        check(|r| r.decay = -0.1, 1, "decay");
-        check(|r| r.clip = 0.0, 1, "clip");
-        check(|r| r.keep_checkpoints = 0, 1, "keep_checkpoints");
-        check(|r| r.checkpoint_every = 0, 1, "checkpoint_every");
-        check(|r| r.sample_at = vec![10.0], 1, "sample_at");
+        check(|r| *r = Recipe { floor_lr: line().peak_lr, ..line() }, "floor_lr");
+        check(|r| *r = Recipe { warm_up: line().steps, ..line() }, "warm_up");
+        check(|r| r.beta2 = 1.0, "beta2");
+        check(|r| r.decay = -0.1, "decay");
+        check(|r| r.clip = 0.0, "clip");
+        check(|r| r.keep_checkpoints = 0, "keep_checkpoints");
+        check(|r| r.checkpoint_every = 0, "checkpoint_every");
+        check(|r| r.sample_at = vec![10.0], "sample_at");
     }
 
     #[test]

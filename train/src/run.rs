@@ -7,13 +7,14 @@
 use crate::checkpoint::{self, Facts, Progress};
 use crate::gate::Verdict;
 use crate::metrics::{Log, Machine, Record, Validation};
+use crate::recipe::refuse;
 use crate::spikes::{Guard, Line, Skipped, Spike};
 use crate::step::{Learner, Place, Seen};
 use crate::watch::Started;
-use crate::{Error, Gate, Objective, Recipe, Watch, average, export, folder};
+use crate::{Error, Gate, Objective, Parallel, Recipe, Watch, average, export, folder};
 use quipu_math::Device;
-use quipu_mesh::{Axes, Axis, Mesh, Use, launch};
-use quipu_model::{Config, Table};
+use quipu_mesh::{Axis, Mesh, Use, launch};
+use quipu_model::{Config, Shard, Table};
 use quipu_store::Cancel;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -41,8 +42,8 @@ pub struct Job<'a> {
     pub config: &'a Config,
     /// The weights before the first step.
     pub start: Start<'a>,
-    /// The ranks. Only the data-parallel axis may exceed 1 yet.
-    pub axes: Axes,
+    /// The ranks, and how the work is divided over them.
+    pub parallel: &'a Parallel,
     /// The device of each rank.
     pub device: &'a (dyn Fn(usize) -> Result<Arc<dyn Device>, quipu_math::Error> + Sync),
     /// What it learns.
@@ -92,23 +93,24 @@ impl Job<'_> {
     }
 
     fn check(&self) -> Result<(), Error> {
-        check_axes(self.axes)?;
-        self.recipe.check(self.axes.size(Axis::Dp))?;
-        self.recipe.treatments(&Table::new(self.config))?;
-        self.objective.check(self.recipe, self.config)
+        self.recipe.check()?;
+        Shard::check(self.config, self.parallel.axes, &self.parallel.pipeline)?;
+        self.recipe.check_patterns(&Table::new(self.config))?;
+        if self.gate.is_some() && self.splits_the_model() {
+            return refuse(
+                "mesh",
+                self.parallel,
+                "a gate generates, which a model that is divided over ranks does not do yet",
+                "use dp and cp alone",
+            );
+        }
+        self.objective.check(self.recipe, self.config)?;
+        self.objective.check_parallel(self.parallel)
     }
-}
 
-/// Refuses axes that no run can use yet.
-pub(crate) fn check_axes(axes: Axes) -> Result<(), Error> {
-    match [Axis::Tp, Axis::Cp, Axis::Pp].map(|axis| axes.size(axis)) {
-        [1, 1, 1] => Ok(()),
-        _ => Err(Error::Recipe {
-            key: "mesh",
-            found: axes.to_string(),
-            expected: "only data parallelism is built so far".into(),
-            change: format!("use dp={}", axes.world()),
-        }),
+    /// Whether no rank has all of the model.
+    fn splits_the_model(&self) -> bool {
+        self.parallel.size(Axis::Tp) * self.parallel.size(Axis::Pp) > 1
     }
 }
 
@@ -120,7 +122,7 @@ pub(crate) fn check_axes(axes: Axes) -> Result<(), Error> {
 pub fn run(job: &Job<'_>) -> Result<Report, Error> {
     job.check()?;
     folder::sweep(&job.checkpoints())?;
-    let reports = launch(job.axes, |mesh| Trainer::new(job, mesh)?.run())?;
+    let reports = launch(job.parallel.axes, |mesh| Trainer::new(job, mesh)?.run())?;
     let first = reports.into_iter().next();
     first.ok_or_else(|| Error::Rank { rank: 0, what: "no rank was started".into() })
 }
@@ -148,8 +150,9 @@ impl<'a> Trainer<'a> {
         let device = (job.device)(mesh.rank())?;
         let newest = folder::steps(&job.checkpoints())?.last().copied();
         let generates = job.gate.is_some();
-        let mut learner =
-            Learner::allocate(device, mesh.clone(), job.config, job.recipe, generates)?;
+        let parallel = &job.parallel.pipeline;
+        let shape = (job.config, parallel);
+        let mut learner = Learner::allocate(device, mesh.clone(), shape, job.recipe, generates)?;
         let (mut progress, guard) = (Progress::default(), Guard::default());
         match job.start {
             _ if newest.is_some() => {}
@@ -191,14 +194,14 @@ impl<'a> Trainer<'a> {
     fn announce(&mut self) {
         let recipe = self.job.recipe;
         let flop_per_token = recipe.flop_per_token(self.job.config);
-        let table = self.learner.model.table();
+        let table = Table::new(self.job.config);
         self.job.watch.started(&Started {
             step: self.progress.step,
             steps: recipe.steps,
             batch_tokens: recipe.batch_tokens,
             parameters: table.parameters(),
             flop_per_token,
-            ranks: self.job.axes.world(),
+            ranks: self.job.parallel.axes.world(),
         });
         let ceiling = self.job.watch.ceiling().filter(|c| c.is_finite() && *c > 0.0);
         self.ceiling_seconds = ceiling.map(|ceiling| flop_per_token / ceiling);
@@ -396,7 +399,7 @@ impl<'a> Trainer<'a> {
         }
         let due = recipe.sample_steps().into_iter().filter(|(_, at)| *at == step);
         for (share, _) in due {
-            if self.mesh.rank() == 0 {
+            if self.mesh.rank() == 0 && !self.job.splits_the_model() {
                 let watch = self.job.watch;
                 record.samples =
                     watch.samples(share, step, &mut self.learner.model).map_err(Error::Outside)?;

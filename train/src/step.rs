@@ -1,12 +1,12 @@
 //! One training step: forward, backward, reduction, clipping, update. The loop, the benchmark and
 //! the referee all call this one. Not the loop: no files, no clock.
 
-use crate::objective::Outcome;
+use crate::objective::{Outcome, shares};
 use crate::{Error, Objective, Optimizer, Recipe};
 use quipu_math::{Device, Queue, View};
 use quipu_mesh::Mesh;
 use quipu_model::huggingface::Import;
-use quipu_model::{Capacity, Config, Entry, MemoryUse, Model};
+use quipu_model::{Capacity, Config, Entry, MemoryUse, Model, Pipeline, Table};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -72,7 +72,7 @@ impl Learner {
     pub fn allocate(
         device: Arc<dyn Device>,
         mesh: Mesh,
-        config: &Config,
+        (config, pipeline): (&Config, &Pipeline),
         recipe: &Recipe,
         generates: bool,
     ) -> Result<Self, Error> {
@@ -82,8 +82,11 @@ impl Learner {
         let capacity = Capacity::training(&*device, recipe.largest_micro_batch());
         let precision = recipe.dtype.precision(&*device);
         let recompute = recipe.recompute;
-        let capacity = Capacity { generated, precision, recompute, ..capacity };
-        Self::new(Model::new(device, mesh, config.clone(), capacity)?, recipe)
+        let split_backward = pipeline.kind == quipu_mesh::schedule::Kind::ZeroBubble;
+        let slots = slots(recipe, &mesh, pipeline)?;
+        let capacity =
+            Capacity { generated, precision, recompute, split_backward, slots, ..capacity };
+        Self::new(Model::staged(device, mesh, config.clone(), capacity, pipeline)?, recipe)
     }
 
     /// A fresh optimizer for `model`, whose weights are already in place.
@@ -92,8 +95,7 @@ impl Learner {
     /// As [`Optimizer::new`].
     pub fn new(model: Model, recipe: &Recipe) -> Result<Self, Error> {
         let (device, mesh) = (model.device().clone(), model.mesh().clone());
-        let (table, weights) = (model.table(), model.weights()?);
-        let optimizer = Optimizer::new(device.clone(), mesh.clone(), table, weights, recipe)?;
+        let optimizer = Optimizer::new(&model, recipe)?;
         Ok(Self { model, optimizer, device, mesh })
     }
 
@@ -116,9 +118,10 @@ impl Learner {
     /// # Errors
     /// As [`Import::open`]; weights that are no numbers; what the device reports.
     pub fn load(&mut self, folder: &Path) -> Result<(), Error> {
-        let import = Import::open(folder, self.model.table())?;
+        let table = Table::new(self.model.config());
+        let import = Import::open(folder, &table)?;
         // From them nothing can be learned, and the first loss would not say why.
-        import.finite(self.model.table())?;
+        import.finite(&table)?;
         self.each_parameter(|model, entry, out| Ok(import.copy(&**model.device(), entry, out)?))
     }
 
@@ -187,6 +190,25 @@ impl Learner {
         self.device.synchronize(Queue::MAIN)?;
         Ok(rate)
     }
+}
+
+impl Learner {
+    /// Whether ranks that hold the same parameters hold the same bits of them.
+    ///
+    /// # Errors
+    /// As [`Optimizer::check_copies`].
+    pub fn check_copies(&self) -> Result<(), Error> {
+        self.optimizer.check_copies(self.model.weights()?)
+    }
+}
+
+/// Micro-batches whose activations live at once on this rank, at most.
+fn slots(recipe: &Recipe, mesh: &Mesh, pipeline: &Pipeline) -> Result<usize, Error> {
+    let mut most = 1;
+    for first in recipe.levels() {
+        most = most.max(pipeline.slots(mesh, shares(recipe, mesh, first.batch).len())?);
+    }
+    Ok(most)
 }
 
 fn finite(recipe: &Recipe, place: Place, what: &'static str, value: f64) -> Result<(), Error> {

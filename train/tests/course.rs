@@ -5,7 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 use quipu_math::{Cpu, Device};
-use quipu_mesh::{Axes, Mesh};
+use quipu_mesh::Mesh;
 use quipu_model::{Config, Model, Sizes};
 use quipu_store::Cancel;
 use quipu_tokens::shard::{Shard, ShardWriter};
@@ -20,7 +20,7 @@ use quipu_train::recipe::Dtype;
 use quipu_train::spikes::{Line, Spikes};
 use quipu_train::watch::Watch;
 use quipu_train::{
-    Curve, Error, Held, Job, Recipe, Report, Start, checkpoint, export, folder, run,
+    Curve, Error, Held, Job, Parallel, Recipe, Report, Start, checkpoint, export, folder, run,
 };
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -203,12 +203,12 @@ fn train(
     let validation = validation.then_some(Held { samples: &loader, count: 5, length });
     let inner = NextToken { samples: &loader, validation, token_bytes: None };
     let objective = &Leaping { inner, batches: leaps };
-    let (start, axes) = (Start::Random, Axes::parse(axes).unwrap());
+    let (start, parallel) = (Start::Random, &axes.parse::<Parallel>().unwrap());
     let device =
         &|_| -> Result<Arc<dyn Device>, quipu_math::Error> { Ok(Arc::new(Cpu::new(threads))) };
     let (config, watch, cancel) = (&config, witness, &witness.cancel);
     let gate = None;
-    run(&Job { dir, recipe, config, start, axes, device, objective, gate, watch, cancel })
+    run(&Job { dir, recipe, config, start, parallel, device, objective, gate, watch, cancel })
 }
 
 /// Everything that a run leaves and that must be equal for equal runs.

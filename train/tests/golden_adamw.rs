@@ -61,7 +61,7 @@ fn check(device: Arc<dyn Device>, micro: usize, test: &str) {
         floor_lr: 3e-4,
         ..Recipe::default()
     };
-    recipe.check(1).unwrap();
+    recipe.check().unwrap();
     let capacity = Capacity::training(&*device, recipe.micro_batch_tokens);
     let model = Model::new(device.clone(), Mesh::one(), config, capacity).unwrap();
     for entry in model.table().entries() {

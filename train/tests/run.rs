@@ -11,7 +11,7 @@ use quipu_train::metrics::{self, Record, Validation};
 use quipu_train::objective::{NextToken, Objective, Outcome, Packed, Samples};
 use quipu_train::watch::{Outside, Started, Watch};
 use quipu_train::{
-    Curve, Error, Gate, Held, Job, Recipe, Report, Start, Verdict, events, folder, run,
+    Curve, Error, Gate, Held, Job, Parallel, Recipe, Report, Start, Verdict, events, folder, run,
 };
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -146,7 +146,8 @@ fn train_on(
 ) -> Result<Report, Error> {
     let (config, cancel) = (config(), &witness.cancel);
     let (config, start, gate, watch) = (&config, Start::Random, None, witness);
-    run(&Job { dir, recipe, config, start, axes, device, objective, gate, watch, cancel })
+    let parallel = &Parallel::from(axes);
+    run(&Job { dir, recipe, config, start, parallel, device, objective, gate, watch, cancel })
 }
 
 fn objective() -> NextToken<'static> {
@@ -349,14 +350,14 @@ fn damaged_and_foreign_checkpoints_are_named() {
 }
 
 #[test]
-fn a_mesh_that_is_not_built_is_refused() {
+fn a_mesh_that_the_model_does_not_fit_on_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let run = |mesh| {
         let axes = Axes::parse(mesh).unwrap();
         train_on(dir.path(), &recipe(4), axes, &device, &objective(), &Witness::default())
     };
-    assert!(run("tp=2").unwrap_err().to_string().contains("data parallelism"));
-    assert!(run("dp=3").unwrap_err().to_string().contains("batch_tokens"));
+    assert!(run("tp=64").unwrap_err().to_string().contains("must divide the model's"));
+    assert!(run("pp=64").unwrap_err().to_string().contains("stages"));
     assert!(!dir.path().join("metrics.jsonl").exists());
 }
 
@@ -453,9 +454,11 @@ fn stage(
     let rate = 3e-3;
     let (peak_lr, floor_lr, schedule) = (rate, rate, Curve::Constant);
     let recipe = Recipe { peak_lr, floor_lr, schedule, warm_up: 0, ..recipe(steps) };
-    let (config, axes, device, watch) = (&config(), Axes::ONE, &device, witness);
+    let (config, device, watch) = (&config(), &device, witness);
     let (recipe, cancel) = (&recipe, &witness.cancel);
-    run(&Job { dir, recipe, config, start, axes, device, objective, gate, watch, cancel }).unwrap()
+    let parallel = &Parallel::default();
+    let job = Job { dir, recipe, config, start, parallel, device, objective, gate, watch, cancel };
+    run(&job).unwrap()
 }
 
 fn chunks(report: &Report) -> Vec<u8> {

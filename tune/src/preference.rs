@@ -10,13 +10,13 @@ use crate::dialogue::Preference;
 use crate::dpo::{self, Answer, Loss, Weights};
 use crate::order::Order;
 use quipu_mesh::placement::Sum;
-use quipu_mesh::{Mesh, Use};
+use quipu_mesh::{Axis, Mesh, Use};
 use quipu_model::{Config, Model};
 use quipu_tokens::chat::{Chat, Message};
 use quipu_tokens::{Packed, Tokenizer};
 use quipu_train::metrics::Validation;
 use quipu_train::objective::{Batch, Objective, Outcome, shares};
-use quipu_train::{Error as TrainError, Recipe};
+use quipu_train::{Error as TrainError, Parallel, Recipe};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -350,6 +350,19 @@ impl Objective for Dpo<'_> {
         let frozen = quipu_store::checksum::xxh3_bytes(&bytes);
         let Weights { beta, likelihood } = self.weights;
         format!("{} reference {frozen} β {beta} α {likelihood}", self.pairs.identity)
+    }
+
+    /// A pair's loss is no sum over tokens: its two answers have to be on one rank.
+    fn check_parallel(&self, parallel: &Parallel) -> Result<(), TrainError> {
+        if parallel.size(Axis::Cp) * parallel.size(Axis::Pp) == 1 {
+            return Ok(());
+        }
+        Err(TrainError::Recipe {
+            key: "mesh",
+            found: parallel.to_string(),
+            expected: "preference training divides neither sequences nor layers yet".into(),
+            change: "use tp and dp".into(),
+        })
     }
 
     fn check(&self, _recipe: &Recipe, config: &Config) -> Result<(), TrainError> {

@@ -8,11 +8,13 @@ use crate::preference::{Dpo, Pairs};
 use crate::rows::Rows;
 use crate::{Error, order::Order};
 use quipu_math::Device;
-use quipu_mesh::{Axes, Mesh};
+use quipu_mesh::Mesh;
 use quipu_model::{Capacity, Config, Model};
 use quipu_store::{Cancel, checksum};
 use quipu_tokens::Tokenizer;
-use quipu_train::{Held, Job, NextToken, Objective, Recipe, Report, Start, Watch, export, run};
+use quipu_train::{
+    Held, Job, NextToken, Objective, Parallel, Recipe, Report, Start, Watch, export, run,
+};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -30,7 +32,7 @@ pub struct Stage<'a> {
     /// Share of dialogues or pairs that only measure.
     pub held_out: f64,
     /// The ranks.
-    pub axes: Axes,
+    pub parallel: &'a Parallel,
     /// The device of each rank.
     pub device: &'a (dyn Fn(usize) -> Result<Arc<dyn Device>, quipu_math::Error> + Sync),
     /// Who watches.
@@ -132,7 +134,7 @@ impl Stage<'_> {
             recipe,
             config: &config,
             start: Start::From(self.base),
-            axes: self.axes,
+            parallel: self.parallel,
             device: self.device,
             objective,
             gate: None,

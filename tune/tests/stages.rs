@@ -3,12 +3,12 @@
 #![allow(clippy::unwrap_used)]
 
 use quipu_math::{Cpu, Device};
-use quipu_mesh::{Axes, Mesh};
+use quipu_mesh::Mesh;
 use quipu_model::{Capacity, Config, Model, Sizes};
 use quipu_store::Cancel;
 use quipu_tokens::{Tokenizer, special};
 use quipu_train::metrics::{self, Record};
-use quipu_train::{Recipe, Watch, folder};
+use quipu_train::{Parallel, Recipe, Watch, folder};
 use quipu_tune::dialogue::{assistant, user};
 use quipu_tune::dpo::Weights;
 use quipu_tune::{Dialogue, Pairs, Preference, Rows, Stage, Tuned, stage};
@@ -107,7 +107,7 @@ fn run(dir: &Path, base: &Path, stops: &Stops, preference: bool) -> Tuned {
         base,
         tokenizer: &tokenizer,
         held_out: 0.1,
-        axes: Axes::ONE,
+        parallel: &Parallel::default(),
         device: &device,
         watch: stops,
         cancel: &stops.cancel,

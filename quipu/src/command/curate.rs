@@ -62,8 +62,13 @@ pub fn run(global: &Global, told: Curate, setting: &Setting) -> Result<(), Error
                  are curated by themselves",
             );
         }
-        let told =
-            Trained { input: told.input, metrics: None, allow_cap: false, begun: Begun::default() };
+        let told = Trained {
+            input: told.input,
+            metrics: None,
+            allow_cap: false,
+            begun: Begun::default(),
+            mesh: None,
+        };
         return speedrun::up_to(global, told, "corpus", setting);
     }
     no_other(global, &told, "--out or a recipe of curation", false)?;

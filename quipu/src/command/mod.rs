@@ -12,10 +12,11 @@ mod extract;
 mod look;
 mod plan;
 mod probe;
+mod schedule;
 mod speedrun;
 mod verify;
 
-use crate::cli::{Begun, Cli, Command, Global, RunCommand};
+use crate::cli::{Begun, Cli, Command, Global, RunCommand, Train};
 use crate::error::Error;
 use crate::recipe::Recipe;
 use crate::stage;
@@ -65,7 +66,8 @@ pub fn run(cli: Cli, cancel: &Cancel) -> Result<(), Error> {
         Command::Extract { input } => extract::run(&input),
         Command::Curate(told) => curate::run(global, *told, &setting),
         Command::Classify { what } => classify::run(what, &setting),
-        Command::Train(told) => speedrun::up_to(global, told, "anneal", &setting),
+        Command::Train(Train { about: Some(about), .. }) => schedule::run(about, &terminal),
+        Command::Train(Train { told, .. }) => speedrun::up_to(global, told, "anneal", &setting),
         Command::Tune(told) => speedrun::up_to(global, told, "tune", &setting),
         Command::Eval(told) => speedrun::up_to(global, told, "eval", &setting),
         Command::Chat { from, prompt, stage, max_tokens, temperature } => {

@@ -35,7 +35,7 @@ impl Plans {
 /// The plans of a run as far as it goes; `others` where its input is not the world. The frozen model
 /// of preference training is gone, and smaller, before that begins.
 pub fn of(recipe: &Recipe, others: bool, tunes: bool) -> Result<Plans, Error> {
-    let axes = device::axes(recipe)?;
+    let parallel = device::parallel(recipe)?;
     let plan = |table: &str, train: &quipu_train::Recipe| -> Result<Plan, Error> {
         let mut train = train.clone();
         let asks = table.starts_with("extend") || (table == "train" && others);
@@ -46,7 +46,7 @@ pub fn of(recipe: &Recipe, others: bool, tunes: bool) -> Result<Plans, Error> {
         }
         let shape = recipe.shape_in(table);
         let config = stage::config_of(recipe, &shape, recipe.tokens.vocabulary)?;
-        Ok(Plan::new(&config, &train, axes, device::threads(axes))?)
+        Ok(Plan::new(&config, &train, &parallel, device::threads(&parallel))?)
     };
     let mut later = Vec::new();
     for (table, train) in recipe.trained() {

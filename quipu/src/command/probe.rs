@@ -140,7 +140,7 @@ fn annealing(told: &Trial, context: &Context, start: &Path) -> Result<Recipe, Er
         average: None,
         ..run.clone()
     };
-    recipe.check(1)?;
+    recipe.check()?;
     Ok(recipe)
 }
 

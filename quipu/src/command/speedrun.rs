@@ -19,8 +19,9 @@ const SAMPLE: Sample = Sample { bytes: Some(100_000_000), documents: None };
 
 /// Runs what is not finished of a whole run.
 pub fn run(global: &Global, told: Trained, setting: &Setting) -> Result<(), Error> {
-    let Trained { input, metrics, allow_cap, begun } = told;
+    let Trained { input, metrics, allow_cap, begun, mesh } = told;
     let mut recipe = recipe_from(global, &begun)?;
+    recipe.divide(mesh.as_deref())?;
     for_input(&mut recipe, global, &input);
     let Input { input: inputs, dialogues, .. } = input;
     check(&inputs, dialogues.as_deref())?;
@@ -88,7 +89,7 @@ pub fn own_words(recipe: &mut Recipe, global: &Global) {
 /// `quipu train`, `tune`, …: the stages of a run up to one of them. A run that stands goes on with
 /// its own recipe and inputs, unless others are named.
 pub fn up_to(global: &Global, told: Trained, last: &str, setting: &Setting) -> Result<(), Error> {
-    let Trained { mut input, metrics, allow_cap, begun } = told;
+    let Trained { mut input, metrics, allow_cap, begun, mesh } = told;
     let named = input.sample.is_some()
         || global.recipe.is_some()
         || !global.set.is_empty()
@@ -101,7 +102,8 @@ pub fn up_to(global: &Global, told: Trained, last: &str, setting: &Setting) -> R
         (input.input, input.dialogues) = RunFolder::inputs(&dir)?;
     }
     for_input(&mut asked, global, &input);
-    let recipe = if stands && !named { RunFolder::read(&dir)? } else { asked };
+    let mut recipe = if stands && !named { RunFolder::read(&dir)? } else { asked };
+    recipe.divide(mesh.as_deref())?;
     let Input { input: inputs, dialogues, .. } = input;
     check(&inputs, dialogues.as_deref())?;
     if global.dry_run {

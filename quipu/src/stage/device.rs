@@ -4,13 +4,13 @@
 use crate::error::Error;
 use crate::recipe::Recipe;
 use quipu_math::{Cpu, Device};
-use quipu_mesh::{Axes, Axis};
+use quipu_train::Parallel;
 use quipu_train::recipe::Dtype;
 use std::sync::Arc;
 
-/// The ranks that the recipe asks for.
-pub fn axes(recipe: &Recipe) -> Result<Axes, Error> {
-    Axes::parse(&recipe.mesh).map_err(|e| Error::usage(format!("mesh: {e}")))
+/// The ranks that the recipe asks for, and how the work is divided over them.
+pub fn parallel(recipe: &Recipe) -> Result<Parallel, Error> {
+    recipe.mesh.parse().map_err(|e: quipu_train::Error| Error::usage(e.to_string()))
 }
 
 /// The device of this process when it is a rank of its own.
@@ -19,14 +19,16 @@ pub fn whole() -> Arc<dyn Device> {
 }
 
 /// What opens the device of a rank.
-pub fn of_ranks(axes: Axes) -> impl Fn(usize) -> Result<Arc<dyn Device>, quipu_math::Error> + Sync {
-    let threads = threads(axes);
+pub fn of_ranks(
+    parallel: &Parallel,
+) -> impl Fn(usize) -> Result<Arc<dyn Device>, quipu_math::Error> + Sync + use<> {
+    let threads = threads(parallel);
     move |_| Ok(of_threads(threads))
 }
 
 /// Threads of each rank's device.
-pub fn threads(axes: Axes) -> usize {
-    (cores() / axes.size(Axis::Dp)).max(1)
+pub fn threads(parallel: &Parallel) -> usize {
+    (cores() / parallel.axes.world()).max(1)
 }
 
 /// A device of so many threads.

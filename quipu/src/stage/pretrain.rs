@@ -53,7 +53,7 @@ pub fn run(
         validation: Some(Held { samples: &held, count: held.rows(), length }),
         token_bytes: Some(&bytes),
     };
-    let axes = device::axes(&context.recipe)?;
+    let parallel = device::parallel(&context.recipe)?;
     let ceiling = || device::ceiling(device::cores(), recipe.dtype);
     let before = ceiling();
     let prompts = recipe.sample_prompts.clone();
@@ -65,8 +65,8 @@ pub fn run(
         recipe,
         config: &super::config_of(&context.recipe, &stage.shape, tokenizer.vocabulary())?,
         start: stage.start,
-        axes,
-        device: &device::of_ranks(axes),
+        parallel: &parallel,
+        device: &device::of_ranks(&parallel),
         objective: &objective,
         gate: stage.gate,
         watch: &screen,

@@ -140,7 +140,7 @@ fn stage(
     if let Some(parent) = out.parent() {
         atomic::create_dir(parent)?;
     }
-    let axes = device::axes(&context.recipe)?;
+    let parallel = device::parallel(&context.recipe)?;
     let ceiling = || device::ceiling(device::cores(), dtype);
     let before = ceiling();
     let screen = Screen::new(context, label, Vec::new(), tokenizer.clone()).against(before);
@@ -150,8 +150,8 @@ fn stage(
         out: &out,
         tokenizer,
         held_out: HELD_OUT,
-        axes,
-        device: &device::of_ranks(axes),
+        parallel: &parallel,
+        device: &device::of_ranks(&parallel),
         watch: &screen,
         cancel: &context.cancel,
     })?;

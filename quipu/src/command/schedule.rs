@@ -1,0 +1,47 @@
+//! `quipu train schedule`: what each rank of a pipeline does, as text, as a picture, as JSON. The
+//! schedule is the one that a run of these sizes takes.
+
+use crate::cli::AboutTraining;
+use crate::error::Error;
+use crate::terminal::Terminal;
+use quipu_mesh::schedule::{Kind, Schedule, Shape, Timed, Work};
+use quipu_store::atomic;
+use serde_json::{Value, json};
+
+/// Prints it, and draws it where that was asked for.
+pub fn run(about: AboutTraining, terminal: &Terminal) -> Result<(), Error> {
+    let AboutTraining::Schedule { pp, v, micro_batches, n, zero_bubble, svg } = about;
+    let kind = if zero_bubble { Kind::ZeroBubble } else { Kind::OneForwardOneBackward };
+    let shape = Shape { ranks: pp, chunks: v, micro_batches, contiguous: n, kind };
+    let wrong = |e: quipu_mesh::Error| Error::usage(e.to_string());
+    let schedule = Schedule::new(shape).map_err(wrong)?;
+    let timeline = schedule.timeline().map_err(wrong)?;
+    if let Some(path) = &svg {
+        atomic::write_bytes(path, schedule.svg(&timeline).as_bytes())?;
+    }
+    if !terminal.json {
+        print!("{}", schedule.text(&timeline));
+    }
+    let ranks = timeline.ranks.iter().enumerate();
+    terminal.result(&json!({
+        "pp": pp, "v": v, "micro_batches": micro_batches, "n": shape.contiguous(),
+        "zero_bubble": zero_bubble, "end": timeline.end, "bubble": timeline.bubble(),
+        "ranks": ranks.map(|(rank, list)| json!({
+            "live": schedule.peak(rank),
+            "actions": list.iter().map(action).collect::<Vec<_>>(),
+        })).collect::<Vec<_>>(),
+    }));
+    Ok(())
+}
+
+fn action(timed: &Timed) -> Value {
+    let work = match timed.action.work {
+        Work::Forward => "forward",
+        Work::Backward => "backward",
+        Work::Weight => "weight",
+    };
+    json!({
+        "work": work, "micro_batch": timed.action.micro_batch, "chunk": timed.action.chunk,
+        "start": timed.start, "end": timed.end,
+    })
+}

@@ -1,0 +1,145 @@
+//! How a run is divided over ranks: the mesh and the pipeline in one line of text, as a recipe's `mesh`
+//! and the flag `--mesh` have it: `tp=2,pp=4,v=2,n=5,dp=2`. Not whether a model fits on it, which the
+//! model says.
+
+use crate::Error;
+use quipu_mesh::schedule::Kind;
+use quipu_mesh::{Axes, Axis};
+use quipu_model::Pipeline;
+use std::fmt;
+use std::str::FromStr;
+
+/// The ranks of a run and the division of its work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parallel {
+    /// Sizes of the axes.
+    pub axes: Axes,
+    /// How layers and micro-batches go over the pipeline.
+    pub pipeline: Pipeline,
+}
+
+impl Default for Parallel {
+    fn default() -> Self {
+        Self::from(Axes::ONE)
+    }
+}
+
+impl From<Axes> for Parallel {
+    fn from(axes: Axes) -> Self {
+        Self { axes, pipeline: Pipeline { chunks: 1, ..Pipeline::default() } }
+    }
+}
+
+impl FromStr for Parallel {
+    type Err = Error;
+
+    /// Any order; axes that are left out are 1. Of a pipeline: `v`, chunks of each rank; `n`,
+    /// contiguous micro-batches; `layers`, those of each stage, as `3/4/4/3`; `schedule`, `1f1b` or
+    /// `zero-bubble`.
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let (mut pipeline, mut axes) = (Pipeline::default(), Vec::new());
+        for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+            let (key, value) = part.split_once('=').unwrap_or((part, ""));
+            let value = value.trim();
+            match key.trim() {
+                "v" => pipeline.chunks = number("v", value)?,
+                "n" => pipeline.contiguous = Some(number("n", value)?),
+                "layers" => pipeline.layers = Some(layers(value)?),
+                "schedule" => pipeline.kind = kind(value)?,
+                _ => axes.push(part),
+            }
+        }
+        pipeline.chunks = pipeline.chunks.max(1);
+        Ok(Self { axes: Axes::parse(&axes.join(","))?, pipeline })
+    }
+}
+
+impl fmt::Display for Parallel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.axes)?;
+        let Pipeline { chunks, layers, contiguous, kind } = &self.pipeline;
+        if *chunks > 1 {
+            write!(f, ",v={chunks}")?;
+        }
+        if let Some(n) = contiguous {
+            write!(f, ",n={n}")?;
+        }
+        if let Some(layers) = layers {
+            let layers: Vec<String> = layers.iter().map(ToString::to_string).collect();
+            write!(f, ",layers={}", layers.join("/"))?;
+        }
+        match kind {
+            Kind::OneForwardOneBackward => Ok(()),
+            Kind::ZeroBubble => write!(f, ",schedule=zero-bubble"),
+        }
+    }
+}
+
+impl Parallel {
+    /// The ranks of one axis.
+    #[must_use]
+    pub fn size(&self, axis: Axis) -> usize {
+        self.axes.size(axis)
+    }
+}
+
+fn wrong<T>(found: &str, expected: &str, change: &str) -> Result<T, Error> {
+    let (expected, change) = (expected.to_owned(), change.to_owned());
+    Err(Error::Recipe { key: "mesh", found: found.to_owned(), expected, change })
+}
+
+fn number(key: &str, value: &str) -> Result<usize, Error> {
+    match value.parse() {
+        Ok(n) if n > 0 => Ok(n),
+        _ => wrong(&format!("{key}={value}"), "it is a whole number ≥ 1", "write v=2, or n=8"),
+    }
+}
+
+fn layers(value: &str) -> Result<Vec<usize>, Error> {
+    let all = value.split('/').map(|n| n.trim().parse::<usize>().ok());
+    all.collect::<Option<Vec<_>>>().map_or_else(
+        || {
+            let expected = "it holds the layers of each stage";
+            wrong(&format!("layers={value}"), expected, "write layers=3/4/4/3")
+        },
+        Ok,
+    )
+}
+
+fn kind(value: &str) -> Result<Kind, Error> {
+    match value {
+        "1f1b" => Ok(Kind::OneForwardOneBackward),
+        "zero-bubble" => Ok(Kind::ZeroBubble),
+        _ => wrong(&format!("schedule={value}"), "it is 1f1b or zero-bubble", "leave it out: 1f1b"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, shown: &str) {
+        let parallel: Parallel = text.parse().unwrap();
+        assert_eq!(parallel.to_string(), shown);
+        assert_eq!(shown.parse::<Parallel>().unwrap(), parallel);
+    }
+
+    #[test]
+    fn texts_and_back() {
+        check("", "tp=1,cp=1,pp=1,dp=1");
+        check("dp=2", "tp=1,cp=1,pp=1,dp=2");
+        check(" pp=4, v=2 ,n=5", "tp=1,cp=1,pp=4,dp=1,v=2,n=5");
+        check(
+            "pp=2,layers=1/3,schedule=zero-bubble",
+            "tp=1,cp=1,pp=2,dp=1,layers=1/3,schedule=zero-bubble",
+        );
+    }
+
+    #[test]
+    fn what_is_no_mesh() {
+        for text in ["v=0", "n=x", "layers=1/", "schedule=gpipe", "ep=2", "tp=0"] {
+            let error = text.parse::<Parallel>().unwrap_err().to_string();
+            assert!(error.contains(text.split('=').next().unwrap()), "{text}: {error}");
+        }
+    }
+}

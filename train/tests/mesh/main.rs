@@ -1,0 +1,168 @@
+//! Every mesh gives the numbers of one rank: losses, each gradient, parameters after some steps. Ranks
+//! are threads of this process.
+//!
+//! In f64 on the `reference` device differences are those of the order of additions alone; in f32 they
+//! are held against a control, which is one rank that makes every product in two halves.
+
+#![allow(clippy::unwrap_used)]
+
+mod bytes;
+mod halves;
+mod world;
+
+use halves::Halved;
+use quipu_math::{Cpu, Device, Reference};
+use quipu_mesh::{AXES, Axis};
+use quipu_train::Parallel;
+use quipu_train::recipe::Dtype;
+use std::sync::Arc;
+use world::{Case, Outcome, largest, relative};
+
+fn reference() -> Arc<dyn Device> {
+    Arc::new(Reference::new())
+}
+
+fn cpu() -> Arc<dyn Device> {
+    Arc::new(Cpu::new(1))
+}
+
+/// Meshes that the default test goes through: each axis, pairs and all together, more ranks than
+/// key-value heads, interleaved chunks, and what a pipeline may be divided by otherwise.
+const SOME: [&str; 12] = [
+    "tp=2",
+    "cp=2",
+    "pp=2",
+    "dp=2",
+    "tp=2,cp=2",
+    "tp=4",
+    "pp=4,v=2",
+    "cp=2,pp=2,dp=2",
+    "tp=2,pp=2,dp=2",
+    "tp=2,cp=2,pp=2",
+    "pp=2,layers=3/11,schedule=zero-bubble",
+    "tp=2,cp=2,pp=2,dp=2",
+];
+
+/// All of {1, 2}⁴, every pair with 4, and the paper's Figure 6.
+fn all() -> Vec<String> {
+    let mut meshes: Vec<String> = (1..16)
+        .map(|bits| {
+            let sizes = ["tp", "cp", "pp", "dp"].iter().enumerate();
+            let wide = sizes.filter(|(i, _)| bits >> i & 1 == 1);
+            wide.map(|(_, axis)| format!("{axis}=2")).collect::<Vec<_>>().join(",")
+        })
+        .collect();
+    for a in ["tp", "cp", "pp", "dp"] {
+        for b in ["tp", "cp", "pp", "dp"] {
+            if a != b {
+                meshes.push(format!("{a}=4,{b}=2"));
+            }
+        }
+    }
+    meshes.extend(["tp=4,cp=4", "pp=4,v=2"].map(str::to_owned));
+    meshes.extend(SOME.iter().filter(|mesh| mesh.contains("schedule")).map(|m| (*m).to_owned()));
+    meshes
+}
+
+/// The samples of a step and of a micro-batch: the last micro-batch is a smaller one, and ranks of the
+/// data axis have unequal numbers of them; the paper's Figure 6 has ten.
+const RAGGED: (usize, usize) = (7, 2);
+const TEN: (usize, usize) = (10, 1);
+
+/// Goes through meshes, each against one rank on the same batches.
+fn against_one(meshes: &[&str], case: Case, mut check: impl FnMut(&str, Outcome, &Case, &Outcome)) {
+    for (tied, batch) in [(false, RAGGED), (true, RAGGED), (false, TEN), (true, TEN)] {
+        let case = Case { tied, batch, ..case };
+        let chunks = |mesh: &&&str| mesh.contains("v=") == (batch == TEN);
+        let mut meshes = meshes.iter().filter(chunks).peekable();
+        let Some(_) = meshes.peek() else { continue };
+        let one = case.run("");
+        for mesh in meshes {
+            let found = case.run(mesh);
+            check_uses(mesh, tied, &found);
+            check(&format!("{mesh}, tied {tied}"), found, &case, &one);
+        }
+    }
+}
+
+/// Everything that ranks of such a mesh have to tell each other was told.
+fn check_uses(mesh: &str, tied: bool, found: &Outcome) {
+    let parallel: Parallel = mesh.parse().unwrap();
+    let wide = |axis| parallel.size(axis) > 1;
+    let [tp, cp, pp, dp] = AXES.map(wide);
+    let needed = [
+        ("activations", tp),
+        ("vocabulary", tp),
+        ("replicated", tp),
+        ("shared-heads", parallel.size(Axis::Tp) > 2),
+        ("key-values", cp),
+        ("stages", pp),
+        ("tied", pp && tied),
+        ("gradients", cp || dp),
+        ("parameters", cp || dp),
+        ("losses", cp || pp || dp),
+        ("norm", true),
+    ];
+    let needed = needed.iter().filter(|(_, needed)| *needed).map(|(name, _)| *name);
+    assert_eq!(found.used, needed.collect(), "{mesh}, tied {tied}: who was talked to");
+}
+
+fn equal_in_f64(meshes: &[&str], steps: u64) {
+    let case = Case { tied: false, steps, batch: RAGGED, dtype: Dtype::F32, device: reference };
+    against_one(meshes, case, |mesh, found, _, one| {
+        let off = |a: f64, b: f64| (a - b).abs() / b;
+        let (loss, norm) = (off(found.losses[0], one.losses[0]), off(found.norms[0], one.norms[0]));
+        assert!(loss <= 1e-12 && norm <= 1e-12, "{mesh}: loss is off by {loss:e}, norm {norm:e}");
+        for (name, off) in largest(&found.gradients, &one.gradients) {
+            assert!(off <= 1e-12, "{mesh}: gradient of {name} is off by {off:e}");
+        }
+        let parameters = relative(&found.parameters, &one.parameters);
+        println!("f64 {mesh:52} loss {loss:.1e} parameters {parameters:.1e}");
+        assert!(parameters <= 1e-12, "{mesh}: parameters are off by {parameters:e}");
+    });
+}
+
+fn equal_in_f32(meshes: &[&str]) {
+    let case = Case { tied: false, steps: 10, batch: RAGGED, dtype: Dtype::F32, device: cpu };
+    let mut control = (None, 0.0);
+    against_one(meshes, case, |mesh, found, case, one| {
+        if control.0 != Some((case.tied, case.batch)) {
+            let halved = Case { device: || Arc::new(Halved::new(cpu())), ..*case }.run("");
+            let off = relative(&halved.parameters, &one.parameters);
+            control = (Some((case.tied, case.batch)), off.max(1e-6));
+        }
+        check_f32(mesh, &found, one, control.1);
+    });
+}
+
+fn check_f32(mesh: &str, found: &Outcome, one: &Outcome, control: f64) {
+    for (step, (a, b)) in found.losses.iter().zip(&one.losses).enumerate() {
+        assert!((a - b).abs() <= 2e-6, "{mesh}: loss of step {step} is {a}, on one rank {b}");
+    }
+    for (name, off) in largest(&found.gradients, &one.gradients) {
+        assert!(off <= 1e-5, "{mesh}: gradient of {name} is off by {off:e}");
+    }
+    let parameters = relative(&found.parameters, &one.parameters);
+    println!("f32 {mesh:48} parameters {parameters:.1e}, control {control:.1e}");
+    assert!(parameters <= 2e-5, "{mesh}: parameters are off by {parameters:e}");
+    assert!(parameters <= 4.0 * control, "{mesh}: {parameters:e} is above 4 × {control:e}");
+}
+
+#[test]
+fn some_meshes_give_the_numbers_of_one_rank_in_f64() {
+    equal_in_f64(&SOME, 2);
+}
+
+#[test]
+fn some_meshes_give_the_numbers_of_one_rank_in_f32() {
+    equal_in_f32(&SOME);
+}
+
+#[test]
+#[ignore = "minutes: `cargo xtask test --full`"]
+fn every_mesh_gives_the_numbers_of_one_rank() {
+    let all = all();
+    let all: Vec<&str> = all.iter().map(String::as_str).collect();
+    equal_in_f64(&all, 10);
+    equal_in_f32(&all);
+}
