@@ -77,6 +77,10 @@ impl Device for Count {
         "count".to_string()
     }
 
+    fn holds(&self) -> bool {
+        false
+    }
+
     fn allocate(&self, bytes: usize) -> Result<Buffer, Error> {
         let live = self.counters.usage(Cost::default()).live;
         if let Some(limit) = self.limit.filter(|&limit| live.saturating_add(bytes as u64) > limit) {

@@ -79,6 +79,12 @@ pub trait Device: Send + Sync + fmt::Debug {
     /// number of threads.
     fn arithmetic(&self) -> String;
 
+    /// Whether what was written can be read again: no on a device that only counts, where nothing
+    /// needs to be carried from rank to rank.
+    fn holds(&self) -> bool {
+        true
+    }
+
     /// Memory of `bytes` bytes, all zero.
     ///
     /// # Errors

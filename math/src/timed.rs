@@ -63,6 +63,10 @@ impl Device for Timed {
         self.inner.arithmetic()
     }
 
+    fn holds(&self) -> bool {
+        self.inner.holds()
+    }
+
     fn allocate(&self, bytes: usize) -> Result<Buffer, Error> {
         self.inner.allocate(bytes)
     }

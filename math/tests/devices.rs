@@ -165,7 +165,7 @@ fn attention(lab: &mut Lab, [tokens, extra, heads]: [usize; 3]) {
     for accumulate in [false, true] {
         // what several calls add to is wide
         let out_of = if accumulate { Lab::out } else { Lab::narrow_out };
-        let dq = out_of(lab, tq, heads * hd);
+        let dq = lab.narrow_out(tq, heads * hd);
         let (dk, dv) = (out_of(lab, tk, kv_heads * hd), out_of(lab, tk, kv_heads * hd));
         lab.run(AttentionBackward {
             q: q.clone(),
@@ -227,8 +227,10 @@ fn embedding(lab: &mut Lab, [t, d, v]: [usize; 3]) {
     let (vocab_start, vocab) = (v / 2, 2 * v);
     let out = lab.out(t, d);
     lab.run(Embed { ids: ids.clone(), table, vocab_start, vocab, out });
-    let (dout, dtable) = (lab.random(t, d), lab.out(v, d));
-    lab.run(EmbedBackward { ids, dout, vocab_start, vocab, dtable });
+    for dout in [lab.random(t, d), lab.narrow(t, d)] {
+        let (ids, dtable) = (ids.clone(), lab.out(v, d));
+        lab.run(EmbedBackward { ids, dout, vocab_start, vocab, dtable });
+    }
 }
 
 fn loss_head(lab: &mut Lab, [t, d, v]: [usize; 3]) {

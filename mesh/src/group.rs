@@ -223,7 +223,7 @@ impl Group {
         let read = |views: &Vec<View>| {
             let pieces = views.iter().map(|view| self.read(operation, device, view));
             let pieces = pieces.collect::<Result<Vec<_>, _>>()?;
-            Ok(Arc::new(pieces.iter().map(|piece| &piece[..]).collect::<Vec<_>>().concat()))
+            Ok(Payload::join(&pieces))
         };
         let handed: Payloads = parts.iter().map(read).collect::<Result<_, Error>>()?;
         let length = handed[0].len();
@@ -251,11 +251,10 @@ impl Group {
         let handed = each(&bytes, (0..n).map(piece));
         let pending = self.post(call, handed, bytes.len() - own, Then::Nothing)?;
         let all = self.collect(&pending)?;
-        let sum = Arc::new(self.sum(operation, (view.dtype(), view), &all)?);
+        let sum = self.sum(operation, (view.dtype(), view), &all)?;
         let call = Call { operation, bytes: bytes.len(), detail: format!("{detail} summed") };
         let pending = self.post(call, Handed::Same(sum), (n - 1) * own, Then::Nothing)?;
-        let sums = self.collect(&pending)?;
-        let sums = sums.iter().map(|part| &part[..]).collect::<Vec<_>>().concat();
+        let sums = Payload::join(&self.collect(&pending)?);
         self.write(operation, device, view, &sums)
     }
 
@@ -279,8 +278,7 @@ impl Group {
         let handed = each(&bytes, (0..self.size()).map(|i| i * length..(i + 1) * length));
         let call = Call { operation, bytes: bytes.len(), detail: x.dtype().name().into() };
         let pending = self.post(call, handed, (self.size() - 1) * length, Then::Nothing)?;
-        let all = self.collect(&pending)?;
-        let all = all.iter().map(|part| &part[..]).collect::<Vec<_>>().concat();
+        let all = Payload::join(&self.collect(&pending)?);
         self.write(operation, device, out, &all)
     }
 
@@ -406,8 +404,9 @@ impl Group {
     ) -> Result<Vec<Vec<f64>>, Error> {
         let payload = numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
         let all = self.exchange(operation, "f64".into(), payload)?;
-        let decode =
-            |bytes: &Payload| bytes.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b)).collect();
+        let decode = |all: &Payload| {
+            all.bytes().as_chunks().0.iter().map(|b| f64::from_le_bytes(*b)).collect()
+        };
         Ok(all.iter().map(decode).collect())
     }
 
@@ -418,7 +417,7 @@ impl Group {
         detail: String,
         payload: Vec<u8>,
     ) -> Result<Payloads, Error> {
-        let payload = Arc::new(payload);
+        let payload = Payload::new(payload);
         if self.is_one() {
             return Ok(vec![payload]);
         }
@@ -461,9 +460,12 @@ impl Group {
         operation: &'static str,
         (dtype, out): (DType, &View),
         parts: &Payloads,
-    ) -> Result<Vec<u8>, Error> {
-        let parts: Vec<&[u8]> = parts.iter().map(|part| &part[..]).collect();
-        sum::in_rank_order(&parts, dtype, out.dtype()).ok_or_else(|| {
+    ) -> Result<Payload, Error> {
+        if let Some(counted) = parts.iter().find(|part| part.bytes().len() < part.len()) {
+            return Ok(Payload::counted(counted.len() / dtype.size() * out.dtype().size()));
+        }
+        let parts: Vec<&[u8]> = parts.iter().map(Payload::bytes).collect();
+        sum::in_rank_order(&parts, dtype, out.dtype()).map(Payload::new).ok_or_else(|| {
             let found = format!("sums of {dtype} in {}", out.dtype());
             self.shape(operation, found, "f64, or f32 and bf16 in either of both".into())
         })
@@ -475,13 +477,16 @@ impl Group {
         operation: &'static str,
         device: &dyn Device,
         views: &[View],
-        payload: &[u8],
+        payload: &Payload,
     ) -> Result<(), Error> {
+        if let [view] = views {
+            return self.write(operation, device, view, payload);
+        }
         let mut at = 0;
         for view in views {
             // a payload of another size is refused by the device
             let end = payload.len().min(at + view.bytes());
-            self.write(operation, device, view, &payload[at..end])?;
+            self.write(operation, device, view, &payload.part(at..end))?;
             at = end;
         }
         Ok(())
@@ -560,10 +565,13 @@ impl Group {
         device: &dyn Device,
         view: &View,
     ) -> Result<Payload, Error> {
+        if !device.holds() {
+            return Ok(Payload::counted(view.bytes()));
+        }
         let mut bytes = vec![0; view.bytes()];
         let read = device.read(Queue::MAIN, view, &mut bytes);
         read.map_err(|source| self.device_error(operation, source))?;
-        Ok(Arc::new(bytes))
+        Ok(Payload::new(bytes))
     }
 
     fn write(
@@ -571,9 +579,12 @@ impl Group {
         operation: &'static str,
         device: &dyn Device,
         view: &View,
-        bytes: &[u8],
+        payload: &Payload,
     ) -> Result<(), Error> {
-        let written = device.write(Queue::MAIN, view, bytes);
+        if !device.holds() && payload.len() == view.bytes() {
+            return Ok(());
+        }
+        let written = device.write(Queue::MAIN, view, payload.bytes());
         written.map_err(|source| self.device_error(operation, source))
     }
 
@@ -618,6 +629,6 @@ fn call_of(view: &View) -> Call {
     Call { operation: "letter", bytes: view.bytes(), detail: view.dtype().name().into() }
 }
 
-fn each(bytes: &[u8], pieces: impl Iterator<Item = Range<usize>>) -> Handed {
-    Handed::Each(pieces.map(|piece| Arc::new(bytes[piece].to_vec())).collect())
+fn each(payload: &Payload, pieces: impl Iterator<Item = Range<usize>>) -> Handed {
+    Handed::Each(pieces.map(|piece| payload.part(piece)).collect())
 }

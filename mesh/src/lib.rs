@@ -13,6 +13,7 @@
 //!
 //! It knows no model and no token, and reads no clock.
 
+mod alone;
 mod axes;
 #[cfg(test)]
 mod collective_tests;
@@ -27,6 +28,7 @@ mod traffic;
 mod transport;
 mod uses;
 
+pub use alone::Alone;
 pub use axes::{AXES, Axes, Axis};
 pub use error::{Error, Place};
 pub use group::{Group, Pending};

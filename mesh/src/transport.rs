@@ -54,8 +54,54 @@ impl Seat {
     }
 }
 
-/// Bytes on their way.
-pub type Payload = Arc<Vec<u8>>;
+/// Bytes on their way, or their number where the device holds none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Payload {
+    bytes: Arc<Vec<u8>>,
+    length: usize,
+}
+
+impl Payload {
+    /// These bytes.
+    pub fn new(bytes: Vec<u8>) -> Payload {
+        Payload { length: bytes.len(), bytes: Arc::new(bytes) }
+    }
+
+    /// So many bytes that are not there.
+    pub fn counted(length: usize) -> Payload {
+        Payload { length, ..Payload::default() }
+    }
+
+    /// How many there are, or would be.
+    pub fn len(&self) -> usize {
+        self.length
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// What is there of them.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Some of them.
+    pub fn part(&self, range: std::ops::Range<usize>) -> Payload {
+        match self.bytes.get(range.clone()) {
+            Some(bytes) => Payload::new(bytes.to_vec()),
+            None => Payload::counted(range.len()),
+        }
+    }
+
+    /// All of several, one after the other.
+    pub fn join(parts: &[Payload]) -> Payload {
+        let bytes: Vec<&[u8]> = parts.iter().map(Payload::bytes).collect();
+        let length = parts.iter().map(Payload::len).sum();
+        Payload { bytes: Arc::new(bytes.concat()), length }
+    }
+}
 
 /// Payloads of all members of a group, in rank order.
 pub type Payloads = Vec<Payload>;
@@ -70,7 +116,7 @@ pub enum Handed {
 }
 
 impl Handed {
-    fn of(&self, index: usize) -> Payload {
+    pub(crate) fn of(&self, index: usize) -> Payload {
         match self {
             Handed::Same(payload) => payload.clone(),
             Handed::Each(payloads) => payloads[index].clone(),

@@ -3,19 +3,21 @@
 //! of its steps run on the `count` device, which holds no memory and does no arithmetic, so that
 //! what is said here and what is allocated later cannot come apart. Not a schedule over machines.
 //!
-//! The step is one of a single micro-batch, the largest of the run: further ones use the same
-//! memory again. A validation after it is rehearsed as well. What kernels work in is what the device's
+//! On one rank the step is one of a single micro-batch, the largest of the run: further ones use the
+//! same memory again; a validation after it is rehearsed as well. On a mesh it is a whole step, of one
+//! rank by itself (`mesh::Alone`): of each rank of a small mesh, of one of each place in the pipeline
+//! of a large one, whatever the number of ranks. What kernels work in is what the device's
 //! own kernels would take on as many threads. Beside it stands what the trainer holds outside the
 //! device: batches, and the pages of token files that are mapped. Not counted are the program itself
 //! with its tokenizer, and what ranks of one process hand each other.
 
-use crate::objective::{Batch, Held, NextToken, Objective, Packed, Samples, check_length};
+use crate::objective::{Batch, Held, NextToken, Objective, Packed, Samples, check_length, shares};
 use crate::ramp::Level;
 use crate::step::{Learner, Place};
 use crate::watch::Outside;
 use crate::{Error, Parallel, Recipe};
 use quipu_math::{Count, Device, Usage};
-use quipu_mesh::{Axis, Mesh, launch};
+use quipu_mesh::{Alone, Axis, Mesh, USES};
 use quipu_model::{Config, MemoryUse, Pipeline, Shard, Table};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -31,22 +33,25 @@ const BATCHES: &str = "batches";
 /// Token files, as far as they are resident.
 const PAGES: &str = "token pages";
 
-/// Of a token of a micro-batch in the memory of the host: its share of the loss (8 bytes), and its
-/// log-probability with the two numbers that it is made of (28).
-const RESULTS: usize = 36;
+/// Of a token of a micro-batch in the memory of the host: the two numbers of which its
+/// log-probability is made.
+const RESULTS: usize = 20;
 
 /// What a run will need.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Plan {
     /// Parameters of the model.
     pub parameters: usize,
-    /// Ranks, all on this machine.
+    /// Ranks.
     pub ranks: usize,
     /// Bytes by kind, of all ranks together.
     pub memory: Vec<Kind>,
     /// The most that is held at once: the sum of the kinds.
     pub total_bytes: u64,
-    /// One step of a single micro-batch, as it was counted.
+    /// Where there are several ranks, one of each place in the pipeline.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stages: Vec<Stage>,
+    /// One step, as it was counted: of a single micro-batch on one rank, on a mesh the first rank's.
     pub step: Counted,
     /// Floating-point operations of a token, by the convention of [`crate::bench::flop_per_token`].
     pub flop_per_token: f64,
@@ -63,6 +68,36 @@ pub struct Plan {
 pub struct Kind {
     /// What it is for.
     pub kind: &'static str,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+/// What the ranks at one place of a pipeline are: each of them alike.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Stage {
+    /// Place in the pipeline, from 0.
+    pub place: usize,
+    /// Layers.
+    pub layers: usize,
+    /// Micro-batches of the largest step.
+    pub micro_batches: usize,
+    /// Of them and their chunks, how many live at once.
+    pub live: usize,
+    /// Bytes of one rank, by kind.
+    pub memory: Vec<Kind>,
+    /// Their sum.
+    pub total_bytes: u64,
+    /// Floating-point operations of a rank in the largest step.
+    pub flop: u64,
+    /// What it sends in that step.
+    pub sent: Vec<Sent>,
+}
+
+/// Bytes that a rank sends for one purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Sent {
+    /// The purpose, by its name in `mesh`'s table.
+    pub what: &'static str,
     /// Bytes.
     pub bytes: u64,
 }
@@ -107,34 +142,26 @@ impl Plan {
         Shard::check(config, parallel.axes, &parallel.pipeline)?;
         recipe.check_patterns(&Table::new(config))?;
         check_length(recipe.longest_sequence(), config)?;
-        let of = |parallel| (config, recipe, parallel);
-        let ranks = launch(parallel.axes, |mesh| rehearse(mesh, of(&parallel.pipeline), threads))?;
-        let mut memory: Vec<Kind> = Vec::new();
-        let pages = Kind { kind: PAGES, bytes: token_pages(config, recipe) };
-        for Kind { kind, bytes } in
-            ranks.iter().flat_map(|rank| rank.memory.iter().copied()).chain([pages])
-        {
-            match memory.iter_mut().find(|row| row.kind == kind) {
-                Some(row) => row.bytes += bytes,
-                None => memory.push(Kind { kind, bytes }),
+        let mut stages: Vec<Stage> = Vec::new();
+        let (mut memory, mut step): (Vec<Kind>, _) = (Vec::new(), None);
+        for (rank, stands_for) in representatives(parallel) {
+            let mesh = Mesh::new(parallel.axes, rank, Arc::new(Alone::default()))?;
+            let found = rehearse(&mesh, (config, recipe, &parallel.pipeline), threads)?;
+            add(&mut memory, &found.memory, stands_for);
+            step.get_or_insert(found.step);
+            // the first rank of each place in the pipeline is shown
+            if parallel.axes.world() > 1 && stages.len() == mesh.at(Axis::Pp) {
+                stages.push(found.stage);
             }
         }
-        let step = match ranks.iter().find_map(|rank| rank.step) {
-            Some(step) => step,
-            None => {
-                // Nor were kernels run on several.
-                let one = rehearse(Mesh::one(), of(&Pipeline::default()), threads)?;
-                let all = |row: &Kind| Kind { bytes: row.bytes * ranks.len() as u64, ..*row };
-                memory.extend(one.memory.iter().filter(|row| row.kind == WORKING).map(all));
-                one.step.unwrap_or_default()
-            }
-        };
+        add(&mut memory, &[Kind { kind: PAGES, bytes: token_pages(config, recipe) }], 1);
         Ok(Self {
             parameters: Table::new(config).parameters(),
             ranks: parallel.axes.world(),
             total_bytes: memory.iter().map(|row| row.bytes).sum(),
             memory,
-            step,
+            stages,
+            step: step.unwrap_or_default(),
             flop_per_token: recipe.flop_per_token(config),
             steps: recipe.steps,
             tokens: recipe.total_tokens(),
@@ -156,24 +183,51 @@ impl Plan {
     }
 }
 
+/// More ranks than so many are not gone through one by one.
+const EACH: usize = 64;
+
+/// The ranks that are gone through, with how many others each stands for: all of a small mesh; of a
+/// large one, one of each place in the pipeline, whose parts are not the smaller ones where they do
+/// not divide.
+fn representatives(parallel: &Parallel) -> Vec<(usize, u64)> {
+    let (axes, world) = (parallel.axes, parallel.axes.world());
+    if world <= EACH {
+        return (0..world).map(|rank| (rank, 1)).collect();
+    }
+    let places = axes.size(Axis::Pp);
+    let last = axes.size(Axis::Tp) - 1;
+    (0..places).map(|place| (axes.rank([last, 0, place, 0]), (world / places) as u64)).collect()
+}
+
+fn add(memory: &mut Vec<Kind>, more: &[Kind], times: u64) {
+    for Kind { kind, bytes } in more {
+        let bytes = bytes * times;
+        match memory.iter_mut().find(|row| row.kind == *kind) {
+            Some(row) => row.bytes += bytes,
+            None => memory.push(Kind { kind, bytes }),
+        }
+    }
+}
+
 /// One rank on the `count` device.
 struct Rank {
     memory: Vec<Kind>,
-    /// None on several ranks: what they hand each other is read through host memory, which would
-    /// take as much of it as the model is large, and the step's ops are the same on one.
-    step: Option<Counted>,
+    step: Counted,
+    stage: Stage,
 }
 
 fn rehearse(
-    mesh: Mesh,
+    mesh: &Mesh,
     (config, recipe, pipeline): (&Config, &Recipe, &Pipeline),
     threads: usize,
 ) -> Result<Rank, Error> {
     let device = Arc::new(Count::beside(threads));
     let (alone, ranks) = (mesh.axes().world() == 1, mesh.axes().size(Axis::Dp));
-    let mut learner = Learner::allocate(device.clone(), mesh, (config, pipeline), recipe, false)?;
+    let shape = (config, pipeline);
+    let mut learner = Learner::allocate(device.clone(), mesh.clone(), shape, recipe, false)?;
     learner.init(recipe.seed)?;
-    let step = alone.then(|| count(&device, &mut learner, recipe)).transpose()?;
+    let largest = largest_step(recipe, alone);
+    let step = count(&device, &mut learner, &largest)?;
     let Usage { live, peak, working, .. } = device.usage();
     let of = |MemoryUse { kind, bytes }| Kind { kind, bytes: bytes as u64 };
     let mut memory: Vec<Kind> = learner.memory().into_iter().map(of).collect();
@@ -181,7 +235,21 @@ fn rehearse(
     memory.push(Kind { kind: BATCHES, bytes: batches(recipe, ranks) });
     memory.push(Kind { kind: PASSING, bytes: peak - live });
     memory.retain(|row| row.bytes > 0);
-    Ok(Rank { memory, step })
+    let sent = mesh
+        .traffic()
+        .into_iter()
+        .map(|(usage, traffic)| Sent { what: USES[usage as usize].1, bytes: traffic.sent });
+    let stage = Stage {
+        place: mesh.at(Axis::Pp),
+        layers: learner.model.shard().layers().count(),
+        micro_batches: shares(&largest, mesh, 0).len(),
+        live: learner.model.capacity().slots,
+        total_bytes: memory.iter().map(|row| row.bytes).sum(),
+        memory: memory.clone(),
+        flop: step.flop,
+        sent: sent.filter(|sent| sent.bytes > 0).collect(),
+    };
+    Ok(Rank { memory, step, stage })
 }
 
 /// A batch of one rank as the loader gives it, all of it, since its targets are counted first; and
@@ -198,19 +266,21 @@ fn token_pages(config: &Config, recipe: &Recipe) -> u64 {
     recipe.total_tokens().saturating_mul(width).min(quipu_tokens::loader::RESIDENT)
 }
 
-/// A step of one micro-batch.
+/// A step.
 fn count(device: &Count, learner: &mut Learner, recipe: &Recipe) -> Result<Counted, Error> {
     let before = device.usage();
-    let recipe = one_micro_batch(recipe);
     let samples = Blank { length: recipe.sequence_length };
     let objective = NextToken { samples: &samples, validation: None, token_bytes: None };
     let place = Place::after(0);
-    let norm = learner.gradient(&objective, &recipe, place)?.norm;
-    learner.update(&recipe, place, norm)?;
+    let norm = learner.gradient(&objective, recipe, place)?.norm;
+    learner.update(recipe, place, norm)?;
     let after = device.usage();
     let held = Held { samples: &samples, count: 1, length: recipe.sequence_length };
     let held_out = NextToken { validation: Some(held), ..objective };
-    held_out.validate(&mut learner.model, &Mesh::one(), &recipe)?;
+    let mesh = learner.model.mesh().clone();
+    if mesh.axes().world() == 1 {
+        held_out.validate(&mut learner.model, &mesh, recipe)?;
+    }
     Ok(Counted {
         tokens: recipe.micro_batch_tokens,
         ops: after.ops - before.ops,
@@ -218,14 +288,15 @@ fn count(device: &Count, learner: &mut Learner, recipe: &Recipe) -> Result<Count
     })
 }
 
-/// The recipe with nothing but its largest micro-batch in a step.
-fn one_micro_batch(recipe: &Recipe) -> Recipe {
+/// The recipe of the largest sizes of a run alone, with nothing but one micro-batch in a step where
+/// one rank has them all: they repeat each other.
+fn largest_step(recipe: &Recipe, alone: bool) -> Recipe {
     let levels = recipe.ramp.iter().copied().chain([recipe.first_level()]);
-    let largest = levels.max_by_key(|level| (level.micro_batch_tokens, level.sequence_length));
-    let level = largest.unwrap_or(recipe.first_level());
+    let key = |level: &Level| (level.micro_batch_tokens, level.sequence_length, level.batch_tokens);
+    let level = levels.max_by_key(key).unwrap_or(recipe.first_level());
     Recipe {
         sequence_length: level.sequence_length,
-        batch_tokens: level.micro_batch_tokens,
+        batch_tokens: if alone { level.micro_batch_tokens } else { level.batch_tokens },
         micro_batch_tokens: level.micro_batch_tokens,
         ramp: Vec::new(),
         mix: Vec::new(),
@@ -335,7 +406,7 @@ mod tests {
     /// A plan, held against what a step of the trainer makes `device` hold.
     #[track_caller]
     fn check(device: Arc<dyn Device>, tied: bool, dtype: Dtype) -> Plan {
-        let (config, recipe) = (small(tied), one_micro_batch(&recipe(dtype)));
+        let (config, recipe) = (small(tied), largest_step(&recipe(dtype), true));
         let plan = Plan::new(&config, &recipe, &Parallel::default(), 1).unwrap();
         let mut learner = Learner::allocate(
             device.clone(),
@@ -399,7 +470,54 @@ mod tests {
         for (kind, times) in kinds {
             assert_eq!(bytes(&two, kind), times * bytes(&one, kind), "{kind}");
         }
-        assert_eq!((one.step, two.ranks), (two.step, 2));
+        assert_eq!((one.step.tokens, two.ranks), (two.step.tokens, 2));
+        assert!(two.step.flop < one.step.flop, "half of the optimizer's work");
+    }
+
+    /// The paper's table 4: what the formulas of section 7.2 of its summary say of weights and
+    /// gradients, in seconds, on any machine.
+    #[test]
+    fn the_405b_on_16384_ranks() {
+        let config = Config::new(Sizes {
+            vocab_size: 128_256,
+            hidden_size: 16_384,
+            intermediate_size: 53_248,
+            layers: 126,
+            heads: 128,
+            kv_heads: 8,
+            max_positions: 131_072,
+            tied: false,
+        })
+        .unwrap();
+        for (mesh, length) in
+            [("tp=8,pp=16,v=8,dp=128", 8_192), ("tp=8,cp=16,pp=16,v=8,dp=8", 131_072)]
+        {
+            let recipe = Recipe {
+                dtype: Dtype::Bf16,
+                sequence_length: length,
+                batch_tokens: 1 << 24,
+                micro_batch_tokens: length,
+                ..Recipe::default()
+            };
+            let plan = Plan::new(&config, &recipe, &mesh.parse().unwrap(), 1).unwrap();
+            assert_eq!((plan.ranks, plan.stages.len()), (16_384, 16));
+            let bytes = |stage: &Stage, kind| {
+                stage.memory.iter().find(|row| row.kind == kind).map_or(0, |row| row.bytes)
+            };
+            // eight layers, of some 3.2B parameters each over eight ranks
+            let middle = &plan.stages[8];
+            assert_eq!((middle.layers, middle.micro_batches), (8, 16));
+            let layer = 2 * 16_384 * 16_384 + 2 * 16_384 * 1_024 + 3 * 16_384 * 53_248;
+            let own = layer as f64;
+            assert!((bytes(middle, "weights") as f64 / (2.0 * own) - 1.0).abs() < 1e-3);
+            assert!((bytes(middle, "gradients") as f64 / (4.0 * own) - 1.0).abs() < 1e-3);
+            // Adam's moments and the master weights, over CP · DP = 128 ranks
+            let states = ["master weights", "first moments", "second moments"];
+            let states: u64 = states.iter().map(|kind| bytes(middle, kind)).sum();
+            assert!((states as f64 / (12.0 * own / 128.0) - 1.0).abs() < 1e-3);
+            assert_eq!(plan.stages.iter().map(|stage| stage.layers).sum::<usize>(), 126);
+            assert!(middle.sent.iter().any(|sent| sent.what == "stages"));
+        }
     }
 
     #[test]

@@ -101,16 +101,16 @@ impl Job<'_> {
                 "mesh",
                 self.parallel,
                 "a gate generates, which a model that is divided over ranks does not do yet",
-                "use dp and cp alone",
+                "use dp alone",
             );
         }
         self.objective.check(self.recipe, self.config)?;
         self.objective.check_parallel(self.parallel)
     }
 
-    /// Whether no rank has all of the model.
+    /// Whether no rank computes all of a micro-batch by itself.
     fn splits_the_model(&self) -> bool {
-        self.parallel.size(Axis::Tp) * self.parallel.size(Axis::Pp) > 1
+        [Axis::Tp, Axis::Cp, Axis::Pp].into_iter().any(|axis| self.parallel.size(axis) > 1)
     }
 }
 

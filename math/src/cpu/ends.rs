@@ -69,10 +69,10 @@ impl<E: Element, F: Element> Kernel for Row<E, F> {
     }
 }
 
-pub(super) fn embed_backward(
+pub(super) fn embed_backward<E: Element>(
     engine: &Engine,
     ids: Mat<u32>,
-    dout: Mat<f32>,
+    dout: Mat<E>,
     start: usize,
     dtable: Mat<f32>,
 ) {
@@ -89,19 +89,19 @@ pub(super) fn embed_backward(
     });
 }
 
-struct AddRow {
-    x: Mat<f32>,
+struct AddRow<E> {
+    x: Mat<E>,
     out: Mat<f32>,
 }
 
-impl Kernel for AddRow {
+impl<E: Element> Kernel for AddRow<E> {
     #[inline(always)]
     fn run<S: Simd>(self) {
         for c in (0..self.out.cols).step_by(S::LANES) {
             let n = S::LANES.min(self.out.cols - c);
             // SAFETY: columns in range; the output's row belongs to this task.
             unsafe {
-                let (x, to) = (S::load_part(self.x.ptr.add(c), n), self.out.ptr.add(c));
+                let (x, to) = (E::load_part::<S>(self.x.ptr.add(c), n), self.out.ptr.add(c));
                 S::store_part(to, n, S::add(S::load_part(to, n), x));
             }
         }

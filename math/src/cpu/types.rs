@@ -30,6 +30,8 @@ impl Allowed {
             (Op::Matmul(_), "a" | "b" | "out") | (Op::Pack(_), "x") => Either,
             (Op::AddBias(_), _) | (Op::BiasBackward(_), "dy") => Either,
             (Op::Embed(_), "table" | "out") | (Op::AdamW(_), "working") => Either,
+            // over tensor-parallel ranks it comes as a message
+            (Op::EmbedBackward(_), "dout") => Either,
             (Op::LossHead(_), "hidden" | "weight") => Either,
             (Op::LossHeadBackward(_) | Op::LossHeadFused(_), "hidden" | "weight" | "dhidden") => {
                 Either
@@ -40,7 +42,8 @@ impl Allowed {
             (Op::SwiGlu(_) | Op::SwiGluBackward(_), _) => Alike,
             (Op::Attention(_) | Op::AttentionBackward(_), "lse" | "starts") => F32,
             // sums over several calls are f32
-            (Op::AttentionBackward(o), "dq" | "dk" | "dv") if o.accumulate => F32,
+            (Op::AttentionBackward(o), "dk" | "dv") if o.accumulate => F32,
+            (Op::AttentionBackward(_), "dq") => Either,
             (Op::Attention(_) | Op::AttentionBackward(_), _) => Alike,
             _ => F32,
         }

@@ -169,6 +169,43 @@ fn say_memory(plan: &Plan, terminal: &Terminal) {
     row("in all", plan.total_bytes);
     if plan.ranks > 1 {
         terminal.say("  not counted: copies of gradients and weights that ranks hand each other");
+        say_stages(plan, terminal);
+    }
+}
+
+/// One rank of each place in the pipeline.
+fn say_stages(plan: &Plan, terminal: &Terminal) {
+    terminal.say("of one rank, by place in the pipeline, in the largest step:");
+    terminal.say(
+        "  place layers  batches  live     weights   gradients   optimizer activations      others                in all     FLOP",
+    );
+    for stage in &plan.stages {
+        let of = |names: &[&str]| -> u64 {
+            let rows = stage.memory.iter().filter(|row| names.contains(&row.kind));
+            rows.map(|row| row.bytes).sum()
+        };
+        let weights = of(&["weights", "packed weights"]);
+        let gradients = of(&["gradients", "gradients of copies"]);
+        let optimizer = of(&["master weights", "first moments", "second moments"]);
+        let activations = of(&["activations", "scratch"]);
+        let others = stage.total_bytes - weights - gradients - optimizer - activations;
+        let sizes = [weights, gradients, optimizer, activations, others, stage.total_bytes];
+        let sizes: Vec<String> =
+            sizes.iter().map(|b| format!("{:>11}", memory::size(*b))).collect();
+        terminal.say(&format!(
+            "  {:>5} {:>6} {:>8} {:>5} {} {:>8.2e}",
+            stage.place,
+            stage.layers,
+            stage.micro_batches,
+            stage.live,
+            sizes.join(" "),
+            stage.flop as f64
+        ));
+    }
+    if let Some(stage) = plan.stages.get(plan.stages.len() / 2) {
+        let sent = stage.sent.iter().map(|s| format!("{} {}", s.what, memory::size(s.bytes)));
+        let sent = sent.collect::<Vec<_>>().join(", ");
+        terminal.say(&format!("  sent in that step by the rank at place {}: {sent}", stage.place));
     }
 }
 

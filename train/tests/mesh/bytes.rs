@@ -1,7 +1,8 @@
 //! Bytes that a rank sends in a step, by the formulas of ARCHITECTURE.md.
 
+use quipu_mesh::schedule::Kind;
 use quipu_mesh::{Mesh, Use};
-use quipu_model::{Config, Shard, Table};
+use quipu_model::{Config, Recompute, Shard, Table};
 use quipu_train::Recipe;
 use quipu_train::objective::shares;
 use std::collections::BTreeMap;
@@ -18,7 +19,7 @@ pub struct Sizes {
 pub fn expected(
     mesh: &Mesh,
     (config, shard): (&Config, &Shard),
-    recipe: &Recipe,
+    (recipe, kind): (&Recipe, Kind),
     sizes: Sizes,
 ) -> BTreeMap<Use, u64> {
     let Sizes { message, sum, weight } = sizes;
@@ -26,14 +27,17 @@ pub fn expected(
     let mut add = |usage, bytes: u64| *sent.entry(usage).or_default() += bytes;
     let (tp, cp) = (shard.tp.size as u64, shard.cp.size as u64);
     let (d, kv) = (config.hidden_size as u64, shard.kv_width() as u64);
+    // what is made again is gathered again; weights that wait gather gradients once more
+    let again = u64::from(recipe.recompute == Recompute::Block);
+    let a_layer = 10 + 3 * again + 2 * u64::from(kind == Kind::ZeroBubble);
     for samples in shares(recipe, mesh, 0) {
         let rows = shard.rows((samples.end - samples.start) as usize * recipe.sequence_length);
         let (local, own) = (rows.local as u64, rows.shard as u64);
         for stage in &shard.chunks {
             let layers = stage.layers.len() as u64;
             let ends = 2 * u64::from(stage.first) + 3 * u64::from(stage.last);
-            add(Use::Activations, (tp - 1) * (10 * layers + ends) * own * d * message);
-            let gathered = 2 * layers * local * 2 * kv * message;
+            add(Use::Activations, (tp - 1) * (a_layer * layers + ends) * own * d * message);
+            let gathered = (2 + again) * layers * local * 2 * kv * message;
             let scattered = layers * local * 2 * kv * sum;
             add(Use::KeyValues, (cp - 1) * (gathered + scattered));
             let borders = u64::from(!stage.first) + u64::from(!stage.last);

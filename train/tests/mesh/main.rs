@@ -8,11 +8,13 @@
 
 mod bytes;
 mod halves;
+mod resume;
 mod world;
 
 use halves::Halved;
 use quipu_math::{Cpu, Device, Reference};
 use quipu_mesh::{AXES, Axis};
+use quipu_model::Recompute;
 use quipu_train::Parallel;
 use quipu_train::recipe::Dtype;
 use std::sync::Arc;
@@ -108,7 +110,11 @@ fn check_uses(mesh: &str, tied: bool, found: &Outcome) {
 }
 
 fn equal_in_f64(meshes: &[&str], steps: u64) {
-    let case = Case { tied: false, steps, batch: RAGGED, dtype: Dtype::F32, device: reference };
+    let case = Case { steps, device: reference, ..Case::default() };
+    in_f64(meshes, case);
+}
+
+fn in_f64(meshes: &[&str], case: Case) {
     against_one(meshes, case, |mesh, found, _, one| {
         let off = |a: f64, b: f64| (a - b).abs() / b;
         let (loss, norm) = (off(found.losses[0], one.losses[0]), off(found.norms[0], one.norms[0]));
@@ -123,7 +129,7 @@ fn equal_in_f64(meshes: &[&str], steps: u64) {
 }
 
 fn equal_in_f32(meshes: &[&str]) {
-    let case = Case { tied: false, steps: 10, batch: RAGGED, dtype: Dtype::F32, device: cpu };
+    let case = Case { steps: 10, ..Case::default() };
     let mut control = (None, 0.0);
     against_one(meshes, case, |mesh, found, case, one| {
         if control.0 != Some((case.tied, case.batch)) {
@@ -146,6 +152,71 @@ fn check_f32(mesh: &str, found: &Outcome, one: &Outcome, control: f64) {
     println!("f32 {mesh:48} parameters {parameters:.1e}, control {control:.1e}");
     assert!(parameters <= 2e-5, "{mesh}: parameters are off by {parameters:e}");
     assert!(parameters <= 4.0 * control, "{mesh}: {parameters:e} is above 4 × {control:e}");
+}
+
+impl Default for Case {
+    fn default() -> Case {
+        Case {
+            tied: false,
+            steps: 1,
+            batch: RAGGED,
+            dtype: Dtype::F32,
+            recompute: Recompute::None,
+            rate: 3e-3,
+            device: cpu,
+        }
+    }
+}
+
+/// Meshes with which whatever may be chosen beside the mesh is combined.
+const WIDE: [&str; 4] = ["tp=2,cp=2", "tp=2,pp=2", "cp=2,pp=2", "tp=2,cp=2,pp=2,dp=2"];
+
+/// What gives the same bits as the mesh alone: nothing is added in another order.
+fn same_bits(mesh: &str, other: &str, case: Case) {
+    for tied in [false, true] {
+        let alone = Case { tied, steps: 2, ..Case::default() }.run(mesh);
+        let found = Case { tied, steps: 2, ..case }.run(other);
+        assert_eq!(found.losses, alone.losses, "{other}, tied {tied}");
+        // squares are added up rank by rank
+        let norms = found.norms.iter().zip(&alone.norms);
+        norms.for_each(|(a, b)| assert!((a - b).abs() <= 1e-12 * b, "{other}: {a}, {b}"));
+        assert!(found.gradients == alone.gradients, "{other}, tied {tied}: other gradients");
+        assert!(found.parameters == alone.parameters, "{other}, tied {tied}: other parameters");
+    }
+}
+
+#[test]
+fn what_is_recomputed_changes_no_bit_on_any_mesh() {
+    for recompute in [Recompute::Elementwise, Recompute::Block] {
+        WIDE.iter().for_each(|mesh| {
+            same_bits(mesh, mesh, Case { recompute, ..Case::default() });
+        });
+    }
+}
+
+#[test]
+fn stages_may_be_uneven_and_weights_may_wait() {
+    for mesh in ["tp=2,pp=2", "cp=2,pp=2", "tp=2,cp=2,pp=2", "tp=2,cp=2,pp=2,dp=2"] {
+        for what in ["layers=11/3", "layers=0/14", "schedule=zero-bubble"] {
+            same_bits(mesh, &format!("{mesh},{what}"), Case::default());
+        }
+    }
+}
+
+#[test]
+fn bf16_is_as_far_from_one_rank_as_its_rounding() {
+    // at a rate at which ten steps do not make much of the rounding of the first
+    let case = Case { steps: 10, dtype: Dtype::Bf16, rate: 1e-3, ..Case::default() };
+    against_one(&WIDE, case, |mesh, found, _, one| {
+        for (step, (a, b)) in found.losses.iter().zip(&one.losses).enumerate() {
+            assert!((a - b).abs() <= 2e-3, "{mesh}: loss of step {step} is {a}, on one rank {b}");
+        }
+        for (name, off) in largest(&found.gradients, &one.gradients) {
+            assert!(off <= 3e-2, "{mesh}: gradient of {name} is off by {off:e}");
+        }
+        let parameters = relative(&found.parameters, &one.parameters);
+        println!("bf16 {mesh:51} parameters {parameters:.1e}");
+    });
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use crate::bytes::{self, Sizes};
 use quipu_math::{DType, Device};
 use quipu_mesh::{Mesh, USES, Use, launch};
-use quipu_model::{Config, Entry, Table};
+use quipu_model::{Config, Entry, Recompute, Table};
 use quipu_train::objective::{NextToken, Packed, Samples};
 use quipu_train::optimizer::State;
 use quipu_train::recipe::Dtype;
@@ -75,6 +75,8 @@ pub struct Case {
     /// Samples of a step, and of a micro-batch.
     pub batch: (usize, usize),
     pub dtype: Dtype,
+    pub recompute: Recompute,
+    pub rate: f64,
     pub device: fn() -> Arc<dyn Device>,
 }
 
@@ -98,6 +100,9 @@ impl Case {
         Recipe {
             seed: 3,
             dtype: self.dtype,
+            recompute: self.recompute,
+            peak_lr: self.rate,
+            floor_lr: self.rate / 10.0,
             sequence_length: LENGTH,
             batch_tokens: samples * LENGTH,
             micro_batch_tokens: micro * LENGTH,
@@ -183,7 +188,7 @@ impl Case {
             weight: precision.weights.size() as u64,
         };
         let of = (model.config(), model.shard());
-        let expected = bytes::expected(mesh, of, recipe, sizes);
+        let expected = bytes::expected(mesh, of, (recipe, model.pipeline().kind), sizes);
         let mut used = BTreeSet::new();
         for (usage, traffic) in mesh.traffic() {
             // counts and norms go as single numbers
