@@ -238,6 +238,9 @@ pub struct Trained {
     /// go on with others than it began with [default: the recipe's]
     #[arg(long, value_name = "MESH")]
     pub mesh: Option<String>,
+    /// Compare, bit by bit after each step, what several ranks hold the same of
+    #[arg(long)]
+    pub check: bool,
 }
 
 /// What `train` is told.

@@ -16,6 +16,8 @@ pub struct Parallel {
     pub axes: Axes,
     /// How layers and micro-batches go over the pipeline.
     pub pipeline: Pipeline,
+    /// Whether what several ranks hold is compared bit by bit after each step. Not in the text.
+    pub check: bool,
 }
 
 impl Default for Parallel {
@@ -26,7 +28,7 @@ impl Default for Parallel {
 
 impl From<Axes> for Parallel {
     fn from(axes: Axes) -> Self {
-        Self { axes, pipeline: Pipeline { chunks: 1, ..Pipeline::default() } }
+        Self { axes, pipeline: Pipeline { chunks: 1, ..Pipeline::default() }, check: false }
     }
 }
 
@@ -50,7 +52,7 @@ impl FromStr for Parallel {
             }
         }
         pipeline.chunks = pipeline.chunks.max(1);
-        Ok(Self { axes: Axes::parse(&axes.join(","))?, pipeline })
+        Ok(Self { axes: Axes::parse(&axes.join(","))?, pipeline, check: false })
     }
 }
 

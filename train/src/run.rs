@@ -284,6 +284,9 @@ impl<'a> Trainer<'a> {
             Some(_) => 0.0,
             None => self.learner.update(recipe, place, norm)?,
         };
+        if self.job.parallel.check {
+            self.learner.check_copies()?;
+        }
         let seconds = start.elapsed().as_secs_f64();
         self.progress.step += 1;
         self.progress.tokens += outcome.tokens;

@@ -68,6 +68,7 @@ pub fn run(global: &Global, told: Curate, setting: &Setting) -> Result<(), Error
             allow_cap: false,
             begun: Begun::default(),
             mesh: None,
+            check: false,
         };
         return speedrun::up_to(global, told, "corpus", setting);
     }

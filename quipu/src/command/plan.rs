@@ -176,9 +176,9 @@ fn say_memory(plan: &Plan, terminal: &Terminal) {
 /// One rank of each place in the pipeline.
 fn say_stages(plan: &Plan, terminal: &Terminal) {
     terminal.say("of one rank, by place in the pipeline, in the largest step:");
-    terminal.say(
-        "  place layers  batches  live     weights   gradients   optimizer activations      others                in all     FLOP",
-    );
+    let names = ["weights", "gradients", "optimizer", "activations", "others", "in all"];
+    let names = names.map(|name| format!("{name:>11}")).join(" ");
+    terminal.say(&format!("  place layers  batches  live {names}     FLOP"));
     for stage in &plan.stages {
         let of = |names: &[&str]| -> u64 {
             let rows = stage.memory.iter().filter(|row| names.contains(&row.kind));

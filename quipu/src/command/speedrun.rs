@@ -10,6 +10,7 @@ use crate::run_folder::RunFolder;
 use crate::stage::{self, Context, STAGES};
 use crate::watched::Watched;
 use quipu_corpus::{Languages, Sample};
+use quipu_mesh::Axis;
 use quipu_store::fault;
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -19,7 +20,7 @@ const SAMPLE: Sample = Sample { bytes: Some(100_000_000), documents: None };
 
 /// Runs what is not finished of a whole run.
 pub fn run(global: &Global, told: Trained, setting: &Setting) -> Result<(), Error> {
-    let Trained { input, metrics, allow_cap, begun, mesh } = told;
+    let Trained { input, metrics, allow_cap, begun, mesh, check: checks } = told;
     let mut recipe = recipe_from(global, &begun)?;
     recipe.divide(mesh.as_deref())?;
     for_input(&mut recipe, global, &input);
@@ -29,10 +30,11 @@ pub fn run(global: &Global, told: Trained, setting: &Setting) -> Result<(), Erro
     if global.dry_run {
         return plan(&dir, &recipe, &inputs, None, setting);
     }
+    check_mesh(&recipe, None)?;
     check_memory(&dir, &recipe, &inputs, None)?;
     let watched = watched(metrics.as_deref(), &dir, &recipe, setting)?;
     let context = open(&dir, recipe, inputs, dialogues, setting)?;
-    let context = Context { watched, allow_cap, ..context };
+    let context = Context { watched, allow_cap, checks, ..context };
     stage::run(&context, None)?;
     let mut report = stage::report::run(&context)?;
     spoken::close(&context.run, &report, &setting.terminal);
@@ -48,6 +50,29 @@ pub fn check(inputs: &[PathBuf], dialogues: Option<&Path>) -> Result<(), Error> 
         Some(path) => Err(Error::data(format!("input {} does not exist", path.display()))),
         None => Ok(dialogues.map(quipu_tune::read_dialogues).transpose().map(drop)?),
     }
+}
+
+/// A mesh over which a later stage cannot run is told before the first one begins.
+fn check_mesh(recipe: &Recipe, last: Option<&str>) -> Result<(), Error> {
+    let parallel = stage::device::parallel(recipe)?;
+    let wide = |axes: &[Axis]| axes.iter().any(|axis| parallel.size(*axis) > 1);
+    let refuse =
+        |what: &str, change: &str| Err(Error::usage(format!("mesh {parallel}: {what}; {change}")));
+    if !recipe.extend.is_empty() && wide(&[Axis::Tp, Axis::Cp, Axis::Pp]) {
+        return refuse(
+            "the gates of [[extend]] generate, which a model that is divided over tp, cp or pp does \
+             not do yet",
+            "use dp, or a recipe without [[extend]]",
+        );
+    }
+    let tunes = last.is_none_or(|last| last == "tune" || last == "eval");
+    if tunes && wide(&[Axis::Cp, Axis::Pp]) {
+        return refuse(
+            "preference training divides neither sequences nor layers yet",
+            "use tp and dp, or `quipu train`",
+        );
+    }
+    Ok(())
 }
 
 /// How much of other input than the world is read; the rest is [`own_words`].
@@ -89,7 +114,7 @@ pub fn own_words(recipe: &mut Recipe, global: &Global) {
 /// `quipu train`, `tune`, …: the stages of a run up to one of them. A run that stands goes on with
 /// its own recipe and inputs, unless others are named.
 pub fn up_to(global: &Global, told: Trained, last: &str, setting: &Setting) -> Result<(), Error> {
-    let Trained { mut input, metrics, allow_cap, begun, mesh } = told;
+    let Trained { mut input, metrics, allow_cap, begun, mesh, check: checks } = told;
     let named = input.sample.is_some()
         || global.recipe.is_some()
         || !global.set.is_empty()
@@ -109,10 +134,11 @@ pub fn up_to(global: &Global, told: Trained, last: &str, setting: &Setting) -> R
     if global.dry_run {
         return plan(&dir, &recipe, &inputs, Some(last), setting);
     }
+    check_mesh(&recipe, Some(last))?;
     check_memory(&dir, &recipe, &inputs, Some(last))?;
     let watched = watched(metrics.as_deref(), &dir, &recipe, setting)?;
     let context = open(&dir, recipe, inputs, dialogues, setting)?;
-    let context = Context { watched, allow_cap, ..context };
+    let context = Context { watched, allow_cap, checks, ..context };
     stage::run(&context, Some(last))?;
     let mut facts = stage::facts(&context, last)?;
     if last == "anneal" {
@@ -168,6 +194,7 @@ pub fn open(
         terminal: setting.terminal,
         watched: None,
         allow_cap: false,
+        checks: false,
     })
 }
 

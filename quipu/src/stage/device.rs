@@ -3,6 +3,7 @@
 
 use crate::error::Error;
 use crate::recipe::Recipe;
+use crate::stage::Context;
 use quipu_math::{Cpu, Device};
 use quipu_train::Parallel;
 use quipu_train::recipe::Dtype;
@@ -11,6 +12,11 @@ use std::sync::Arc;
 /// The ranks that the recipe asks for, and how the work is divided over them.
 pub fn parallel(recipe: &Recipe) -> Result<Parallel, Error> {
     recipe.mesh.parse().map_err(|e: quipu_train::Error| Error::usage(e.to_string()))
+}
+
+/// The same, as the command was told to check it.
+pub fn checked(context: &Context) -> Result<Parallel, Error> {
+    Ok(Parallel { check: context.checks, ..parallel(&context.recipe)? })
 }
 
 /// The device of this process when it is a rank of its own.

@@ -48,6 +48,8 @@ pub struct Context {
     pub watched: Option<Watched>,
     /// whether the run goes on where a stage ended without having passed its gate
     pub allow_cap: bool,
+    /// whether ranks compare what they hold the same of
+    pub checks: bool,
 }
 
 /// What a stage leaves.

@@ -53,7 +53,7 @@ pub fn run(
         validation: Some(Held { samples: &held, count: held.rows(), length }),
         token_bytes: Some(&bytes),
     };
-    let parallel = device::parallel(&context.recipe)?;
+    let parallel = device::checked(context)?;
     let ceiling = || device::ceiling(device::cores(), recipe.dtype);
     let before = ceiling();
     let prompts = recipe.sample_prompts.clone();

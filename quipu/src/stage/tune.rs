@@ -140,7 +140,7 @@ fn stage(
     if let Some(parent) = out.parent() {
         atomic::create_dir(parent)?;
     }
-    let parallel = device::parallel(&context.recipe)?;
+    let parallel = device::checked(context)?;
     let ceiling = || device::ceiling(device::cores(), dtype);
     let before = ceiling();
     let screen = Screen::new(context, label, Vec::new(), tokenizer.clone()).against(before);

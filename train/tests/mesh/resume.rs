@@ -53,7 +53,7 @@ fn go(dir: &Path, mesh: &str, (steps, until): (u64, Option<u64>), device: Make) 
         recipe: &recipe(steps),
         config: &config(true),
         start: Start::Random,
-        parallel: &mesh.parse::<Parallel>().unwrap(),
+        parallel: &Parallel { check: true, ..mesh.parse().unwrap() },
         device: &device,
         objective: &objective,
         gate: None,
