@@ -175,16 +175,17 @@ impl Model {
     /// returns logits [rows wanted, V] on the device, in the order of the chunks.
     ///
     /// # Errors
-    /// A model made without `generated`, more tokens than that, an empty chunk, an unknown token, a
-    /// full cache, a context longer than the rotary table. The caches are then as before.
+    /// A model made without `generated`, or divided over ranks; more tokens than that, an empty chunk,
+    /// an unknown token, a full cache, a context longer than the rotary table. The caches are then as
+    /// before.
     pub fn extend(&mut self, chunks: &mut [Chunk<'_>], wanted: Wanted) -> Result<View, Error> {
         let spans = self.check_chunks(chunks)?;
         let total = spans.last().map_or(0, |span| span.end);
         let Some(stream) = &self.stream else {
             return Err(call(
                 "extend",
-                "a model made without it",
-                "Capacity { generated, .. } above 0",
+                "a model made without it, or divided over ranks",
+                "Capacity { generated, .. } above 0, and a mesh with tp=1 and pp=1",
             ));
         };
         let s = stream.cut(total)?;

@@ -377,7 +377,7 @@ impl Model {
     /// configuration names (`dtype`, `torch_dtype`; F32 where neither is there).
     ///
     /// # Errors
-    /// What the device or the file system reports.
+    /// A model that is divided over ranks; what the device or the file system reports.
     pub fn save(&self, folder: &Path) -> Result<(), Error> {
         self.save_sharded(folder, SHARD_BYTES)
     }
@@ -387,6 +387,10 @@ impl Model {
     /// # Errors
     /// As [`Model::save`].
     pub fn save_sharded(&self, folder: &Path, bytes: usize) -> Result<(), Error> {
+        if !self.shard.is_whole() {
+            let why = "a rank has a part of the weights; export a checkpoint instead".into();
+            return Err(Error::Mesh { axes: self.mesh.axes().to_string(), why });
+        }
         let name = self.config.kept("dtype").or(self.config.kept("torch_dtype"));
         let stored = Stored::named(name.and_then(Value::as_str));
         write(folder, &self.config, (stored, bytes), &mut |tensor, put| {

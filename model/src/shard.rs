@@ -195,6 +195,11 @@ impl Shard {
         self.chunks.iter().any(|chunk| chunk.last)
     }
 
+    /// Whether all parameters are here.
+    pub fn is_whole(&self) -> bool {
+        self.tp.size == 1 && self.has_first() && self.has_last()
+    }
+
     /// The rows of a micro-batch of `given` tokens.
     pub fn rows(&self, given: usize) -> Rows {
         let whole = match (self.cp.size, self.tp.size) {

@@ -391,7 +391,8 @@ impl Plan<'_> {
         let split = rows(shard.tp.size > 1).local;
         let gathered = shelf.place(act, Per::Local, split, d);
         let summand = shelf.place(act, Per::Local, split, d);
-        let staged = rows(!(shard.has_first() && shard.has_last())).shard;
+        // in one type for all roles it goes as it is
+        let staged = rows(!(shard.has_first() && shard.has_last()) && act != sums).shard;
         let message = shelf.place(act, Per::Shard, staged, d);
         let kv = shelf.place(act, Per::Whole, rows(shard.cp.size > 1).whole, 2 * shard.kv_width());
         let back_kv = if shard.cp.size > 1 { back.whole } else { 0 };

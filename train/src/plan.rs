@@ -11,14 +11,17 @@
 //! device: batches, and the pages of token files that are mapped. Not counted are the program itself
 //! with its tokenizer, and what ranks of one process hand each other.
 
-use crate::objective::{Batch, Held, NextToken, Objective, Packed, Samples, check_length, shares};
+use crate::metrics::Validation;
+use crate::objective::{
+    Batch, Held, NextToken, Objective, Outcome, Packed, Samples, check_length, micro_batch, shares,
+};
 use crate::ramp::Level;
 use crate::step::{Learner, Place};
 use crate::watch::Outside;
 use crate::{Error, Parallel, Recipe};
 use quipu_math::{Count, Device, Usage};
 use quipu_mesh::{Alone, Axis, Mesh, USES};
-use quipu_model::{Config, MemoryUse, Pipeline, Shard, Table};
+use quipu_model::{Config, MemoryUse, Model, Pipeline, Shard, Table, Weighted};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -272,20 +275,51 @@ fn count(device: &Count, learner: &mut Learner, recipe: &Recipe) -> Result<Count
     let samples = Blank { length: recipe.sequence_length };
     let objective = NextToken { samples: &samples, validation: None, token_bytes: None };
     let place = Place::after(0);
-    let norm = learner.gradient(&objective, recipe, place)?.norm;
+    let alone = learner.model.mesh().axes().world() == 1;
+    let learned: &dyn Objective = if alone { &objective } else { &Without(&samples) };
+    let norm = learner.gradient(learned, recipe, place)?.norm;
     learner.update(recipe, place, norm)?;
     let after = device.usage();
     let held = Held { samples: &samples, count: 1, length: recipe.sequence_length };
     let held_out = NextToken { validation: Some(held), ..objective };
-    let mesh = learner.model.mesh().clone();
-    if mesh.axes().world() == 1 {
-        held_out.validate(&mut learner.model, &mesh, recipe)?;
+    if alone {
+        held_out.validate(&mut learner.model, &Mesh::one(), recipe)?;
     }
     Ok(Counted {
         tokens: recipe.micro_batch_tokens,
         ops: after.ops - before.ops,
         flop: after.cost.flops - before.cost.flops,
     })
+}
+
+/// The next token as one rank of several learns it, without asking the others how many tokens they
+/// have: a rank of an early stage has none to count.
+struct Without<'a>(&'a Blank);
+
+impl Objective for Without<'_> {
+    fn accumulate(
+        &self,
+        model: &mut Model,
+        mesh: &Mesh,
+        recipe: &Recipe,
+        batch: u64,
+    ) -> Result<Outcome, Error> {
+        let length = recipe.portion(batch).level.sequence_length;
+        let rows = |share| micro_batch(self.0, share, length);
+        let shares = shares(recipe, mesh, batch).into_iter();
+        let batches = shares.map(rows).collect::<Result<Vec<Batch>, _>>()?;
+        let of = |batch| Weighted { batch: Batch::view(batch), weights: &batch.weights };
+        model.learn(&batches.iter().map(of).collect::<Vec<_>>())?;
+        Ok(Outcome { loss: 0.0, tokens: 1, ..Outcome::default() })
+    }
+
+    fn validate(&self, _: &mut Model, _: &Mesh, _: &Recipe) -> Result<Option<Validation>, Error> {
+        Ok(None)
+    }
+
+    fn identity(&self) -> String {
+        self.0.identity()
+    }
 }
 
 /// The recipe of the largest sizes of a run alone, with nothing but one micro-batch in a step where
@@ -507,7 +541,7 @@ mod tests {
             // eight layers, of some 3.2B parameters each over eight ranks
             let middle = &plan.stages[8];
             assert_eq!((middle.layers, middle.micro_batches), (8, 16));
-            let layer = 2 * 16_384 * 16_384 + 2 * 16_384 * 1_024 + 3 * 16_384 * 53_248;
+            let layer: u64 = 2 * 16_384 * 16_384 + 2 * 16_384 * 1_024 + 3 * 16_384 * 53_248;
             let own = layer as f64;
             assert!((bytes(middle, "weights") as f64 / (2.0 * own) - 1.0).abs() < 1e-3);
             assert!((bytes(middle, "gradients") as f64 / (4.0 * own) - 1.0).abs() < 1e-3);
