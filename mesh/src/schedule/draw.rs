@@ -94,14 +94,12 @@ impl Schedule {
         let mut svg = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {wide} {high}\" \
              width=\"{wide}\" height=\"{high}\" role=\"img\">\n<title>{}</title>\n<style>\
-             svg{{--paper:#fff;--ink:#1b1f24;--quiet:#6a737d;--edge:#fff}}\
-             @media(prefers-color-scheme:dark){{svg{{--paper:#14181d;--ink:#e6e9ec;\
-             --quiet:#98a2ac;--edge:#14181d}}}}\
-             text{{font:12px system-ui,sans-serif;fill:var(--ink)}}\
-             .cell{{stroke:var(--edge);stroke-width:1}}\
-             .cell+text{{text-anchor:middle;font-size:11px;fill:#14181d}}\
-             .quiet{{fill:var(--quiet)}}</style>\n\
-             <rect width=\"{wide}\" height=\"{high}\" fill=\"var(--paper)\"/>\n\
+             text{{font:12px system-ui,sans-serif;fill:#1b1f24}}.paper{{fill:#fff}}\
+             .cell{{stroke:#fff;stroke-width:1}}.quiet{{fill:#6a737d}}\
+             @media(prefers-color-scheme:dark){{text{{fill:#e6e9ec}}.paper{{fill:#14181d}}\
+             .cell{{stroke:#14181d}}.quiet{{fill:#98a2ac}}}}\
+             .cell+text{{text-anchor:middle;font-size:11px;fill:#14181d}}</style>\n\
+             <rect width=\"{wide}\" height=\"{high}\" class=\"paper\"/>\n\
              <text x=\"12\" y=\"20\">{}</text>\n",
             self.title(timeline),
             self.title(timeline)
