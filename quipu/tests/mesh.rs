@@ -40,7 +40,7 @@ fn the_405b_is_planned_on_its_ranks() {
         let dir = tempfile::tempdir().unwrap();
         let (code, out, errors) = run(dir.path(), &arguments);
         assert_eq!(code, Some(0), "{errors}");
-        let plan: Value = serde_json::from_str(&out).unwrap();
+        let plan = serde_json::from_str::<Value>(&out).unwrap()["plan"].take();
         assert_eq!(plan["ranks"], 16_384);
         let stages = plan["stages"].as_array().unwrap();
         assert_eq!(stages.len(), 16);
