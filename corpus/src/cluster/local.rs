@@ -12,6 +12,7 @@ use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use quipu_store::Cancel;
 use quipu_store::crew::Crew;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Less than this no plan can work with: some batches for each worker.
@@ -19,7 +20,8 @@ const LEAST: u64 = 4 << 20;
 
 /// The session of this process.
 struct Here {
-    runtime: Arc<RuntimeEnv>,
+    /// Where spills go.
+    spill: PathBuf,
     workers: usize,
     /// Bytes of all of them.
     memory: u64,
@@ -38,14 +40,21 @@ impl<'a> Plans<'a> {
         let spill = crew.stage("spill");
         quipu_store::atomic::create_dir(&spill)?;
         Plans::new(crew, cancel, memory / 4, async || {
-            let runtime = RuntimeEnvBuilder::new()
-                .with_memory_pool(Arc::new(FairSpillPool::new(plan as usize)))
-                .with_temp_file_path(spill)
-                .with_max_temp_directory_size(u64::MAX)
-                .build_arc()
-                .map_err(Error::session)?;
-            Ok(Box::new(Here { runtime, workers, memory: plan }) as Box<dyn Seat>)
+            Ok(Box::new(Here { spill, workers, memory: plan }) as Box<dyn Seat>)
         })
+    }
+}
+
+impl Here {
+    /// Memory and spills of one attempt. What is left of the one before it may hold memory for a
+    /// moment after it has failed, which is not to be missed by this one.
+    fn runtime(&self) -> Result<Arc<RuntimeEnv>, Error> {
+        RuntimeEnvBuilder::new()
+            .with_memory_pool(Arc::new(FairSpillPool::new(self.memory as usize)))
+            .with_temp_file_path(&self.spill)
+            .with_max_temp_directory_size(u64::MAX)
+            .build_arc()
+            .map_err(Error::session)
     }
 }
 
@@ -56,7 +65,7 @@ impl Seat for Here {
         // that needs. Alone it has all.
         let parts = if attempt == 1 { self.workers } else { 1 };
         let config = engine::settings(SessionConfig::new(), parts, self.memory / parts as u64);
-        Ok(SessionContext::new_with_config_rt(config, self.runtime.clone()))
+        Ok(SessionContext::new_with_config_rt(config, self.runtime()?))
     }
 
     fn attempts(&self) -> usize {
