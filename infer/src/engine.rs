@@ -302,13 +302,18 @@ impl<'m> Engine<'m> {
 mod tests {
     use super::*;
     use quipu_math::{DType, Device, Reference};
-    use quipu_mesh::Mesh;
-    use quipu_model::{Capacity, Config, MicroBatch, Sizes};
+    use quipu_mesh::{Axes, Mesh, launch};
+    use quipu_model::{Capacity, Config, MicroBatch, Pipeline, Sizes};
     use std::sync::Arc;
 
     const VOCABULARY: usize = 50;
 
     fn model(generated: usize) -> Model {
+        divided(generated, Mesh::one(), 1)
+    }
+
+    /// The same model over the ranks of a mesh.
+    fn divided(generated: usize, mesh: Mesh, chunks: usize) -> Model {
         let sizes = Sizes {
             vocab_size: VOCABULARY,
             hidden_size: 16,
@@ -327,7 +332,8 @@ mod tests {
             ..Capacity::generating(&*device, generated)
         };
         let config = Config::new(sizes).unwrap();
-        let mut model = Model::new(device, Mesh::one(), config, capacity).unwrap();
+        let pipeline = Pipeline { chunks, ..Pipeline::default() };
+        let mut model = Model::staged(device, mesh, config, capacity, &pipeline).unwrap();
         model.init(3).unwrap();
         // The initial weights are small: larger ones make logits that differ.
         let flat = model.weights().unwrap().clone();
@@ -369,6 +375,30 @@ mod tests {
                 .collect();
             for (batch, generated) in [(6, 64), (3, 4), (2, 2), (6, 7)] {
                 assert_eq!(run(&mut model(generated), batch, &requests), alone, "batch {batch}");
+            }
+        }
+    }
+
+    /// Parts are added in another order: tokens are the same, logits nearly.
+    #[test]
+    fn a_divided_model_gives_the_answers_of_one_rank() {
+        let requests = requests(Sampling { temperature: 0.8, top_p: 0.9, seed: 4 });
+        let alone = run(&mut model(7), 3, &requests);
+        for (mesh, chunks) in [
+            ("tp=2", 1),
+            ("tp=4", 1),
+            ("pp=2", 1),
+            ("pp=2", 2),
+            ("pp=4", 1),
+            ("tp=2,pp=2", 2),
+            ("tp=2,cp=2,pp=2", 1),
+        ] {
+            let axes = Axes::parse(mesh).unwrap();
+            let found = launch(axes, |ranks| {
+                Ok::<_, Error>(run(&mut divided(7, ranks, chunks), 3, &requests))
+            });
+            for (rank, found) in found.unwrap().into_iter().enumerate() {
+                assert_eq!(found, alone, "{mesh}, {chunks} chunks, rank {rank}");
             }
         }
     }

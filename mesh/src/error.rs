@@ -131,6 +131,70 @@ pub enum Error {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The processes of a run did not find together.
+    #[error("rank {rank}: the run's processes do not find together: {what}")]
+    Rendezvous {
+        /// The rank that reports.
+        rank: usize,
+        /// What was found.
+        what: String,
+    },
+    /// What moves messages between processes failed.
+    #[error("{at}: {what}")]
+    Link {
+        /// Where this rank was.
+        at: Box<Place>,
+        /// What it said.
+        what: String,
+    },
+    /// Ranks that live did not make a call in time.
+    #[error("{at}: ranks {ranks:?} have not made this call for {seconds:.0} s; are they stuck?")]
+    Late {
+        /// Where this rank was.
+        at: Box<Place>,
+        /// The ranks that were waited for.
+        ranks: Vec<usize>,
+        /// How long.
+        seconds: f64,
+    },
+    /// Ranks that must work on the same do not.
+    #[error("{at}: the {what} of rank {other} is another: {theirs} there, {ours} here")]
+    Differs {
+        /// Where this rank was.
+        at: Box<Place>,
+        /// What differs.
+        what: &'static str,
+        /// Here.
+        ours: String,
+        /// The rank that differs.
+        other: usize,
+        /// There.
+        theirs: String,
+    },
+    /// A mesh of other ranks than there are processes.
+    #[error(
+        "mesh {axes} has {ranks} ranks, but {processes} processes were started; start {ranks}, or name \
+         a mesh of {processes}"
+    )]
+    WorldSize {
+        /// The mesh as text.
+        axes: String,
+        /// Its ranks.
+        ranks: usize,
+        /// The processes that there are.
+        processes: usize,
+    },
+    /// Started as one of several processes by a program that cannot be.
+    #[error(
+        "this process was started as one of several ({variable} says {count}), but the program was \
+         built without the feature 'mpi': build it with --features mpi, or start one process"
+    )]
+    NoProcesses {
+        /// The launcher's variable.
+        variable: &'static str,
+        /// What it says.
+        count: usize,
+    },
     /// A pipeline schedule that there cannot be, or a list that is none.
     #[error("schedule: {what}: {found}; expected {expected}")]
     Schedule {

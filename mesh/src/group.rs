@@ -71,9 +71,8 @@ impl Pending<'_> {
             Then::Nothing => Ok(()),
             Then::Join(parts) => {
                 let all = transport.collect(&group.seat, sequence, &call)?;
-                let each = parts.iter().zip(&all);
-                each.into_iter()
-                    .try_for_each(|(views, piece)| group.fill(call.operation, device, views, piece))
+                let mut each = parts.iter().zip(&all);
+                each.try_for_each(|(views, piece)| group.fill(call.operation, device, views, piece))
             }
             Then::Sum(dtype, out) => {
                 let all = transport.collect(&group.seat, sequence, &call)?;
@@ -163,7 +162,7 @@ impl Group {
     ) -> Result<Pending<'_>, Error> {
         let operation = "all_gather";
         self.fits(operation, piece, &parts, true)?;
-        if let (true, [Some(whole)]) = (self.is_one(), [alone(&parts)]) {
+        if let Some(whole) = alone(&parts) {
             self.copy(operation, device, piece, whole)?;
             return Ok(self.nothing(operation));
         }
@@ -215,7 +214,7 @@ impl Group {
     ) -> Result<Pending<'_>, Error> {
         let operation = "reduce_scatter";
         self.fits(operation, piece, parts, false)?;
-        if let (true, [Some(whole)]) = (self.is_one(), [alone(parts)]) {
+        if let Some(whole) = alone(parts) {
             self.copy(operation, device, whole, piece)?;
             return Ok(self.nothing(operation));
         }
@@ -395,6 +394,42 @@ impl Group {
         let pending = self.post(call, Handed::Same(payload), sent, Then::Nothing)?;
         let all = self.collect(&pending)?;
         Ok(all.iter().all(|other| other == &all[0]))
+    }
+
+    /// Whether `text` is the same on all ranks: what each is about to work on.
+    ///
+    /// # Errors
+    /// [`Error::Differs`] with the first line that is another, on the ranks where it is and on those
+    /// that see it; what the other ranks report.
+    pub fn same(&self, what: &'static str, text: &str) -> Result<(), Error> {
+        let all = self.gather_texts(what, text)?;
+        let Some(other) = all.iter().position(|theirs| theirs != text) else { return Ok(()) };
+        let (mut ours, mut theirs) = (text.lines(), all[other].lines());
+        let (ours, theirs) = loop {
+            match (ours.next(), theirs.next()) {
+                (None, None) => break (text, &*all[other]),
+                (a, b) if a != b => break (a.unwrap_or("nothing"), b.unwrap_or("nothing")),
+                _ => {}
+            }
+        };
+        let (ours, theirs, other) = (ours.into(), theirs.into(), self.seat.members[other]);
+        Err(Error::Differs { at: self.place("same"), what, ours, other, theirs })
+    }
+
+    /// The texts of all ranks, in rank order; each may be of another length.
+    ///
+    /// # Errors
+    /// What the other ranks report.
+    pub fn gather_texts(&self, what: &str, text: &str) -> Result<Vec<String>, Error> {
+        let payload = Payload::new(text.as_bytes().to_vec());
+        if self.is_one() {
+            return Ok(vec![text.into()]);
+        }
+        let sent = (self.size() - 1) * payload.len();
+        let call = Call { operation: "gather_texts", bytes: 0, detail: what.into() };
+        let pending = self.post(call, Handed::Same(payload), sent, Then::Nothing)?;
+        let all = self.collect(&pending)?;
+        Ok(all.iter().map(|text| String::from_utf8_lossy(text.bytes()).into_owned()).collect())
     }
 
     fn gather_numbers(

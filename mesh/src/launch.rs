@@ -1,4 +1,5 @@
-//! Ranks as threads of this process: start them, wait for all, say which failed first.
+//! Ranks as threads of this process: start them, wait for all, say which failed first. Where ranks
+//! are processes that somebody else started (`world.rs`), the one that this is.
 //!
 //! A rank that panics or returns an error poisons every group, so that the others get an error
 //! that names it and end too. It is not the transport itself (`transport.rs`).
@@ -6,6 +7,7 @@
 use crate::Error;
 use crate::axes::Axes;
 use crate::mesh::Mesh;
+use crate::process::Processes;
 use crate::transport::Threads;
 use std::any::Any;
 use std::fmt::{self, Display};
@@ -51,6 +53,46 @@ enum Ended<T, E> {
     Panicked(String),
 }
 
+impl<T, E: Display> Ended<T, E> {
+    fn of(work: impl FnOnce() -> Result<T, E>) -> Self {
+        match catch_unwind(AssertUnwindSafe(work)) {
+            Ok(Ok(value)) => Ended::Well(value),
+            Ok(Err(error)) => Ended::Failed(error),
+            Err(panic) => Ended::Panicked(message(panic)),
+        }
+    }
+
+    fn failure(&self) -> Option<String> {
+        match self {
+            Ended::Well(_) => None,
+            Ended::Failed(error) => Some(error.to_string()),
+            Ended::Panicked(message) => Some(format!("panic: {message}")),
+        }
+    }
+}
+
+/// Runs `work` on this process's rank of `axes`; what it returns, as the only one of the list.
+///
+/// # Errors
+/// The error of this rank, which the others learn.
+pub(crate) fn launch_here<T, E: Display>(
+    processes: &Arc<Processes>,
+    axes: Axes,
+    work: impl FnOnce(Mesh) -> Result<T, E>,
+) -> Result<Vec<T>, LaunchError<E>> {
+    let rank = processes.rank();
+    let mesh = Mesh::new(axes, rank, processes.transport(false)).map_err(LaunchError::Start)?;
+    let ended = Ended::of(|| work(mesh));
+    if let Some(why) = ended.failure() {
+        processes.fail(&why);
+    }
+    match ended {
+        Ended::Well(value) => Ok(vec![value]),
+        Ended::Failed(error) => Err(LaunchError::Rank { rank, error }),
+        Ended::Panicked(message) => Err(LaunchError::Panic { rank, message }),
+    }
+}
+
 /// Runs `work` on every rank of `axes`, each on a thread of its own (a mesh of one: on the
 /// caller's), and returns what they return, in rank order.
 ///
@@ -66,17 +108,8 @@ pub fn launch<T: Send, E: Display + Send>(
             Ok(mesh) => mesh,
             Err(error) => return Ended::Panicked(error.to_string()),
         };
-        let ended = match catch_unwind(AssertUnwindSafe(|| work(mesh))) {
-            Ok(Ok(value)) => Ended::Well(value),
-            Ok(Err(error)) => Ended::Failed(error),
-            Err(panic) => Ended::Panicked(message(panic)),
-        };
-        let failure = match &ended {
-            Ended::Well(_) => None,
-            Ended::Failed(error) => Some(error.to_string()),
-            Ended::Panicked(message) => Some(format!("panic: {message}")),
-        };
-        world.finish(rank, failure);
+        let ended = Ended::of(|| work(mesh));
+        world.finish(rank, ended.failure());
         ended
     };
     let ended =

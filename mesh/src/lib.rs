@@ -10,8 +10,10 @@
 //! - [`placement`]: what a rank holds, as a type: `Placed<SeqShard>`, `Gradients<Reduced>`,
 //!   `Sum<Global>`.
 //! - [`launch`]: ranks as threads. One rank runs on the caller's thread.
+//! - [`World`]: where the ranks of a run live: here, as threads, or each in a process of its own
+//!   (feature `mpi`).
 //!
-//! It knows no model and no token, and reads no clock.
+//! It knows no model and no token; only who waits for another process looks at a clock.
 
 mod alone;
 mod axes;
@@ -22,11 +24,13 @@ mod group;
 mod launch;
 mod mesh;
 pub mod placement;
+pub mod process;
 pub mod schedule;
 mod sum;
 mod traffic;
 mod transport;
 mod uses;
+mod world;
 
 pub use alone::Alone;
 pub use axes::{AXES, Axes, Axis};
@@ -37,3 +41,4 @@ pub use mesh::Mesh;
 pub use traffic::Traffic;
 pub use transport::{Call, Handed, Letter, Payload, Payloads, Seat, Threads, Transport};
 pub use uses::{USES, Use};
+pub use world::World;

@@ -32,11 +32,13 @@ pub enum Use {
     SharedHeads,
     /// Gradients of an embedding that is also the output head: of the first and the last stage.
     Tied,
+    /// Log-probabilities of whole rows, where what is learned is no sum over tokens.
+    LogProbs,
 }
 
-/// Every use with its name and the axes along which its ranks differ. Of the last two it is a part of
-/// the ranks along that axis, which the model knows: `Mesh::part`.
-pub const USES: [(Use, &str, &[Axis]); 12] = [
+/// Every use with its name and the axes along which its ranks differ. Of shared heads and
+/// a tied embedding it is a part of the ranks along that axis, which the model knows: `Mesh::part`.
+pub const USES: [(Use, &str, &[Axis]); 13] = [
     (Use::Activations, "activations", &[Axis::Tp]),
     (Use::Vocabulary, "vocabulary", &[Axis::Tp]),
     (Use::KeyValues, "key-values", &[Axis::Cp]),
@@ -49,6 +51,7 @@ pub const USES: [(Use, &str, &[Axis]); 12] = [
     (Use::World, "world", &[Axis::Tp, Axis::Cp, Axis::Pp, Axis::Dp]),
     (Use::SharedHeads, "shared-heads", &[Axis::Tp]),
     (Use::Tied, "tied", &[Axis::Pp]),
+    (Use::LogProbs, "log-probabilities", &[Axis::Cp, Axis::Pp]),
 ];
 
 #[cfg(test)]

@@ -98,8 +98,8 @@ impl Model {
         let layout = Layout::new(&config, &capacity, &shard);
         let activations = Activations::allocate(&*device, layout, capacity.slots)?;
         let (slot_bytes, scratch_bytes) = activations.bytes();
-        let generates = capacity.generated > 0 && shard.is_whole();
-        let stream = generates.then(|| Stream::allocate(&*device, &config, &capacity));
+        let generates = capacity.generated > 0;
+        let stream = generates.then(|| Stream::allocate(&*device, &config, &shard, &capacity));
         let stream = stream.transpose()?;
         let kinds = [
             ("weights", bytes),

@@ -100,6 +100,9 @@ pub enum Command {
         /// 0 takes the most likely token each time
         #[arg(long, value_name = "T", default_value_t = 0.0)]
         temperature: f64,
+        /// The ranks over which the model is divided, such as tp=2,pp=2
+        #[arg(long, value_name = "MESH", default_value = "")]
+        mesh: String,
     },
     /// Look at runs beside each other
     Run {
@@ -241,7 +244,15 @@ pub struct Trained {
     /// Compare, bit by bit after each step, what several ranks hold the same of
     #[arg(long)]
     pub check: bool,
+    /// Where ranks are processes (mpirun -n 8 quipu train …): seconds that they wait for one that
+    /// lives and does not come. A process that gives no sign of life has a twentieth of it
+    #[arg(long, value_name = "SECONDS", default_value_t = LATE_AFTER,
+        value_parser = clap::value_parser!(u64).range(1..=604_800))]
+    pub late_after: u64,
 }
+
+/// Seconds that ranks wait for one that lives, where nobody says how long.
+pub const LATE_AFTER: u64 = 600;
 
 /// What `train` is told.
 #[derive(Debug, Args)]
@@ -250,6 +261,9 @@ pub struct Train {
     /// what else there is about training
     #[command(subcommand)]
     pub about: Option<AboutTraining>,
+    /// A recipe file, as --recipe
+    #[arg(value_name = "RECIPE", conflicts_with = "recipe")]
+    pub file: Option<PathBuf>,
     /// as every command that trains
     #[command(flatten)]
     pub told: Trained,

@@ -17,6 +17,7 @@ mod watched;
 use clap::Parser;
 use cli::{Cli, Command};
 use error::{Error, Kind};
+use quipu_mesh::World;
 use quipu_store::Cancel;
 use std::io::Write;
 use std::process::ExitCode;
@@ -36,7 +37,13 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     quipu_documents::hush_guarded_panics();
     let cancel = Cancel::new();
-    let result = handle_signals(&cli.command, &cancel).and_then(|()| command::run(cli, &cancel));
+    let (world, result) = match command::world(&cli) {
+        Ok(world) => {
+            let set = handle_signals(&cli.command, &cancel);
+            (world.clone(), set.and_then(|()| command::run(cli, &cancel, world)))
+        }
+        Err(error) => (World::Threads, Err(error)),
+    };
     let result = match result {
         Ok(()) if terminal::lost_results() => Err(Error::new(
             Kind::Resource,
@@ -46,11 +53,15 @@ fn main() -> ExitCode {
         other => other,
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => {
+            world.leave(None);
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             // Where nobody can be told, the exit status still says it.
             let mark = if error.kind() == Kind::Interrupted { "" } else { "error: " };
             let _ = writeln!(std::io::stderr(), "{mark}{error}");
+            world.leave(Some(&error.to_string()));
             ExitCode::from(error.kind().code())
         }
     }

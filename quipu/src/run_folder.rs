@@ -14,9 +14,15 @@ const VERSION: u64 = 1;
 const MARK: &str = "run.json";
 const RECIPE: &str = "recipe.toml";
 
-/// An open run folder, locked until dropped.
+/// An open run folder.
 pub struct RunFolder {
     dir: PathBuf,
+    /// none where another process of the run owns the folder
+    own: Option<Own>,
+}
+
+/// What the one process has that writes in the folder: its stages, and the lock until dropped.
+struct Own {
     units: Units,
     _lock: RunLock,
 }
@@ -51,7 +57,13 @@ impl RunFolder {
             }
         }
         let units = Units::open(dir, &hash)?;
-        Ok(Self { dir: dir.to_path_buf(), units, _lock: lock })
+        Ok(Self { dir: dir.to_path_buf(), own: Some(Own { units, _lock: lock }) })
+    }
+
+    /// The folder that another process of the same run has opened: this one reads there, and writes
+    /// what is its part.
+    pub fn follow(dir: &Path) -> Self {
+        Self { dir: dir.to_path_buf(), own: None }
     }
 
     /// Opens an existing run without locking it, for commands that only read; returns its recipe.
@@ -86,9 +98,17 @@ impl RunFolder {
         &self.dir
     }
 
-    /// Finished stages and what they left to say.
-    pub fn stages(&self) -> &Units {
-        &self.units
+    /// What a finished stage left to say; nothing is known of them to who only follows.
+    pub fn facts(&self, stage: &str) -> Option<Value> {
+        self.own.as_ref()?.units.facts(stage)
+    }
+
+    /// Marks a stage as finished.
+    pub fn commit(&self, stage: &str, facts: Value) -> Result<(), Error> {
+        match &self.own {
+            Some(own) => Ok(own.units.commit(stage, facts)?),
+            None => Err(Error::data(format!("stage {stage} is another process's to finish"))),
+        }
     }
 }
 
@@ -183,11 +203,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let recipe = Recipe::resolve(None, &[]).unwrap();
         let run = RunFolder::open(dir.path(), &recipe, &[], None).unwrap();
-        run.stages().commit("world", json!(1)).unwrap();
+        run.commit("world", json!(1)).unwrap();
         check(dir.path(), &recipe, 4, "in use by process");
         drop(run);
         let run = RunFolder::open(dir.path(), &recipe, &[], None).unwrap();
-        assert!(run.stages().is_done("world"));
+        assert!(run.facts("world").is_some());
         drop(run);
         let mut other = recipe.clone();
         other.train.steps += 1;

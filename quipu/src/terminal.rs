@@ -13,12 +13,14 @@ pub struct Terminal {
     pub json: bool,
     /// no lines but errors and results
     pub quiet: bool,
+    /// not even results: another process of the run says them
+    pub mute: bool,
 }
 
 impl Terminal {
     /// A line about how it goes, where somebody wants to know.
     pub fn comment(&self, line: &str) {
-        if !self.quiet {
+        if !self.quiet && !self.mute {
             self.say(line);
         }
     }
@@ -26,7 +28,7 @@ impl Terminal {
     /// A line of result; with `--json` the object is the result. A reader that went away does not
     /// end a run.
     pub fn say(&self, line: &str) {
-        if self.quiet && self.json {
+        if self.mute || (self.quiet && self.json) {
             return;
         }
         if self.json {
@@ -38,13 +40,16 @@ impl Terminal {
 
     /// Words as they come, without a line end.
     pub fn stream(&self, piece: &str) {
+        if self.mute {
+            return;
+        }
         let mut out = io::stdout();
         kept(out.write_all(piece.as_bytes()).and_then(|()| out.flush()));
     }
 
     /// The result as JSON, with `--json` only.
     pub fn result(&self, value: &Value) {
-        if self.json {
+        if self.json && !self.mute {
             kept(writeln!(io::stdout(), "{value}"));
         }
     }

@@ -8,6 +8,8 @@ mod program;
 use program::{quipu, root, said, tiny};
 use serde_json::Value;
 use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 fn run(dir: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
     said(&quipu(dir, arguments).output().unwrap())
@@ -75,11 +77,7 @@ fn a_run_goes_on_on_another_mesh() {
     refused("tp=3", "tp must divide the model's");
     refused("pp=2,v=3", "stages");
     refused("ep=2", "ep");
-    let losses = |name: &str| -> Vec<f64> {
-        let text = std::fs::read_to_string(dir.path().join(name).join("metrics.jsonl")).unwrap();
-        let line = |line: &str| serde_json::from_str::<Value>(line).unwrap()["loss"].as_f64();
-        text.lines().filter_map(line).collect()
-    };
+    let losses = |name: &str| losses(&dir.path().join(name));
     let (code, out, errors) = of("whole", "tp=2,cp=2", None);
     assert_eq!(code, Some(0), "{errors}");
     let expected = losses("whole");
@@ -98,6 +96,127 @@ fn a_run_goes_on_on_another_mesh() {
     for (a, b) in found.iter().zip(&expected) {
         assert!((a - b).abs() < 1e-4, "{found:?} {expected:?}");
     }
+}
+
+/// `mpirun` with as many processes of the program.
+fn over_mpi(dir: &Path, processes: usize, arguments: &[&str]) -> Command {
+    let mut command = Command::new("mpirun");
+    command.args(["--allow-run-as-root", "--oversubscribe", "-n", &processes.to_string()]);
+    command.arg(quipu(dir, &[]).get_program()).args(arguments).current_dir(dir);
+    command
+}
+
+/// Whether the program was built to run over MPI; says so where not.
+fn has_mpi() -> bool {
+    if !cfg!(feature = "mpi") {
+        println!("SKIPPED: runs over MPI: built without the feature mpi");
+    }
+    cfg!(feature = "mpi")
+}
+
+/// Sends a signal to the process of a rank, of the run in `dir`.
+fn signal(dir: &Path, rank: usize, signal: &str) {
+    let rank = format!("OMPI_COMM_WORLD_RANK={rank}");
+    let is_it = |process: &Path| {
+        let works_here = std::fs::read_link(process.join("cwd")).is_ok_and(|cwd| cwd == dir);
+        let environment = std::fs::read(process.join("environ")).unwrap_or_default();
+        works_here && environment.split(|b| *b == 0).any(|variable| variable == rank.as_bytes())
+    };
+    let processes = std::fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().path());
+    let found: Vec<_> = processes.filter(|process| is_it(process)).collect();
+    assert_eq!(found.len(), 1, "{found:?}");
+    let id = found[0].file_name().unwrap();
+    assert!(Command::new("kill").arg(signal).arg(id).status().unwrap().success());
+}
+
+/// Starts eight ranks, sends one of them a signal once some steps are done, and returns what was said
+/// on standard error.
+fn interrupted(dir: &Path, arguments: &[&str], (rank, name): (usize, &str)) -> String {
+    let mut child = over_mpi(dir, 8, arguments);
+    let child = child.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let metrics = dir.join("run/metrics.jsonl");
+    let steps = || std::fs::read_to_string(&metrics).unwrap_or_default().lines().count();
+    let begun = Instant::now();
+    while steps() < 8 {
+        assert!(begun.elapsed() < Duration::from_secs(300), "no steps");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    signal(dir, rank, name);
+    let ended = child.wait_with_output().unwrap();
+    assert!(!ended.status.success());
+    assert!(begun.elapsed() < Duration::from_secs(360), "the others went on");
+    String::from_utf8_lossy(&ended.stderr).into_owned()
+}
+
+#[test]
+fn eight_processes_train_one_is_killed_and_four_go_on() {
+    if !has_mpi() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().canonicalize().unwrap();
+    let recipe = root().join("recipes/debug.toml");
+    let recipe = recipe.to_string_lossy();
+    let of = |name: &'static str, mesh: &'static str| {
+        let sets = ["--set", "train.steps=30", "--set", "train.checkpoint_every=5", "--quiet"];
+        let patience = ["--late-after", "60"];
+        let arguments = ["train", &*recipe, "--run-dir", name, "--mesh", mesh];
+        [&arguments[..], &sets, &patience].concat()
+    };
+    let (code, _, errors) = run(&dir, &of("threads", "tp=2,cp=2,pp=2"));
+    assert_eq!(code, Some(0), "{errors}");
+    let errors = interrupted(&dir, &of("run", "tp=2,cp=2,pp=2"), (5, "-KILL"));
+    assert!(errors.contains("rank 5 failed: its process ended"), "{errors}");
+    let four = over_mpi(&dir, 4, &of("run", "dp=4")).output().unwrap();
+    let (code, _, errors) = said(&four);
+    assert_eq!(code, Some(0), "{errors}");
+    let (found, expected) = (losses(&dir.join("run")), losses(&dir.join("threads")));
+    assert_eq!((found.len(), expected.len()), (30, 30));
+    for (a, b) in found.iter().zip(&expected) {
+        assert!((a - b).abs() < 1e-4, "{found:?} {expected:?}");
+    }
+}
+
+#[test]
+fn processes_that_do_not_fit_together_are_told() {
+    if !has_mpi() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let check = |mesh: &str, first: &str, second: &str, says: &str| {
+        let common = ["train", "--recipe", &tiny(), "--run-dir", "run", "--mesh", mesh];
+        let mut command = over_mpi(dir.path(), 1, &common);
+        command.args(["--set", first, ":", "-n", "1"]);
+        command.arg(quipu(dir.path(), &[]).get_program()).args(common).args(["--set", second]);
+        let (code, _, errors) = said(&command.output().unwrap());
+        assert!(code != Some(0) && errors.contains(says), "{errors}");
+        assert!(!dir.path().join("run").exists());
+    };
+    check("dp=4", "seed=1", "seed=1", "dp=4 has 4 ranks, but 2 processes were started");
+    check("dp=2", "seed=1", "seed=2", "the run of rank 1 is another");
+}
+
+#[test]
+#[ignore = "a minute: `cargo xtask test --full`"]
+fn a_process_that_hangs_is_told() {
+    if !has_mpi() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().canonicalize().unwrap();
+    let recipe = root().join("recipes/debug.toml");
+    let recipe = recipe.to_string_lossy();
+    let arguments = ["train", &*recipe, "--run-dir", "run", "--mesh", "dp=8", "--quiet"];
+    let errors =
+        interrupted(&dir, &[&arguments[..], &["--late-after", "60"]].concat(), (2, "-STOP"));
+    assert!(errors.contains("rank 2 failed: nothing was heard of it for 3 s"), "{errors}");
+}
+
+/// The losses of a run's steps.
+fn losses(run: &Path) -> Vec<f64> {
+    let text = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    let line = |line: &str| serde_json::from_str::<Value>(line).unwrap()["loss"].as_f64();
+    text.lines().filter_map(line).collect()
 }
 
 /// Bytes of all files below a folder: a run has written more, of which some went.

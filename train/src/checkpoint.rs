@@ -8,15 +8,14 @@
 use crate::optimizer::State;
 use crate::spikes::Guard;
 use crate::step::Place;
-use crate::{Error, Job, Learner, Recipe, folder};
-use quipu_math::Device;
-use quipu_mesh::{Mesh, Use};
+use crate::{Error, Job, Learner, Recipe};
+use quipu_math::{DType, Device};
 use quipu_model::Entry;
-use quipu_model::checkpoint::{Part, Reader, Writer, seal};
+use quipu_model::checkpoint::{Part, Reader, Writer};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// How far a run is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -163,58 +162,76 @@ fn name(state: State, entry: &Entry) -> String {
     format!("{}.{}", state.name(), entry.name)
 }
 
-/// Writes the checkpoint of all ranks below `dir` and keeps as many as `recipe` says. All ranks
-/// call it.
-///
-/// # Errors
-/// A full disk and what else the file system, the device and the mesh report; nothing is then left
-/// under a final name.
-pub fn save(
-    dir: &Path,
-    recipe: &Recipe,
-    facts: &Facts,
-    learner: &Learner,
-    mesh: &Mesh,
-) -> Result<PathBuf, Error> {
-    let (world, step) = (mesh.group(Use::World), facts.progress.step);
-    if mesh.rank() == 0 {
-        folder::begin(dir, step)?;
-    }
-    world.barrier()?;
-    let temporary = folder::temporary(dir, step);
-    let written = write(&temporary, learner, mesh.rank());
-    if written.is_err() && mesh.rank() == 0 {
-        // The error that stopped the writing is the one to tell.
-        let _ = std::fs::remove_dir_all(&temporary);
-    }
-    written?;
-    world.barrier()?;
-    if mesh.rank() == 0 {
-        let value = serde_json::to_value(facts).map_err(|e| Error::Checkpoint {
-            path: temporary.clone(),
-            what: format!("its facts cannot be written: {e}"),
-        })?;
-        seal(&temporary, mesh.axes().world(), value)?;
-        let needed = |old| recipe.needs_checkpoint(step, facts.guard.first_skipped(), old);
-        folder::commit(dir, step, recipe.keep_checkpoints, &needed)?;
-    }
-    world.barrier()?;
-    Ok(folder::path(dir, step))
+/// What of a copy goes where: a piece of a tensor.
+pub(crate) struct Piece {
+    name: String,
+    dtype: DType,
+    shape: Vec<usize>,
+    part: Part,
+    within: Range<usize>,
+    /// In the copy.
+    bytes: Range<usize>,
 }
 
-fn write(folder: &Path, learner: &Learner, rank: usize) -> Result<(), Error> {
-    let mut writer = Writer::create(folder, rank)?;
+/// Copies what a rank saves into host memory, of which as much is kept as it takes.
+///
+/// # Errors
+/// What the device reports.
+pub(crate) fn copy(learner: &Learner, into: &mut Vec<u8>) -> Result<Vec<Piece>, Error> {
     let (optimizer, table) = (&learner.optimizer, learner.model.table());
+    into.resize(copied_bytes(learner), 0);
+    let (mut pieces, mut at) = (Vec::new(), 0);
     for state in State::ALL {
         // of copies on several ranks one is written
         for entry in table.entries().iter().filter(|entry| entry.counted) {
             let Some((flat, within)) = part(entry, &optimizer.slice()) else { continue };
-            let bytes = optimizer.read(state, flat)?;
-            let whole = (&entry.shape[..], &place(entry));
-            writer.put_part(&name(state, entry), optimizer.dtype(), whole, within, &bytes)?;
+            let (name, dtype) = (name(state, entry), optimizer.dtype());
+            let bytes = at..at + flat.len() * dtype.size();
+            at = bytes.end;
+            optimizer.read_into(state, flat, &mut into[bytes.clone()])?;
+            let (shape, part) = (entry.shape.clone(), place(entry));
+            pieces.push(Piece { name, dtype, shape, part, within, bytes });
         }
     }
+    Ok(pieces)
+}
+
+/// Bytes of host memory that a rank's copy takes.
+pub(crate) fn copied_bytes(learner: &Learner) -> usize {
+    let (optimizer, table) = (&learner.optimizer, learner.model.table());
+    let counted = table.entries().iter().filter(|entry| entry.counted);
+    let elements = counted.filter_map(|entry| part(entry, &optimizer.slice()));
+    let elements: usize = elements.map(|(flat, _)| flat.len()).sum();
+    State::ALL.len() * elements * optimizer.dtype().size()
+}
+
+/// Writes a rank's part of a checkpoint in `folder`.
+///
+/// # Errors
+/// A full disk and what else the file system reports.
+pub(crate) fn write(
+    folder: &Path,
+    rank: usize,
+    pieces: &[Piece],
+    copy: &[u8],
+) -> Result<(), Error> {
+    let mut writer = Writer::create(folder, rank)?;
+    for Piece { name, dtype, shape, part, within, bytes } in pieces {
+        writer.put_part(name, *dtype, (shape, part), within.clone(), &copy[bytes.clone()])?;
+    }
     Ok(writer.finish()?)
+}
+
+/// Makes a checkpoint of what all ranks have written in `folder`.
+///
+/// # Errors
+/// A rank's part that is not there; what the file system reports.
+pub(crate) fn seal(folder: &Path, facts: &Facts, ranks: usize) -> Result<(), Error> {
+    let value = serde_json::to_value(facts).map_err(|e| Error::Checkpoint {
+        path: folder.to_owned(),
+        what: format!("its facts cannot be written: {e}"),
+    })?;
+    Ok(quipu_model::checkpoint::seal(folder, ranks, value)?)
 }
 
 /// Reads the facts of a checkpoint without its tensors.

@@ -23,6 +23,7 @@ pub mod plan;
 pub mod ramp;
 pub mod recipe;
 mod run;
+mod saver;
 pub mod schedule;
 pub mod spikes;
 pub mod step;

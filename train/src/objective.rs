@@ -9,7 +9,7 @@
 use crate::metrics::Validation;
 use crate::recipe::refuse;
 use crate::watch::Outside;
-use crate::{Error, Parallel, Recipe};
+use crate::{Error, Recipe};
 use quipu_mesh::placement::Sum;
 use quipu_mesh::{Axis, Mesh, Use};
 use quipu_model::{Config, MicroBatch, Model, Weighted};
@@ -100,15 +100,6 @@ pub trait Objective: Sync {
     fn notes(&self, recipe: &Recipe, batch: u64) -> Vec<String> {
         let _ = (recipe, batch);
         Vec::new()
-    }
-
-    /// Refuses ranks over which this cannot be learned.
-    ///
-    /// # Errors
-    /// [`Error::Recipe`].
-    fn check_parallel(&self, parallel: &Parallel) -> Result<(), Error> {
-        let _ = parallel;
-        Ok(())
     }
 
     /// Refuses a model that cannot take what is learned.
@@ -254,6 +245,20 @@ pub fn micro_batch(
     Ok(batch)
 }
 
+/// The micro-batches of batch number `batch` that are this rank's.
+///
+/// # Errors
+/// As [`micro_batch`].
+pub fn micro_batches(
+    samples: &dyn Samples,
+    (recipe, mesh): (&Recipe, &Mesh),
+    batch: u64,
+) -> Result<Vec<Batch>, Error> {
+    let length = recipe.portion(batch).level.sequence_length;
+    let rows = |share| micro_batch(samples, share, length);
+    shares(recipe, mesh, batch).into_iter().map(rows).collect()
+}
+
 impl Objective for NextToken<'_> {
     fn accumulate(
         &self,
@@ -263,9 +268,7 @@ impl Objective for NextToken<'_> {
         batch: u64,
     ) -> Result<Outcome, Error> {
         let portion = recipe.portion(batch);
-        let rows = |share| micro_batch(self.samples, share, portion.level.sequence_length);
-        let shares = shares(recipe, mesh, batch).into_iter();
-        let batches = shares.map(rows).collect::<Result<Vec<_>, _>>()?;
+        let batches = micro_batches(self.samples, (recipe, mesh), batch)?;
         let local = batches.iter().map(|batch| model.own_sum(&batch.weights)).sum();
         let local = Sum::of_this_rank(local);
         let tokens = mesh.sum(Use::Losses, &[local])?[0].value();
@@ -369,6 +372,41 @@ impl NextToken<'_> {
         let targets = batch.targets.iter().zip(&batch.weights);
         targets.map(|(id, weight)| if *weight > 0.0 { length(*id) } else { 0.0 }).collect()
     }
+}
+
+/// The log-probabilities of micro-batches, each whole on every rank over which the model is divided
+/// ([`Model::measure`] leaves each rank with its own part).
+///
+/// # Errors
+/// What device and mesh report.
+pub fn log_probs(
+    model: &mut Model,
+    batches: &[MicroBatch<'_>],
+) -> Result<Vec<Vec<f64>>, quipu_model::Error> {
+    let mesh = model.mesh().clone();
+    let own = model.measure(batches)?;
+    let group = mesh.group(Use::LogProbs);
+    if group.is_one() {
+        return Ok(own);
+    }
+    let all = group.sum_numbers(&own.concat())?;
+    let mut rest = &all[..];
+    let cut = own.iter().map(|rows| {
+        let (first, others) = rest.split_at(rows.len());
+        rest = others;
+        first.to_vec()
+    });
+    Ok(cut.collect())
+}
+
+/// What a micro-batch costs under its weights, nats: the same on every rank over which the model is
+/// divided.
+///
+/// # Errors
+/// What device and mesh report.
+pub fn loss_of(model: &mut Model, batch: &Batch) -> Result<f64, quipu_model::Error> {
+    let found = log_probs(model, &[batch.view()])?;
+    Ok(-found.iter().map(|logps| weighted(logps, &batch.weights)).sum::<f64>())
 }
 
 /// Σ wₜ·logpₜ, in order.

@@ -260,10 +260,22 @@ impl Optimizer {
     /// # Errors
     /// What the device reports.
     pub fn read(&self, state: State, range: Range<usize>) -> Result<Vec<u8>, Error> {
-        let view = self.part(state, range)?;
-        let mut bytes = vec![0; view.bytes()];
-        self.device.read(Queue::MAIN, &view, &mut bytes)?;
+        let mut bytes = vec![0; range.len() * self.dtype().size()];
+        self.read_into(state, range, &mut bytes)?;
         Ok(bytes)
+    }
+
+    /// [`Optimizer::read`] into memory that is there already, of as many bytes.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn read_into(
+        &self,
+        state: State,
+        range: Range<usize>,
+        bytes: &mut [u8],
+    ) -> Result<(), Error> {
+        Ok(self.device.read(Queue::MAIN, &self.part(state, range)?, bytes)?)
     }
 
     /// Sets it.

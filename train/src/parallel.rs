@@ -4,7 +4,7 @@
 
 use crate::Error;
 use quipu_mesh::schedule::Kind;
-use quipu_mesh::{Axes, Axis};
+use quipu_mesh::{Axes, Axis, World};
 use quipu_model::Pipeline;
 use std::fmt;
 use std::str::FromStr;
@@ -18,6 +18,8 @@ pub struct Parallel {
     pub pipeline: Pipeline,
     /// Whether what several ranks hold is compared bit by bit after each step. Not in the text.
     pub check: bool,
+    /// Where the ranks live. Not in the text.
+    pub world: World,
 }
 
 impl Default for Parallel {
@@ -28,7 +30,8 @@ impl Default for Parallel {
 
 impl From<Axes> for Parallel {
     fn from(axes: Axes) -> Self {
-        Self { axes, pipeline: Pipeline { chunks: 1, ..Pipeline::default() }, check: false }
+        let pipeline = Pipeline { chunks: 1, ..Pipeline::default() };
+        Self { axes, pipeline, check: false, world: World::Threads }
     }
 }
 
@@ -52,7 +55,8 @@ impl FromStr for Parallel {
             }
         }
         pipeline.chunks = pipeline.chunks.max(1);
-        Ok(Self { axes: Axes::parse(&axes.join(","))?, pipeline, check: false })
+        let axes = Axes::parse(&axes.join(","))?;
+        Ok(Self { pipeline, ..Self::from(axes) })
     }
 }
 

@@ -13,12 +13,13 @@
 
 use crate::metrics::Validation;
 use crate::objective::{
-    Batch, Held, NextToken, Objective, Outcome, Packed, Samples, check_length, micro_batch, shares,
+    Batch, Held, NextToken, Objective, Outcome, Packed, Samples, check_length, micro_batches,
+    shares,
 };
 use crate::ramp::Level;
 use crate::step::{Learner, Place};
 use crate::watch::Outside;
-use crate::{Error, Parallel, Recipe};
+use crate::{Error, Parallel, Recipe, checkpoint};
 use quipu_math::{Count, Device, Usage};
 use quipu_mesh::{Alone, Axis, Mesh, USES};
 use quipu_model::{Config, MemoryUse, Model, Pipeline, Shard, Table, Weighted};
@@ -33,6 +34,8 @@ const PASSING: &str = "drawing weights";
 const WORKING: &str = "kernels";
 /// Token ids, targets, weights and the like, in the memory of the host.
 const BATCHES: &str = "batches";
+/// In host memory, from which a checkpoint is written while the run goes on.
+const SAVED: &str = "checkpoint copy";
 /// Token files, as far as they are resident.
 const PAGES: &str = "token pages";
 
@@ -236,6 +239,7 @@ fn rehearse(
     let mut memory: Vec<Kind> = learner.memory().into_iter().map(of).collect();
     memory.push(Kind { kind: WORKING, bytes: working });
     memory.push(Kind { kind: BATCHES, bytes: batches(recipe, ranks) });
+    memory.push(Kind { kind: SAVED, bytes: checkpoint::copied_bytes(&learner) as u64 });
     memory.push(Kind { kind: PASSING, bytes: peak - live });
     memory.retain(|row| row.bytes > 0);
     let sent = mesh
@@ -304,10 +308,7 @@ impl Objective for Without<'_> {
         recipe: &Recipe,
         batch: u64,
     ) -> Result<Outcome, Error> {
-        let length = recipe.portion(batch).level.sequence_length;
-        let rows = |share| micro_batch(self.0, share, length);
-        let shares = shares(recipe, mesh, batch).into_iter();
-        let batches = shares.map(rows).collect::<Result<Vec<Batch>, _>>()?;
+        let batches = micro_batches(self.0, (recipe, mesh), batch)?;
         let of = |batch| Weighted { batch: Batch::view(batch), weights: &batch.weights };
         model.learn(&batches.iter().map(of).collect::<Vec<_>>())?;
         Ok(Outcome { loss: 0.0, tokens: 1, ..Outcome::default() })
@@ -456,7 +457,7 @@ mod tests {
         let samples = Blank { length: recipe.sequence_length };
         let objective = NextToken { samples: &samples, validation: None, token_bytes: None };
         learner.step(&objective, &recipe, 0).unwrap();
-        let outside = [BATCHES, PAGES].map(|kind| bytes(&plan, kind)).iter().sum::<u64>();
+        let outside = [BATCHES, SAVED, PAGES].map(|kind| bytes(&plan, kind)).iter().sum::<u64>();
         let Usage { peak, working, .. } = device.usage();
         assert_eq!((bytes(&plan, WORKING), plan.total_bytes - outside), (working, peak + working));
         assert_eq!(plan.total_bytes, plan.memory.iter().map(|row| row.bytes).sum::<u64>());

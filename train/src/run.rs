@@ -7,13 +7,13 @@
 use crate::checkpoint::{self, Facts, Progress};
 use crate::gate::Verdict;
 use crate::metrics::{Log, Machine, Record, Validation};
-use crate::recipe::refuse;
+use crate::saver::Saver;
 use crate::spikes::{Guard, Line, Skipped, Spike};
 use crate::step::{Learner, Place, Seen};
 use crate::watch::Started;
 use crate::{Error, Gate, Objective, Parallel, Recipe, Watch, average, export, folder};
 use quipu_math::Device;
-use quipu_mesh::{Axis, Mesh, Use, launch};
+use quipu_mesh::{Axis, Mesh, Use};
 use quipu_model::{Config, Shard, Table};
 use quipu_store::Cancel;
 use std::path::{Path, PathBuf};
@@ -96,16 +96,7 @@ impl Job<'_> {
         self.recipe.check()?;
         Shard::check(self.config, self.parallel.axes, &self.parallel.pipeline)?;
         self.recipe.check_patterns(&Table::new(self.config))?;
-        if self.gate.is_some() && self.splits_the_model() {
-            return refuse(
-                "mesh",
-                self.parallel,
-                "a gate generates, which a model that is divided over ranks does not do yet",
-                "use dp alone",
-            );
-        }
-        self.objective.check(self.recipe, self.config)?;
-        self.objective.check_parallel(self.parallel)
+        self.objective.check(self.recipe, self.config)
     }
 
     /// Whether no rank computes all of a micro-batch by itself.
@@ -121,10 +112,22 @@ impl Job<'_> {
 /// loss or gradient; what data, disk, device and mesh report. Checkpoints written before stay.
 pub fn run(job: &Job<'_>) -> Result<Report, Error> {
     job.check()?;
-    folder::sweep(&job.checkpoints())?;
-    let reports = launch(job.parallel.axes, |mesh| Trainer::new(job, mesh)?.run())?;
+    let world = &job.parallel.world;
+    world.alone(|| folder::sweep(&job.checkpoints()))?;
+    let reports = world.launch(job.parallel.axes, |mesh| Trainer::new(job, mesh)?.run())?;
     let first = reports.into_iter().next();
     first.ok_or_else(|| Error::Rank { rank: 0, what: "no rank was started".into() })
+}
+
+/// Ranks that would learn other things are told before they begin: another recipe, another model,
+/// other data or another order of them.
+fn agree(job: &Job<'_>, mesh: &Mesh) -> Result<(), Error> {
+    let world = mesh.group(Use::World);
+    let recipe = serde_json::to_string_pretty(job.recipe).unwrap_or_default();
+    world.same("recipe", &recipe)?;
+    world.same("model", &job.config.to_json())?;
+    world.same("division", &job.parallel.to_string())?;
+    Ok(world.same("data", &job.objective.identity())?)
 }
 
 /// One rank.
@@ -138,6 +141,7 @@ struct Trainer<'a> {
     record: Option<Skipped>,
     progress: Progress,
     guard: Guard,
+    saver: Saver,
     /// Whether no checkpoint stood when it began.
     fresh: bool,
     /// On rank 0: floating-point operations of a token over those that the machine does in a
@@ -147,6 +151,7 @@ struct Trainer<'a> {
 
 impl<'a> Trainer<'a> {
     fn new(job: &'a Job<'a>, mesh: Mesh) -> Result<Self, Error> {
+        agree(job, &mesh)?;
         let device = (job.device)(mesh.rank())?;
         let newest = folder::steps(&job.checkpoints())?.last().copied();
         let generates = job.gate.is_some();
@@ -165,9 +170,19 @@ impl<'a> Trainer<'a> {
             }
         }
         let (log, record, fresh) = (None, None, newest.is_none());
-        let ceiling_seconds = None;
-        let mut trainer =
-            Self { job, mesh, learner, log, record, progress, guard, fresh, ceiling_seconds };
+        let (ceiling_seconds, saver) = (None, Saver::default());
+        let mut trainer = Self {
+            job,
+            mesh,
+            learner,
+            log,
+            record,
+            progress,
+            guard,
+            saver,
+            fresh,
+            ceiling_seconds,
+        };
         if let Some(step) = newest {
             let facts = trainer.restore(step)?;
             (trainer.progress, trainer.guard) = (facts.progress, facts.guard);
@@ -225,7 +240,7 @@ impl<'a> Trainer<'a> {
                 self.job.watch.step(&record);
             }
             let step = self.progress.step;
-            let stop = self.asked_to_stop()?;
+            let stop = self.look_round()?;
             if stop || self.progress.passed || recipe.wants_checkpoint(step) {
                 self.save()?;
                 written = step;
@@ -234,6 +249,7 @@ impl<'a> Trainer<'a> {
                 break;
             }
         }
+        self.settle()?;
         let finished = self.is_over();
         let mut report = Report {
             step: self.progress.step,
@@ -339,6 +355,7 @@ impl<'a> Trainer<'a> {
 
     /// Goes back to the last checkpoint that the recipe asked for, and past the batches since.
     fn go_back(&mut self, spike: &Spike) -> Result<(), Error> {
+        self.settle()?;
         let (job, now) = (self.job, self.progress);
         let returns = self.guard.returns;
         if job.recipe.spikes.is_some_and(|rules| returns >= rules.returns) {
@@ -402,7 +419,7 @@ impl<'a> Trainer<'a> {
         }
         let due = recipe.sample_steps().into_iter().filter(|(_, at)| *at == step);
         for (share, _) in due {
-            if self.mesh.rank() == 0 && !self.job.splits_the_model() {
+            if self.generates() {
                 let watch = self.job.watch;
                 record.samples =
                     watch.samples(share, step, &mut self.learner.model).map_err(Error::Outside)?;
@@ -411,24 +428,53 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
+    /// Whether this rank takes part where the model generates: rank 0 alone with a whole model, all
+    /// ranks with one that is divided.
+    fn generates(&self) -> bool {
+        self.mesh.rank() == 0 || self.job.splits_the_model()
+    }
+
     /// Asks the gate, where it is due; what rank 0 finds holds for all.
     fn ask(&mut self, step: u64) -> Result<Option<Verdict>, Error> {
         let Some(gate) = self.job.gate else { return Ok(None) };
         if !gate.is_due(step) && step != self.job.recipe.steps {
             return Ok(None);
         }
-        let verdict = match self.mesh.rank() {
-            0 => Some(gate.ask(step, &mut self.learner.model).map_err(Error::Outside)?),
-            _ => None,
+        let verdict = match self.generates() {
+            true => Some(gate.ask(step, &mut self.learner.model).map_err(Error::Outside)?),
+            false => None,
         };
         let passed = verdict.as_ref().is_some_and(|verdict| verdict.passed);
         self.progress.passed = self.on_any_rank(passed)?;
         Ok(verdict)
     }
 
-    /// All ranks stop at the same step, whoever heard the request first.
-    fn asked_to_stop(&self) -> Result<bool, Error> {
-        self.on_any_rank(self.job.cancel.is_requested())
+    /// Whether to stop: all ranks do at the same step, whoever heard the request first. And whether
+    /// the checkpoint on its way has come as far on all of them.
+    fn look_round(&mut self) -> Result<bool, Error> {
+        let here = [self.job.cancel.is_requested(), self.saver.is_busy()?];
+        let here = here.map(|so| f64::from(u8::from(so)));
+        let any = self.mesh.group(Use::World).largest_numbers(&here)?;
+        if any[1] == 0.0 {
+            let step = self.saver.step();
+            let path = self.saver.advance(self.job, &self.mesh)?;
+            self.saved(step, path);
+        }
+        Ok(any[0] > 0.0)
+    }
+
+    /// Waits for the checkpoint on its way.
+    fn settle(&mut self) -> Result<(), Error> {
+        let step = self.saver.step();
+        let path = self.saver.settle(self.job, &self.mesh)?;
+        self.saved(step, path);
+        Ok(())
+    }
+
+    fn saved(&self, step: Option<u64>, path: Option<PathBuf>) {
+        if let (0, Some(step), Some(path)) = (self.mesh.rank(), step, path) {
+            self.job.watch.checkpoint(step, &path);
+        }
     }
 
     fn on_any_rank(&self, here: bool) -> Result<bool, Error> {
@@ -436,22 +482,18 @@ impl<'a> Trainer<'a> {
         Ok(self.mesh.group(Use::World).largest_numbers(&[here])?[0] > 0.0)
     }
 
+    /// Begins a checkpoint, after the one before it.
     fn save(&mut self) -> Result<(), Error> {
+        self.settle()?;
         if let Some(log) = &mut self.log {
             log.sync()?;
         }
         if let Some(record) = &mut self.record {
             record.sync()?;
         }
-        let (job, step) = (self.job, self.progress.step);
         let device = &**self.learner.model.device();
-        let facts = Facts::new(job, device, self.progress, self.guard.clone());
-        let dir = job.checkpoints();
-        let path = checkpoint::save(&dir, job.recipe, &facts, &self.learner, &self.mesh)?;
-        if self.mesh.rank() == 0 {
-            self.job.watch.checkpoint(step, &path);
-        }
-        Ok(())
+        let facts = Facts::new(self.job, device, self.progress, self.guard.clone());
+        self.saver.begin(self.job, facts, &self.learner, &self.mesh)
     }
 
     /// Puts weights and moments of a checkpoint in place; what else stands in it.

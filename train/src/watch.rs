@@ -43,7 +43,8 @@ pub trait Watch: Sync {
         let _ = record;
     }
 
-    /// A share of the steps at which samples are due. What is returned goes into `metrics.jsonl`
+    /// A share of the steps at which samples are due; asked on rank 0, and on all ranks where the
+    /// model is divided over them, which then generate together. What is returned goes into `metrics.jsonl`
     /// under `samples`, so it must depend on the weights alone.
     ///
     /// # Errors

@@ -44,6 +44,9 @@ pub enum Error {
     /// From the trainer.
     #[error(transparent)]
     Train(#[from] quipu_train::Error),
+    /// Another process of the run.
+    #[error(transparent)]
+    Mesh(#[from] quipu_mesh::Error),
     /// From the tokenizer or the chat format.
     #[error(transparent)]
     Tokens(#[from] quipu_tokens::Error),

@@ -11,12 +11,12 @@ use crate::dpo::{self, Answer, Loss, Weights};
 use crate::order::Order;
 use quipu_mesh::placement::Sum;
 use quipu_mesh::{Axis, Mesh, Use};
-use quipu_model::{Config, Model};
+use quipu_model::{Config, Model, Weighted};
 use quipu_tokens::chat::{Chat, Message};
 use quipu_tokens::{Packed, Tokenizer};
 use quipu_train::metrics::Validation;
-use quipu_train::objective::{Batch, Objective, Outcome, shares};
-use quipu_train::{Error as TrainError, Parallel, Recipe};
+use quipu_train::objective::{Batch, Objective, Outcome, log_probs, shares};
+use quipu_train::{Error as TrainError, Recipe};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -289,6 +289,69 @@ fn sums(losses: &[Loss]) -> [f64; 5] {
     ]
 }
 
+/// What is added up over the pairs of a step.
+#[derive(Default)]
+struct Total {
+    sums: [f64; 5],
+    tokens: usize,
+    processed: usize,
+}
+
+impl Total {
+    fn add(&mut self, losses: &[Loss], weights: &[f64]) {
+        self.tokens += weights.iter().filter(|w| **w != 0.0).count();
+        self.processed += weights.len();
+        for (sum, part) in self.sums.iter_mut().zip(sums(losses)) {
+            *sum += part;
+        }
+    }
+}
+
+impl Dpo<'_> {
+    /// Micro-batch after micro-batch: forward, what a pair's losses make of it, backward.
+    fn one_by_one(
+        &self,
+        model: &mut Model,
+        which: &[Vec<usize>],
+        count: usize,
+        total: &mut Total,
+    ) -> Result<(), TrainError> {
+        for which in which {
+            model.forward(0, &self.batch_of(which).view())?;
+            let logps = model.log_probs(0)?;
+            let (losses, weights) = self.losses(which, &logps, count);
+            model.backward(0, &weights)?;
+            total.add(&losses, &weights);
+        }
+        Ok(())
+    }
+
+    /// A pair's loss is no sum over tokens, and the rows of a pair may lie on several ranks, or end on
+    /// another one: all are measured, and then learned with weights that every rank knows. One forward
+    /// more for it.
+    fn measured_first(
+        &self,
+        model: &mut Model,
+        which: &[Vec<usize>],
+        count: usize,
+        total: &mut Total,
+    ) -> Result<(), TrainError> {
+        let batches: Vec<_> = which.iter().map(|which| self.batch_of(which)).collect();
+        let views: Vec<_> = batches.iter().map(|batch| batch.view()).collect();
+        let logps = log_probs(model, &views)?;
+        let mut all = Vec::with_capacity(which.len());
+        for (which, logps) in which.iter().zip(&logps) {
+            let (losses, weights) = self.losses(which, logps, count);
+            total.add(&losses, &weights);
+            all.push(weights);
+        }
+        let pairs = views.into_iter().zip(&all);
+        let weighted: Vec<_> = pairs.map(|(batch, weights)| Weighted { batch, weights }).collect();
+        model.learn(&weighted)?;
+        Ok(())
+    }
+}
+
 impl Objective for Dpo<'_> {
     fn accumulate(
         &self,
@@ -298,21 +361,18 @@ impl Objective for Dpo<'_> {
         step: u64,
     ) -> Result<Outcome, TrainError> {
         let count = recipe.portion(step).samples() as usize;
-        let (mut total, mut tokens, mut processed) = ([0.0; 5], 0, 0);
-        for share in shares(recipe, mesh, step) {
-            let which: Vec<usize> = share.map(|index| self.order.at(index)).collect();
-            let batch = self.batch_of(&which);
-            model.forward(0, &batch.view())?;
-            let logps = model.log_probs(0)?;
-            let (losses, weights) = self.losses(&which, &logps, count);
-            model.backward(0, &weights)?;
-            tokens += weights.iter().filter(|w| **w != 0.0).count();
-            processed += weights.len();
-            for (sum, part) in total.iter_mut().zip(sums(&losses)) {
-                *sum += part;
-            }
+        let shares = shares(recipe, mesh, step).into_iter();
+        let which = shares.map(|share| share.map(|index| self.order.at(index)).collect());
+        let which: Vec<Vec<usize>> = which.collect();
+        let mut total = Total::default();
+        match mesh.group(Use::LogProbs).is_one() {
+            true => self.one_by_one(model, &which, count, &mut total)?,
+            false => self.measured_first(model, &which, count, &mut total)?,
         }
-        let mut local: Vec<_> = total.iter().map(|x| Sum::of_this_rank(*x)).collect();
+        // ranks that divide a model have measured the same
+        let counts = mesh.at(Axis::Cp) == 0 && mesh.at(Axis::Pp) == 0;
+        let Total { sums, tokens, processed } = if counts { total } else { Total::default() };
+        let mut local: Vec<_> = sums.iter().map(|x| Sum::of_this_rank(*x)).collect();
         local.extend([tokens, processed].map(|count| Sum::of_this_rank(count as f64)));
         let all = mesh.sum(Use::Losses, &local)?;
         let mean = |i: usize| all[i].value() / count as f64;
@@ -335,8 +395,8 @@ impl Objective for Dpo<'_> {
         let (mut loss, mut tokens) = (0.0, 0);
         for at in all - held..all {
             let batch = self.batch_of(&[at]);
-            model.forward(0, &batch.view())?;
-            let (losses, weights) = self.losses(&[at], &model.log_probs(0)?, 1);
+            let logps = log_probs(model, &[batch.view()])?.concat();
+            let (losses, weights) = self.losses(&[at], &logps, 1);
             loss += losses[0].total;
             tokens += weights.iter().filter(|w| **w != 0.0).count() as u64;
         }
@@ -350,19 +410,6 @@ impl Objective for Dpo<'_> {
         let frozen = quipu_store::checksum::xxh3_bytes(&bytes);
         let Weights { beta, likelihood } = self.weights;
         format!("{} reference {frozen} β {beta} α {likelihood}", self.pairs.identity)
-    }
-
-    /// A pair's loss is no sum over tokens: its two answers have to be on one rank.
-    fn check_parallel(&self, parallel: &Parallel) -> Result<(), TrainError> {
-        if parallel.size(Axis::Cp) * parallel.size(Axis::Pp) == 1 {
-            return Ok(());
-        }
-        Err(TrainError::Recipe {
-            key: "mesh",
-            found: parallel.to_string(),
-            expected: "preference training divides neither sequences nor layers yet".into(),
-            change: "use tp and dp".into(),
-        })
     }
 
     fn check(&self, _recipe: &Recipe, config: &Config) -> Result<(), TrainError> {

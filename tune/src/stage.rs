@@ -96,7 +96,8 @@ pub fn dpo(
     let cache = stage.dir.join("reference.json");
     let arithmetic = (stage.device)(0).map_err(quipu_train::Error::from)?.arithmetic();
     let key = format!("{} {} {arithmetic}", fingerprint(stage.base)?, recipe.dtype);
-    let reference = pairs.cached_reference(&cache, &key, frozen)?;
+    let world = &stage.parallel.world;
+    let reference = world.first(|| pairs.cached_reference(&cache, &key, frozen))?;
     let held = (pairs.len() as f64 * stage.held_out) as usize;
     let objective = Dpo::new(pairs, &reference, weights, held, recipe.seed)?;
     let report = stage.run(recipe, &objective)?;
@@ -148,7 +149,10 @@ impl Stage<'_> {
         if !report.finished {
             return Ok(());
         }
-        let device = (self.device)(0).map_err(quipu_train::Error::from)?;
-        Ok(export::of_checkpoint(&report.checkpoint, self.out, device, self.tokenizer, true)?)
+        self.parallel.world.alone(|| {
+            let device = (self.device)(0)?;
+            export::of_checkpoint(&report.checkpoint, self.out, device, self.tokenizer, true)
+        })?;
+        Ok(())
     }
 }

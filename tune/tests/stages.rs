@@ -99,6 +99,11 @@ fn recipe(preference: bool) -> Recipe {
 }
 
 fn run(dir: &Path, base: &Path, stops: &Stops, preference: bool) -> Tuned {
+    over("dp=1", dir, base, stops, preference)
+}
+
+/// The same over the ranks of a mesh.
+fn over(mesh: &str, dir: &Path, base: &Path, stops: &Stops, preference: bool) -> Tuned {
     let tokenizer = tokenizer();
     let out = dir.join("model");
     let stage = Stage {
@@ -107,7 +112,7 @@ fn run(dir: &Path, base: &Path, stops: &Stops, preference: bool) -> Tuned {
         base,
         tokenizer: &tokenizer,
         held_out: 0.1,
-        parallel: &Parallel::default(),
+        parallel: &Parallel { check: true, ..mesh.parse().unwrap() },
         device: &device,
         watch: stops,
         cancel: &stops.cancel,
@@ -119,6 +124,32 @@ fn run(dir: &Path, base: &Path, stops: &Stops, preference: bool) -> Tuned {
             stage::dpo(&stage, &recipe, Weights::default(), &pairs).unwrap()
         }
         false => stage::sft(&stage, &recipe(false), &dialogues()).unwrap(),
+    }
+}
+
+/// The rows of a pair lie on several ranks, and what each of its tokens weighs is known to all.
+#[test]
+fn a_divided_model_learns_what_one_rank_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    base(&at("base"));
+    for preference in [false, true] {
+        let curve = |mesh: &str| {
+            let place = at(&format!("{mesh} {preference}"));
+            over(mesh, &place, &at("base"), &Stops::default(), preference);
+            let records = metrics::read(&place.join("metrics.jsonl")).unwrap();
+            let validation = records.iter().filter_map(|r| Some(r.validation.as_ref()?.loss));
+            let losses = records.iter().flat_map(|r| [r.loss, r.grad_norm, r.tokens as f64]);
+            validation.chain(losses).collect::<Vec<f64>>()
+        };
+        let expected = curve("dp=1");
+        for mesh in ["cp=2", "pp=2", "pp=3", "tp=2,cp=2", "cp=2,pp=2,dp=2"] {
+            let found = curve(mesh);
+            assert_eq!(found.len(), expected.len(), "{mesh}");
+            for (a, b) in found.iter().zip(&expected) {
+                assert!((a - b).abs() <= 1e-4 * b.abs().max(1.0), "{mesh}: {found:?} {expected:?}");
+            }
+        }
     }
 }
 

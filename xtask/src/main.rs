@@ -4,6 +4,7 @@
 mod bench;
 mod docs;
 mod fuzz;
+mod mutants;
 mod peers;
 mod run;
 mod test;
@@ -16,7 +17,7 @@ usage: cargo xtask COMMAND
 
   test [--full] [--setup]   formatting, clippy, tidy, all tests, docs; a table of time by part
                             --full also runs what is marked as long;
-                            --setup installs what is missing
+                            --setup installs what is missing (with CI=true an MPI always)
   tidy                      only the house rules: import table, headers, lengths, names, reasons
   bench train [--rounds N] [--steps N] [--python PATH]
                             the training step and PyTorch's side by side; writes
@@ -33,6 +34,8 @@ usage: cargo xtask COMMAND
   fuzz [TARGET…] [--seconds N]
                             each reader of bytes from outside under libFuzzer, 60 seconds each;
                             needs a nightly toolchain and cargo-fuzz
+  mutants [NAME…]           plants each mistake of xtask/mutants in a scratch copy: the test that it
+                            names has to fail there; some two minutes each
   docs [--run DIR]          runs the speedrun and pastes its transcript into README.md;
                             --run takes a finished run of it instead
 ";
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
         Some("tidy") => tidy::run(&flags),
         Some("bench") => bench::run(&flags),
         Some("fuzz") => fuzz::run(&flags),
+        Some("mutants") => mutants::run(&flags),
         Some("peers") => peers::run(&flags),
         Some("docs") => docs::run(&flags),
         Some("help" | "--help" | "-h") => {

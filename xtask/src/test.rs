@@ -10,10 +10,13 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-/// Everything is built once, with every feature. What the program is without them differs by a
-/// message, which `--full` also tests, and by what its libraries can do: a feature of a library that
-/// only `cluster` asks for would be missing there.
-const FEATURES: [&str; 2] = ["--features", "quipu/cluster"];
+/// Everything is built once, with every feature that can be built here. What the program is without
+/// them differs by a message, which `--full` also tests, and by what its libraries can do: a feature of
+/// a library that only `cluster` asks for would be missing there.
+const FEATURES: [&str; 2] = ["--features", "quipu/cluster,quipu/mpi"];
+const WITHOUT_MPI: [&str; 2] = ["--features", "quipu/cluster"];
+/// Debian's packages with an MPI, to build against and to run.
+const MPI: [&str; 2] = ["libopenmpi-dev", "openmpi-bin"];
 
 /// What has been counted so far.
 #[derive(Default)]
@@ -44,21 +47,23 @@ impl Counts {
 pub fn run(flags: &[&str]) -> Result<bool, Error> {
     run::known(flags, &["--full", "--setup"], &[])?;
     let root = run::root();
-    if flags.contains(&"--setup") {
+    let asked = flags.contains(&"--setup");
+    if asked {
         setup(&root)?;
     }
+    let features = if has_mpi(asked || strict()) { FEATURES } else { WITHOUT_MPI };
     let mut counts = Counts::default();
     counts.part("formatting", || echo(run::cargo(&root).args(["fmt", "--all", "--check"])));
     counts.part("tidy", || Ok(tidy::report(&root)? == 0));
     counts.part("clippy", || {
         let what = ["clippy", "--quiet", "--locked", "--workspace", "--all-targets"];
-        echo(run::cargo(&root).args(what).args(FEATURES).args(["--", "-D", "warnings"]))
+        echo(run::cargo(&root).args(what).args(features).args(["--", "-D", "warnings"]))
     });
     counts.part("build of tests", || {
         let what = ["test", "--quiet", "--locked", "--workspace", "--no-run"];
-        echo(run::cargo(&root).args(what).args(FEATURES))
+        echo(run::cargo(&root).args(what).args(features))
     });
-    tests(&root, flags.contains(&"--full"), &mut counts)?;
+    tests(&root, features, flags.contains(&"--full"), &mut counts)?;
     counts.part("documents without features", || {
         echo(run::cargo(&root).args([
             "test",
@@ -76,7 +81,7 @@ pub fn run(flags: &[&str]) -> Result<bool, Error> {
     }
     counts.part("docs", || {
         let what = ["doc", "--quiet", "--locked", "--workspace", "--no-deps"];
-        echo(run::cargo(&root).args(what).args(FEATURES).env("RUSTDOCFLAGS", "-D warnings"))
+        echo(run::cargo(&root).args(what).args(features).env("RUSTDOCFLAGS", "-D warnings"))
     });
     Ok(close(&counts))
 }
@@ -86,7 +91,7 @@ fn close(counts: &Counts) -> bool {
     for (name, seconds, result) in &counts.table {
         println!("{name:24} {seconds:9.1}  {result}");
     }
-    let strict = std::env::var("CI").is_ok_and(|v| v == "true");
+    let strict = strict();
     let failed = counts.failed + if strict { counts.skipped } else { 0 };
     if strict && counts.skipped > 0 {
         println!("CI=true: skipped tests count as failed");
@@ -95,16 +100,42 @@ fn close(counts: &Counts) -> bool {
     failed == 0
 }
 
+/// Whether a skipped test is a failed one.
+fn strict() -> bool {
+    std::env::var("CI").is_ok_and(|v| v == "true")
+}
+
+/// Whether there is an MPI; where `install`, Debian's is installed.
+fn has_mpi(install: bool) -> bool {
+    let starts = |name: &str| Command::new(name).arg("--version").output().is_ok();
+    let is_here = || starts("mpicc") && starts("mpirun");
+    if !is_here() && install {
+        println!("== MPI: {}", MPI.join(", "));
+        let root = run::output(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0");
+        let apt = |what: &[&str]| {
+            let mut command = Command::new(if root { "apt-get" } else { "sudo" });
+            command.args(if root { &[][..] } else { &["apt-get"] }).args(what);
+            command.env("DEBIAN_FRONTEND", "noninteractive");
+            if let Err(error) = run::output(&mut command) {
+                println!("apt-get {}: {error}", what.join(" "));
+            }
+        };
+        apt(&["update", "-q"]);
+        apt(&[&["install", "-y", "-q", "--no-install-recommends"][..], &MPI].concat());
+    }
+    is_here()
+}
+
 fn echo(command: &mut Command) -> Result<bool, Error> {
     run::lines(command, |line| println!("{line}"))
 }
 
 /// One run of all test programs, with what they print shown only when it says something.
-fn tests(root: &Path, full: bool, counts: &mut Counts) -> Result<(), Error> {
+fn tests(root: &Path, features: [&str; 2], full: bool, counts: &mut Counts) -> Result<(), Error> {
     println!("== tests");
     let mut command = run::cargo(root);
     // Without fail-fast one failing crate would hide the others' results.
-    command.args(["test", "--locked", "--workspace", "--no-fail-fast"]).args(FEATURES);
+    command.args(["test", "--locked", "--workspace", "--no-fail-fast"]).args(features);
     command.args(["--", "--show-output"]);
     if full {
         command.arg("--include-ignored");

@@ -7,8 +7,9 @@ use super::export::model_folder;
 use crate::cli::Stage;
 use crate::error::{Error, Kind};
 use crate::stage::device;
+use crate::terminal::Terminal;
 use quipu_infer::{Engine, Finish, Sampling, Settings, stream};
-use quipu_mesh::Mesh;
+use quipu_mesh::{Axes, Axis, LaunchError, Mesh, Use};
 use quipu_model::{Capacity, Config, Model, Table};
 use quipu_tokens::{Message, Role, Tokenizer};
 use serde_json::json;
@@ -44,25 +45,45 @@ pub struct Ask {
     pub temperature: f64,
     /// seed of the draws
     pub seed: u64,
+    /// the ranks over which the model is divided
+    pub mesh: String,
 }
 
-/// Talks until the input ends.
+/// Talks until the input ends: one rank listens and speaks, all of them answer.
 pub fn run(from: &Path, ask: &Ask, setting: &Setting) -> Result<(), Error> {
+    let axes = Axes::parse(&ask.mesh).map_err(|e| Error::usage(e.to_string()))?;
+    if axes.size(Axis::Cp) * axes.size(Axis::Dp) > 1 {
+        return Err(Error::usage(format!(
+            "mesh {axes}: an answer is divided over tp and pp; leave out cp and dp"
+        )));
+    }
     let dir = model_folder(from, ask.stage)?;
+    let threads = (device::cores() / setting.world.beside(axes)).max(1);
+    let done = setting.world.launch(axes, |mesh| talk(&dir, mesh, threads, ask, setting));
+    done.map(drop).map_err(|error| match error {
+        LaunchError::Rank { error, .. } => error,
+        other => Error::usage(other.to_string()),
+    })
+}
+
+/// What one rank does.
+fn talk(dir: &Path, mesh: Mesh, threads: usize, ask: &Ask, setting: &Setting) -> Result<(), Error> {
     let tokenizer = Tokenizer::load(&dir.join("tokenizer.json"))?;
-    let device = device::whole();
+    let device = device::of_threads(threads);
     let capacity = Capacity::generating(&*device, ROWS);
-    let large = Table::new(&Config::load(&dir)?).parameters() >= IN_PLACE;
+    let large = Table::new(&Config::load(dir)?).parameters() >= IN_PLACE;
     let open = if large { Model::map } else { Model::open };
-    let mut model = open(&dir, device, Mesh::one(), capacity)?;
+    let mut model = open(dir, device, mesh.clone(), capacity)?;
     let mut engine = Engine::new(&mut model, 1);
-    let mut talk = Talk { tokenizer: &tokenizer, ask, setting, turns: Vec::new() };
+    let first = mesh.rank() == 0;
+    let mut terminal = setting.terminal;
+    terminal.mute |= !first;
+    let mut talk = Talk { tokenizer: &tokenizer, ask, setting, terminal, mesh, turns: Vec::new() };
     if let Some(prompt) = &ask.prompt {
         return talk.answer(&mut engine, prompt);
     }
-    let terminal = setting.terminal;
     // With `--json`, standard output is for the objects alone.
-    let prompts = terminal.is_interactive() && !terminal.json;
+    let prompts = first && terminal.is_interactive() && !terminal.json;
     if prompts {
         terminal.comment(&format!(
             "{}; Ctrl-C stops an answer, an empty line or Ctrl-D ends it",
@@ -70,8 +91,7 @@ pub fn run(from: &Path, ask: &Ask, setting: &Setting) -> Result<(), Error> {
         ));
         terminal.stream("> ");
     }
-    for line in std::io::stdin().lock().lines() {
-        let line = line?;
+    while let Some(line) = talk.line()? {
         if line.trim().is_empty() {
             return Ok(());
         }
@@ -83,7 +103,7 @@ pub fn run(from: &Path, ask: &Ask, setting: &Setting) -> Result<(), Error> {
         }
         match talk.answer(&mut engine, &line) {
             // Whoever reads along says what comes next; a script does not expect half an answer.
-            Err(error) if error.kind() == Kind::Interrupted && terminal.is_interactive() => {}
+            Err(error) if error.kind() == Kind::Interrupted && talk.is_interactive()? => {}
             other => other?,
         }
         if prompts {
@@ -100,12 +120,34 @@ struct Talk<'a> {
     tokenizer: &'a Tokenizer,
     ask: &'a Ask,
     setting: &'a Setting,
+    terminal: Terminal,
+    mesh: Mesh,
     turns: Vec<Message>,
 }
 
 impl Talk<'_> {
+    /// The next line, on every rank; none where the input ends.
+    fn line(&self) -> Result<Option<String>, Error> {
+        let mut line = String::new();
+        if self.mesh.rank() == 0 {
+            std::io::stdin().lock().read_line(&mut line)?;
+        }
+        let all = self.mesh.group(Use::World).gather_texts("a line", &line)?;
+        Ok(all.into_iter().next().filter(|line| !line.is_empty()))
+    }
+
+    /// What the first rank knows, on every rank.
+    fn told(&self, so: bool) -> Result<bool, Error> {
+        let here = f64::from(u8::from(so && self.mesh.rank() == 0));
+        Ok(self.mesh.group(Use::World).largest_numbers(&[here])?[0] > 0.0)
+    }
+
+    fn is_interactive(&self) -> Result<bool, Error> {
+        self.told(self.terminal.is_interactive())
+    }
+
     fn answer(&mut self, engine: &mut Engine<'_>, question: &str) -> Result<(), Error> {
-        let terminal = self.setting.terminal;
+        let terminal = self.terminal;
         self.turns.push(Message::new(Role::User, question));
         self.forget(engine.context())?;
         let sampling =
@@ -118,11 +160,15 @@ impl Talk<'_> {
             ControlFlow::Continue(())
         };
         let sequence = self.turns.len() as u64;
-        ANSWERING.store(true, Ordering::Relaxed);
-        let stop = || !ANSWERING.load(Ordering::Relaxed);
+        let first = self.mesh.rank() == 0;
+        if first {
+            ANSWERING.store(true, Ordering::Relaxed);
+        }
+        // whom the others do not answer any more, stops
+        let stop = || self.told(!ANSWERING.load(Ordering::Relaxed)).unwrap_or(true);
         let (reply, statistics) =
             stream(engine, self.tokenizer, &self.turns, (settings, sequence), &mut show, &stop)?;
-        let stopped = !stop_answer();
+        let stopped = self.told(first && !stop_answer())?;
         if !terminal.json {
             terminal.stream("\n");
         }
@@ -132,7 +178,7 @@ impl Talk<'_> {
             "tokens": reply.completion.ids.len(),
             "tokens_per_s": statistics.tokens_per_second(),
         }));
-        if reply.completion.finish == Finish::Context && !terminal.json {
+        if reply.completion.finish == Finish::Context && !terminal.json && first {
             self.setting.progress.note("(the context is full: the answer was cut)");
         }
         self.turns.push(Message::new(Role::Assistant, reply.text));
@@ -147,8 +193,8 @@ impl Talk<'_> {
     fn refuses(&self, line: &str, context: usize) -> Result<bool, Error> {
         let turn = [Message::new(Role::User, line)];
         let tokens = quipu_tokens::Chat::new(self.tokenizer)?.prompt(&turn)?.len();
-        let refused = self.setting.terminal.is_interactive() && tokens >= context;
-        if refused {
+        let refused = self.is_interactive()? && tokens >= context;
+        if refused && self.mesh.rank() == 0 {
             self.setting.progress.note(&format!(
                 "(not asked: the line has {tokens} tokens, and with an answer the model has room \
                  for {context}; ask something shorter)"

@@ -2,7 +2,7 @@
 //! what can be asked of the result. Not the curation itself (`corpus`), nor a run's stage of it.
 
 use super::{Setting, cluster, speedrun};
-use crate::cli::{About, Begun, Curate, Global, Trained};
+use crate::cli::{About, Begun, Curate, Global, LATE_AFTER, Trained};
 use crate::command::doctor;
 use crate::error::Error;
 use crate::recipe;
@@ -69,6 +69,7 @@ pub fn run(global: &Global, told: Curate, setting: &Setting) -> Result<(), Error
             begun: Begun::default(),
             mesh: None,
             check: false,
+            late_after: LATE_AFTER,
         };
         return speedrun::up_to(global, told, "corpus", setting);
     }

@@ -21,8 +21,11 @@ use crate::error::Error;
 use crate::recipe::Recipe;
 use crate::stage;
 use crate::terminal::Terminal;
-use quipu_store::{Cancel, Progress, progress};
+use quipu_mesh::World;
+use quipu_mesh::process::Patience;
+use quipu_store::{Cancel, Progress, checksum, progress};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What a command works with besides its own flags.
 pub struct Setting {
@@ -32,14 +35,47 @@ pub struct Setting {
     pub progress: Arc<dyn Progress>,
     /// the request to stop
     pub cancel: Cancel,
+    /// where the ranks of a run live
+    pub world: World,
+}
+
+/// How long the ranks of a command wait for each other that divides its work over them, seconds.
+fn divided(cli: &Cli) -> Option<u64> {
+    let told = match &cli.command {
+        Command::Speedrun(told) | Command::Tune(told) | Command::Eval(told) => told,
+        Command::Train(train) if train.about.is_none() => &train.told,
+        Command::Chat { .. } => return Some(LATE_ANSWER),
+        _ => return None,
+    };
+    Some(told.late_after).filter(|_| !cli.global.dry_run)
+}
+
+/// Seconds that ranks wait for one that is to help with an answer.
+const LATE_ANSWER: u64 = 60;
+
+/// The processes among which this one runs the command: where a launcher started several, they meet,
+/// and are all the same program.
+pub fn world(cli: &Cli) -> Result<World, Error> {
+    let Some(late_after) = divided(cli) else { return Ok(World::Threads) };
+    let world = World::enter(Patience::new(Duration::from_secs(late_after)))?;
+    if world.ranks().is_some() {
+        let program = std::env::current_exe().and_then(std::fs::read)?;
+        let version = env!("CARGO_PKG_VERSION");
+        world.same("build", &format!("{version} {}", checksum::xxh3_bytes(&program)))?;
+    }
+    Ok(world)
 }
 
 /// Runs the command of the command line.
-pub fn run(cli: Cli, cancel: &Cancel) -> Result<(), Error> {
+pub fn run(mut cli: Cli, cancel: &Cancel, world: World) -> Result<(), Error> {
+    if let Command::Train(Train { file: Some(file), .. }) = &cli.command {
+        cli.global.recipe = Some(file.clone());
+    }
     let global = &cli.global;
-    let terminal = Terminal { json: global.json, quiet: global.quiet };
-    let progress = progress::standard(global.quiet);
-    let setting = Setting { terminal, progress, cancel: cancel.clone() };
+    let mute = !world.leads();
+    let terminal = Terminal { json: global.json, quiet: global.quiet, mute };
+    let progress = progress::standard(global.quiet || mute);
+    let setting = Setting { terminal, progress, cancel: cancel.clone(), world };
     let runs = matches!(
         cli.command,
         Command::Speedrun(_)
@@ -70,9 +106,9 @@ pub fn run(cli: Cli, cancel: &Cancel) -> Result<(), Error> {
         Command::Train(Train { told, .. }) => speedrun::up_to(global, told, "anneal", &setting),
         Command::Tune(told) => speedrun::up_to(global, told, "tune", &setting),
         Command::Eval(told) => speedrun::up_to(global, told, "eval", &setting),
-        Command::Chat { from, prompt, stage, max_tokens, temperature } => {
+        Command::Chat { from, prompt, stage, max_tokens, temperature, mesh } => {
             let seed = global.seed.unwrap_or(0);
-            let ask = chat::Ask { prompt, stage, max_tokens, temperature, seed };
+            let ask = chat::Ask { prompt, stage, max_tokens, temperature, seed, mesh };
             chat::run(&from, &ask, &setting)
         }
         Command::Run { what: RunCommand::Compare(told) } => compare::run(&told, &setting),

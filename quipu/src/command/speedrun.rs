@@ -10,7 +10,7 @@ use crate::run_folder::RunFolder;
 use crate::stage::{self, Context, STAGES};
 use crate::watched::Watched;
 use quipu_corpus::{Languages, Sample};
-use quipu_mesh::Axis;
+use quipu_mesh::World;
 use quipu_store::fault;
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ const SAMPLE: Sample = Sample { bytes: Some(100_000_000), documents: None };
 
 /// Runs what is not finished of a whole run.
 pub fn run(global: &Global, told: Trained, setting: &Setting) -> Result<(), Error> {
-    let Trained { input, metrics, allow_cap, begun, mesh, check: checks } = told;
+    let Trained { input, metrics, allow_cap, begun, mesh, check: checks, .. } = told;
     let mut recipe = recipe_from(global, &begun)?;
     recipe.divide(mesh.as_deref())?;
     for_input(&mut recipe, global, &input);
@@ -30,12 +30,15 @@ pub fn run(global: &Global, told: Trained, setting: &Setting) -> Result<(), Erro
     if global.dry_run {
         return plan(&dir, &recipe, &inputs, None, setting);
     }
-    check_mesh(&recipe, None)?;
+    check_mesh(&recipe, &setting.world)?;
     check_memory(&dir, &recipe, &inputs, None)?;
     let watched = watched(metrics.as_deref(), &dir, &recipe, setting)?;
     let context = open(&dir, recipe, inputs, dialogues, setting)?;
     let context = Context { watched, allow_cap, checks, ..context };
     stage::run(&context, None)?;
+    if !setting.world.leads() {
+        return Ok(());
+    }
     let mut report = stage::report::run(&context)?;
     spoken::close(&context.run, &report, &setting.terminal);
     report["bytes_written"] = json!(fault::bytes_written());
@@ -52,27 +55,10 @@ pub fn check(inputs: &[PathBuf], dialogues: Option<&Path>) -> Result<(), Error> 
     }
 }
 
-/// A mesh over which a later stage cannot run is told before the first one begins.
-fn check_mesh(recipe: &Recipe, last: Option<&str>) -> Result<(), Error> {
+/// A mesh of other ranks than there are processes is told before the first stage begins.
+fn check_mesh(recipe: &Recipe, world: &World) -> Result<(), Error> {
     let parallel = stage::device::parallel(recipe)?;
-    let wide = |axes: &[Axis]| axes.iter().any(|axis| parallel.size(*axis) > 1);
-    let refuse =
-        |what: &str, change: &str| Err(Error::usage(format!("mesh {parallel}: {what}; {change}")));
-    if !recipe.extend.is_empty() && wide(&[Axis::Tp, Axis::Cp, Axis::Pp]) {
-        return refuse(
-            "the gates of [[extend]] generate, which a model that is divided over tp, cp or pp does \
-             not do yet",
-            "use dp, or a recipe without [[extend]]",
-        );
-    }
-    let tunes = last.is_none_or(|last| last == "tune" || last == "eval");
-    if tunes && wide(&[Axis::Cp, Axis::Pp]) {
-        return refuse(
-            "preference training divides neither sequences nor layers yet",
-            "use tp and dp, or `quipu train`",
-        );
-    }
-    Ok(())
+    world.holds(parallel.axes).map_err(|e| Error::usage(e.to_string()))
 }
 
 /// How much of other input than the world is read; the rest is [`own_words`].
@@ -114,7 +100,7 @@ pub fn own_words(recipe: &mut Recipe, global: &Global) {
 /// `quipu train`, `tune`, …: the stages of a run up to one of them. A run that stands goes on with
 /// its own recipe and inputs, unless others are named.
 pub fn up_to(global: &Global, told: Trained, last: &str, setting: &Setting) -> Result<(), Error> {
-    let Trained { mut input, metrics, allow_cap, begun, mesh, check: checks } = told;
+    let Trained { mut input, metrics, allow_cap, begun, mesh, check: checks, .. } = told;
     let named = input.sample.is_some()
         || global.recipe.is_some()
         || !global.set.is_empty()
@@ -134,12 +120,15 @@ pub fn up_to(global: &Global, told: Trained, last: &str, setting: &Setting) -> R
     if global.dry_run {
         return plan(&dir, &recipe, &inputs, Some(last), setting);
     }
-    check_mesh(&recipe, Some(last))?;
+    check_mesh(&recipe, &setting.world)?;
     check_memory(&dir, &recipe, &inputs, Some(last))?;
     let watched = watched(metrics.as_deref(), &dir, &recipe, setting)?;
     let context = open(&dir, recipe, inputs, dialogues, setting)?;
     let context = Context { watched, allow_cap, checks, ..context };
     stage::run(&context, Some(last))?;
+    if !setting.world.leads() {
+        return Ok(());
+    }
     let mut facts = stage::facts(&context, last)?;
     if last == "anneal" {
         // All that pre-training left.
@@ -171,7 +160,7 @@ fn watched(
     recipe: &Recipe,
     setting: &Setting,
 ) -> Result<Option<Watched>, Error> {
-    let Some(address) = address else { return Ok(None) };
+    let Some(address) = address.filter(|_| setting.world.leads()) else { return Ok(None) };
     let watched = Watched::open(address, dir, &recipe.name)?;
     watched.announce(address, &setting.terminal);
     Ok(Some(watched))
@@ -185,7 +174,7 @@ pub fn open(
     setting: &Setting,
 ) -> Result<Context, Error> {
     Ok(Context {
-        run: RunFolder::open(dir, &recipe, &inputs, dialogues.as_deref())?,
+        run: folder_of(dir, (&recipe, &inputs, dialogues.as_deref()), &setting.world)?,
         recipe,
         inputs,
         dialogues,
@@ -195,6 +184,22 @@ pub fn open(
         watched: None,
         allow_cap: false,
         checks: false,
+        world: setting.world.clone(),
+    })
+}
+
+/// The run's folder: the first process makes or opens it, for it is one process that writes there.
+fn folder_of(
+    dir: &Path,
+    (recipe, inputs, dialogues): (&Recipe, &[PathBuf], Option<&Path>),
+    world: &World,
+) -> Result<RunFolder, Error> {
+    // all of it, so that processes with other flags are found before one of them is at work
+    let asked = json!({"recipe": recipe.to_toml(), "inputs": inputs, "dialogues": dialogues, "folder": dir});
+    world.same("run", &format!("{asked:#}"))?;
+    world.first(|| match world.leads() {
+        true => RunFolder::open(dir, recipe, inputs, dialogues),
+        false => Ok(RunFolder::follow(dir)),
     })
 }
 

@@ -32,8 +32,8 @@ pub fn run(context: &Context) -> Result<Outcome, Error> {
     if report.averaged.is_some() {
         facts["averaged_checkpoints"] = json!(recipe.averaged_steps().len());
     }
-    let needles = extend::needles_after(context, &tokens, recipe.dtype, &report.checkpoint)?;
-    if let Some(cells) = needles {
+    let needles = || extend::needles_after(context, &tokens, recipe.dtype, &report.checkpoint);
+    if let Some(cells) = context.world.alone(needles)?.flatten() {
         facts["needles"] = json!(cells);
     }
     Ok(Outcome { line: line(&facts), facts })

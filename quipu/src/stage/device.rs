@@ -16,7 +16,8 @@ pub fn parallel(recipe: &Recipe) -> Result<Parallel, Error> {
 
 /// The same, as the command was told to check it.
 pub fn checked(context: &Context) -> Result<Parallel, Error> {
-    Ok(Parallel { check: context.checks, ..parallel(&context.recipe)? })
+    let world = context.world.clone();
+    Ok(Parallel { check: context.checks, world, ..parallel(&context.recipe)? })
 }
 
 /// The device of this process when it is a rank of its own.
@@ -34,7 +35,7 @@ pub fn of_ranks(
 
 /// Threads of each rank's device.
 pub fn threads(parallel: &Parallel) -> usize {
-    (cores() / parallel.axes.world()).max(1)
+    (cores() / parallel.world.beside(parallel.axes)).max(1)
 }
 
 /// A device of so many threads.

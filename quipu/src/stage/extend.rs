@@ -15,7 +15,7 @@ use quipu_infer::Engine;
 use quipu_model::{Capacity, Model};
 use quipu_store::{Cancel, atomic, checksum};
 use quipu_tokens::{Sequential, Tokenizer, Tokens};
-use quipu_train::objective::{micro_batch, weighted};
+use quipu_train::objective::{loss_of, micro_batch};
 use quipu_train::recipe::Dtype;
 use quipu_train::watch::Outside;
 use quipu_train::{Gate, Start, Verdict, export};
@@ -74,7 +74,8 @@ fn one(context: &Context, tokens: &Tokens, i: usize, stage: &Extension) -> Resul
     let start = pretrain::last_checkpoint(&dir(context, i))?;
     let shape = context.recipe.shape(i + 1);
     let probe = Probe::new(context, tokens, &stage.gate)?;
-    let before = before(context, &probe, (i, stage.train.dtype), &start)?;
+    let before = || before(context, &probe, (i, stage.train.dtype), &start);
+    let before = context.world.first(before)?;
     let gate = Ends { probe: &probe, before: &before, asked: &stage.gate };
     let stage = Pretraining {
         label: "extend",
@@ -164,8 +165,7 @@ impl<'a> Probe<'a> {
         for row in 0..self.held.rows() {
             self.cancel.check()?;
             let batch = micro_batch(&self.held, row..row + 1, self.length)?;
-            model.forward(0, &batch.view())?;
-            rows.push((-weighted(&model.log_probs(0)?, &batch.weights), batch.total()));
+            rows.push((loss_of(model, &batch)?, batch.total()));
         }
         Ok(rows)
     }

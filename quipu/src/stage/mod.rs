@@ -23,6 +23,7 @@ use crate::recipe::{Recipe, Shape};
 use crate::run_folder::RunFolder;
 use crate::terminal::{Terminal, peak_memory_mib};
 use crate::watched::Watched;
+use quipu_mesh::World;
 use quipu_store::{Cancel, Progress};
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -50,6 +51,8 @@ pub struct Context {
     pub allow_cap: bool,
     /// whether ranks compare what they hold the same of
     pub checks: bool,
+    /// where the ranks live
+    pub world: World,
 }
 
 /// What a stage leaves.
@@ -74,6 +77,9 @@ pub const STAGES: &[Stage] = &[
     ("tune", tune::run),
     ("eval", eval::run),
 ];
+
+/// Those of them that all processes of a run do together; the others the first one does alone.
+const TOGETHER: [&str; 4] = ["train", "extend", "anneal", "tune"];
 
 /// The model of a run while it has that shape: the recipe's, or somebody's whose context grew.
 pub fn config_of(
@@ -103,19 +109,30 @@ pub fn parameters(recipe: &Recipe) -> Result<quipu_model::Table, Error> {
 /// Runs the stages that are not finished, up to and including `last`.
 pub fn run(context: &Context, last: Option<&str>) -> Result<(), Error> {
     for (name, stage) in STAGES {
-        let done = context.run.stages().facts(name);
-        match done {
-            Some(facts) => {
+        let done = context.run.facts(name);
+        match context.world.told(done.is_some())? {
+            true => {
+                let facts = done.unwrap_or_default();
                 context.terminal.comment(&format!("{} (done before)", line(name, &facts)));
             }
-            None => {
-                context.cancel.check()?;
-                let facts = run_one(context, name, *stage)?;
-                context.terminal.comment(&line(name, &facts));
+            false if TOGETHER.contains(name) && !context.world.leads() => {
+                stage(context).map_err(|error| error.context(name))?;
+            }
+            false => {
+                let one = || {
+                    context.cancel.check()?;
+                    let facts = run_one(context, name, *stage)?;
+                    context.terminal.comment(&line(name, &facts));
+                    Ok::<_, Error>(())
+                };
+                match TOGETHER.contains(name) {
+                    true => one()?,
+                    false => context.world.alone(one).map(drop)?,
+                }
             }
         }
         if *name == "extend" {
-            extend::check(context)?;
+            context.world.alone(|| extend::check(context))?;
         }
         if last == Some(*name) {
             break;
@@ -143,7 +160,7 @@ fn run_one(
         "peak_mib": peak_memory_mib(),
         "facts": outcome.facts,
     });
-    context.run.stages().commit(name, facts.clone())?;
+    context.run.commit(name, facts.clone())?;
     Ok(facts)
 }
 
@@ -169,5 +186,5 @@ pub fn base_validation(context: &Context, stages: &[&str]) -> Value {
 /// The facts of a stage that must have run before.
 pub fn facts(context: &Context, name: &str) -> Result<Value, Error> {
     let missing = || Error::new(Kind::Data, format!("stage {name} has not run in this folder"));
-    Ok(context.run.stages().facts(name).ok_or_else(missing)?["facts"].take())
+    Ok(context.run.facts(name).ok_or_else(missing)?["facts"].take())
 }

@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::origin::REPLAY;
 use crate::recipe::Shape;
 use quipu_eval::ngram::Baselines;
-use quipu_store::atomic;
+use quipu_store::{Cancelled, atomic};
 use quipu_tokens::{Loader, Sequential, Tokens};
 use quipu_train::mix::Phase;
 use quipu_train::objective::{Held, NextToken};
@@ -54,7 +54,8 @@ pub fn run(
         token_bytes: Some(&bytes),
     };
     let parallel = device::checked(context)?;
-    let ceiling = || device::ceiling(device::cores(), recipe.dtype);
+    let leads = context.world.leads();
+    let ceiling = || if leads { device::ceiling(device::cores(), recipe.dtype) } else { f64::NAN };
     let before = ceiling();
     let prompts = recipe.sample_prompts.clone();
     let screen = Screen::new(context, stage.label, prompts, tokens.tokenizer.clone());
@@ -75,7 +76,11 @@ pub fn run(
     let report = quipu_train::run(&job)?;
     let ceiling = before.max(ceiling());
     if !report.finished {
-        context.cancel.check()?;
+        return Err(Cancelled.into());
+    }
+    if !leads {
+        // what is said of it, the first process says
+        return Ok((report, json!({})));
     }
     let mut facts = facts(&job.metrics(), &screen, ceiling)?;
     facts["dtype"] = json!(recipe.dtype);
@@ -131,7 +136,10 @@ pub fn leave_base(context: &Context, tokens: &Tokens, checkpoint: &Path) -> Resu
     if let Some(parent) = base.parent() {
         atomic::create_dir(parent)?;
     }
-    Ok(export::of_checkpoint(checkpoint, &base, whole, &tokens.tokenizer, false)?)
+    context.world.alone(|| {
+        Ok::<_, Error>(export::of_checkpoint(checkpoint, &base, whole, &tokens.tokenizer, false)?)
+    })?;
+    Ok(())
 }
 
 /// What the report needs, from `metrics.jsonl`: the curve in at most some hundred points; speed

@@ -22,7 +22,7 @@ pub fn run(context: &Context) -> Result<Value, Error> {
 
 fn build(context: &Context) -> Result<Value, Error> {
     let recipe = &context.recipe;
-    let units = context.run.stages();
+    let units = &context.run;
     let facts = |name: &str| units.facts(name).map_or(Value::Null, |mut f| f["facts"].take());
     let mut stages = Vec::new();
     for (name, _) in STAGES {

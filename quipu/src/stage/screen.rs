@@ -178,18 +178,25 @@ impl Watch for Screen {
 
     fn samples(&self, share: f64, step: u64, model: &mut Model) -> Result<Option<Value>, Outside> {
         let mut samples = Vec::new();
+        // of ranks that generate together one speaks
+        let speaks = model.mesh().rank() == 0;
+        let note = |line: &str| {
+            if speaks {
+                self.progress.note(line)
+            }
+        };
         for prompt in &self.prompts {
             let text = match self.complete(model, prompt) {
                 // What diverged, the next step says with its figures; after the last nobody would.
                 Err(e) if share < 1.0 && is_no_number(&*e) => {
-                    self.progress.note(&format!(
+                    note(&format!(
                         "after step {step} the model completes nothing: its logits are not numbers"
                     ));
                     return Ok(None);
                 }
                 text => text?,
             };
-            self.progress.note(&completion(share, prompt, &text));
+            note(&completion(share, prompt, &text));
             samples.push(json!({"share": share, "step": step, "prompt": prompt, "text": text}));
         }
         Ok((!samples.is_empty()).then(|| json!(samples)))

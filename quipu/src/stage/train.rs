@@ -71,6 +71,10 @@ fn first_words(tokens: &Tokens) -> Option<String> {
 /// What n-gram models of the training tokens need for the validation tokens: counted once a run,
 /// before training, so that every loss can be held against them.
 pub fn baselines(context: &Context, tokens: &Tokens) -> Result<Baselines, Error> {
+    context.world.first(|| counted(context, tokens))
+}
+
+fn counted(context: &Context, tokens: &Tokens) -> Result<Baselines, Error> {
     let path = context.run.path(BASELINES);
     if path.is_file() {
         let damaged = |e| Error::data(format!("{} is damaged: {e}; delete it", path.display()));

@@ -7,7 +7,7 @@ use super::train::BASE;
 use super::{Context, Outcome, device};
 use crate::error::Error;
 use crate::terminal::thousands;
-use quipu_store::atomic;
+use quipu_store::{Cancelled, atomic};
 use quipu_tokens::{Tokenizer, Tokens};
 use quipu_train::recipe::Dtype;
 use quipu_tune::from_documents::{Limits, make};
@@ -120,10 +120,12 @@ fn made(context: &Context) -> Result<quipu_tune::from_documents::Made, Error> {
         .collect::<Result<Vec<_>, quipu_documents::Error>>()?;
     let made = make(&documents, context.recipe.seed, Limits::default());
     let dir = context.run.path("dialogues");
-    atomic::create_dir(&dir)?;
-    dialogue::write(&dir.join("dialogues.jsonl"), &made.dialogues)?;
-    dialogue::write(&dir.join("preferences.jsonl"), &made.preferences)?;
-    dialogue::write(&dir.join("prompts.jsonl"), &made.prompts)?;
+    context.world.alone(|| {
+        atomic::create_dir(&dir)?;
+        dialogue::write(&dir.join("dialogues.jsonl"), &made.dialogues)?;
+        dialogue::write(&dir.join("preferences.jsonl"), &made.preferences)?;
+        Ok::<_, Error>(dialogue::write(&dir.join("prompts.jsonl"), &made.prompts)?)
+    })?;
     Ok(made)
 }
 
@@ -141,7 +143,8 @@ fn stage(
         atomic::create_dir(parent)?;
     }
     let parallel = device::checked(context)?;
-    let ceiling = || device::ceiling(device::cores(), dtype);
+    let leads = context.world.leads();
+    let ceiling = || if leads { device::ceiling(device::cores(), dtype) } else { f64::NAN };
     let before = ceiling();
     let screen = Screen::new(context, label, Vec::new(), tokenizer.clone()).against(before);
     let tuned = run(&Stage {
@@ -156,7 +159,10 @@ fn stage(
         cancel: &context.cancel,
     })?;
     if !tuned.report.finished {
-        context.cancel.check()?;
+        return Err(Cancelled.into());
+    }
+    if !leads {
+        return Ok(json!({}));
     }
     let ceiling = before.max(ceiling());
     let mut facts = facts(&dir.join("metrics.jsonl"), &screen, ceiling)?;
@@ -188,7 +194,7 @@ fn prefer(
         Err(quipu_tune::Error::Nothing { found, change }) => {
             let skipped = format!("no preference training: {found}; {change}");
             context.progress.note(&format!("{skipped} (the final model is the fine-tuned one)"));
-            keep_fine_tuned(context)?;
+            context.world.alone(|| keep_fine_tuned(context))?;
             return Ok(json!({"pairs": 0, "skipped": skipped}));
         }
         pairs => pairs?,
@@ -196,6 +202,9 @@ fn prefer(
     let place = ("dpo", SFT, FINAL);
     let run = |stage: &Stage| dpo(stage, recipe, weights, &pairs);
     let mut facts = stage(context, tokenizer, recipe.dtype, place, run)?;
+    if !context.world.leads() {
+        return Ok(facts);
+    }
     let records = quipu_train::metrics::read(&context.run.path("dpo").join("metrics.jsonl"))?;
     let tail = &records[records.len().saturating_sub(LAST)..];
     let sum: f64 = tail.iter().filter_map(|r| r.more.get("accuracy")).sum();

@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output};
 use std::time::{Duration, Instant};
 
-/// The root of the workspace.
+/// The root of the workspace, as cargo says it when it runs a test: a build folder that several clones
+/// share may hold what another of them built.
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
+    let here = std::env::var("CARGO_MANIFEST_DIR");
+    Path::new(&here.unwrap_or_else(|_| env!("CARGO_MANIFEST_DIR").into())).parent().unwrap().into()
 }
 
 /// The program with `arguments`, in folder `dir`.

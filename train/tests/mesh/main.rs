@@ -1,5 +1,5 @@
 //! Every mesh gives the numbers of one rank: losses, each gradient, parameters after some steps. Ranks
-//! are threads of this process.
+//! are threads of this process; over MPI each has the bits of its thread.
 //!
 //! In f64 on the `reference` device differences are those of the order of additions alone; in f32 they
 //! are held against a control, which is one rank that makes every product in two halves.
@@ -8,6 +8,7 @@
 
 mod bytes;
 mod halves;
+mod processes;
 mod resume;
 mod world;
 

@@ -136,13 +136,14 @@ impl Case {
         all
     }
 
-    fn rank(&self, mesh: Mesh, parallel: &Parallel) -> Result<Rank, Error> {
+    /// One rank of it.
+    pub fn rank(&self, mesh: Mesh, parallel: &Parallel) -> Result<Rank, Error> {
         let (device, config, recipe) = ((self.device)(), config(self.tied), self.recipe());
         let shape = (&config, &parallel.pipeline);
         let mut learner = Learner::allocate(device.clone(), mesh.clone(), shape, &recipe, false)?;
         learner.init(recipe.seed)?;
         let objective = NextToken { samples: &Documents, validation: None, token_bytes: None };
-        let mut rank = Rank::default();
+        let mut rank = Rank { number: mesh.rank(), ..Rank::default() };
         for step in 0..self.steps {
             let place = Place::after(step);
             let seen = learner.gradient(&objective, &recipe, place)?;
@@ -204,8 +205,10 @@ impl Case {
     }
 }
 
-#[derive(Default)]
-struct Rank {
+/// What one rank finds.
+#[derive(Debug, Default)]
+pub struct Rank {
+    pub number: usize,
     used: BTreeSet<&'static str>,
     losses: Vec<f64>,
     norms: Vec<f64>,

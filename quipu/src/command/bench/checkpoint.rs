@@ -297,7 +297,7 @@ mod tests {
             let words = [path.as_str()].into_iter().chain(sizes.split(' '));
             told(&words.chain(more.split(' ')).collect::<Vec<_>>())
         };
-        let terminal = Terminal { json: false, quiet: true };
+        let terminal = Terminal { json: false, quiet: true, mute: false };
         let there = || ["from", "to"].map(|name| dir.path().join("bench").join(name).exists());
         run(&line("--ffn 48"), &terminal).unwrap();
         assert_eq!(there(), [false, false]);
@@ -316,7 +316,7 @@ mod tests {
     #[test]
     fn too_little_disk_is_said_before_anything_is_written() {
         let dir = tempfile::tempdir().unwrap();
-        let terminal = Terminal { json: false, quiet: true };
+        let terminal = Terminal { json: false, quiet: true, mute: false };
         let error = check_room(dir.path(), 2, 1 << 60, &terminal).unwrap_err().to_string();
         assert!(error.contains("are free") && error.contains("are needed"), "{error}");
     }
