@@ -10,7 +10,7 @@ use program::{root, run};
 use serde_json::Value;
 
 /// Parameters of the recipes' models: Meta's checkpoints have as many.
-const RECIPES: [(&str, u64); 8] = [
+const RECIPES: [(&str, u64); 9] = [
     ("1b", 1_235_814_400),
     ("8b", 8_030_261_248),
     ("70b", 70_553_706_496),
@@ -19,6 +19,7 @@ const RECIPES: [(&str, u64); 8] = [
     ("continued", 2_410_176),
     ("speedrun", 2_410_176),
     ("tiny", 43_168),
+    ("debug", 189_344),
 ];
 
 fn recipe(name: &str) -> String {

@@ -142,7 +142,7 @@ impl Bench {
     /// # Errors
     /// Sizes that make no model.
     pub fn plan(&self, threads: usize) -> Result<Plan, Error> {
-        Plan::new(&self.config()?, &self.recipe(), &Parallel::default(), threads)
+        Ok(Plan::new(&self.config()?, &self.recipe(), &Parallel::default(), threads)?.unsaved())
     }
 
     fn recipe(&self) -> Recipe {

@@ -175,6 +175,14 @@ impl Plan {
         })
     }
 
+    /// The plan of steps of which no checkpoint is written.
+    #[must_use]
+    pub fn unsaved(mut self) -> Self {
+        self.memory.retain(|row| row.kind != SAVED);
+        self.total_bytes = self.memory.iter().map(|row| row.bytes).sum();
+        self
+    }
+
     /// Floating-point operations of the run, by the same convention.
     #[must_use]
     pub fn flop(&self) -> f64 {
