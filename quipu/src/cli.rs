@@ -646,6 +646,12 @@ pub struct TrainStep {
     /// Rows of a step
     #[arg(long, default_value_t = 8)]
     pub batch: usize,
+    /// Rows of a micro-batch at most; as it stands a step is one [default: --batch]
+    #[arg(long)]
+    pub micro_batch: Option<usize>,
+    /// The ranks over which the step is divided, as threads of this process
+    #[arg(long, value_name = "MESH", default_value = "")]
+    pub mesh: String,
 }
 
 /// A checkpoint that is made, read and deleted.
@@ -705,6 +711,15 @@ impl From<Numbers> for Dtype {
 pub enum Bench {
     /// A training step of a Llama; as it stands one of 12.6M parameters, 2,048 tokens a step
     Train(TrainStep),
+    /// How long a checkpoint of that model keeps a step waiting: beside a plain copy of its bytes,
+    /// and a checkpoint that the step waits for
+    Save {
+        /// A folder on the disk that is asked about; made where it is not there
+        dir: PathBuf,
+        /// the model
+        #[command(flatten)]
+        sizes: TrainStep,
+    },
     /// Each op of that training step against the processor's own peak
     Kernels {
         /// In what numbers

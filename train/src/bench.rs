@@ -1,15 +1,17 @@
 //! The benchmark step: a training step of a small Llama on random tokens, the twin of the PyTorch
-//! script that it is held against. Not a training run: one batch, again and again.
+//! script that it is held against; and how long a checkpoint of such a model keeps a step waiting. Not
+//! a training run: one batch, again and again.
 
 use crate::objective::{NextToken, Packed, Samples};
 use crate::recipe::Dtype;
 use crate::step::Learner;
 use crate::watch::Outside;
-use crate::{Error, Parallel, Plan, Recipe};
+use crate::{Error, Parallel, Plan, Recipe, checkpoint};
 use quipu_math::{Device, Timed};
 use quipu_mesh::Mesh;
-use quipu_model::{Config, Pipeline, Sizes, Table};
+use quipu_model::{Config, Sizes, Table};
 use serde::Serialize;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -32,6 +34,8 @@ pub struct Bench {
     pub seq: usize,
     /// Rows of a step.
     pub batch: usize,
+    /// Rows of a micro-batch at most.
+    pub micro_batch: usize,
     /// Steps that are timed, after three that are not.
     pub steps: usize,
     /// In what numbers.
@@ -50,6 +54,7 @@ impl Default for Bench {
             ffn: 1024,
             seq: 256,
             batch: 8,
+            micro_batch: 8,
             steps: 20,
             dtype: Dtype::F32,
         }
@@ -137,19 +142,19 @@ impl Bench {
         })?)
     }
 
-    /// What a run on a device of so many threads takes.
+    /// What a run takes on ranks whose devices have so many threads.
     ///
     /// # Errors
-    /// Sizes that make no model.
-    pub fn plan(&self, threads: usize) -> Result<Plan, Error> {
-        Ok(Plan::new(&self.config()?, &self.recipe(), &Parallel::default(), threads)?.unsaved())
+    /// Sizes that make no model; ranks that it does not fit on.
+    pub fn plan(&self, parallel: &Parallel, threads: usize) -> Result<Plan, Error> {
+        Ok(Plan::new(&self.config()?, &self.recipe(), parallel, threads)?.unsaved())
     }
 
     fn recipe(&self) -> Recipe {
         Recipe {
             sequence_length: self.seq,
             batch_tokens: self.seq * self.batch,
-            micro_batch_tokens: self.seq * self.batch,
+            micro_batch_tokens: self.seq * self.micro_batch.min(self.batch),
             steps: self.steps as u64 + WARM,
             dtype: self.dtype,
             peak_lr: 1e-3,
@@ -177,7 +182,9 @@ pub struct Spent {
 /// As [`run`].
 pub fn run_by_op(device: Arc<dyn Device>, bench: Bench) -> Result<(Timing, Vec<Spent>), Error> {
     let timed = Arc::new(Timed::new(device));
-    let timing = measure(timed.clone(), bench, &|| drop(timed.take()))?;
+    let one = Parallel::default();
+    let mut timings = run(&one, bench, &|_| timed.clone(), &|| drop(timed.take()))?;
+    let timing = timings.swap_remove(0);
     let steps = bench.steps as f64;
     let spent = timed.take().into_iter().map(|(op, runs, time)| Spent {
         op,
@@ -187,22 +194,34 @@ pub fn run_by_op(device: Arc<dyn Device>, bench: Bench) -> Result<(Timing, Vec<S
     Ok((timing, spent.collect()))
 }
 
-/// Runs the benchmark on `device`.
+/// Runs the benchmark over the ranks of `parallel`, each on a device of its own; `warm` is called on
+/// each before the timed steps. What each measured.
 ///
 /// # Errors
-/// Sizes that make no model; what the device reports.
-pub fn run(device: Arc<dyn Device>, bench: Bench) -> Result<Timing, Error> {
-    measure(device, bench, &|| ())
+/// Sizes that make no model; ranks that it does not fit on; what the devices report.
+pub fn run<D: Device + 'static>(
+    parallel: &Parallel,
+    bench: Bench,
+    device: &(dyn Fn(usize) -> Arc<D> + Sync),
+    warm: &(dyn Fn() + Sync),
+) -> Result<Vec<Timing>, Error> {
+    let rank = |mesh: Mesh| measure(device(mesh.rank()), mesh, (bench, parallel), warm);
+    Ok(parallel.world.launch(parallel.axes, rank)?)
 }
 
 /// Steps that are not timed.
 const WARM: u64 = 3;
 
-fn measure(device: Arc<dyn Device>, bench: Bench, warm: &dyn Fn()) -> Result<Timing, Error> {
+fn measure(
+    device: Arc<dyn Device>,
+    mesh: Mesh,
+    (bench, parallel): (Bench, &Parallel),
+    warm: &dyn Fn(),
+) -> Result<Timing, Error> {
     let (config, recipe) = (bench.config()?, bench.recipe());
     let mode = device.arithmetic();
-    let shape = (&config, &Pipeline::default());
-    let mut learner = Learner::allocate(device, Mesh::one(), shape, &recipe, false)?;
+    let shape = (&config, &parallel.pipeline);
+    let mut learner = Learner::allocate(device, mesh, shape, &recipe, false)?;
     learner.init(0)?;
     let samples = Random { bench };
     let objective = NextToken { samples: &samples, validation: None, token_bytes: None };
@@ -222,7 +241,7 @@ fn measure(device: Arc<dyn Device>, bench: Bench, warm: &dyn Fn()) -> Result<Tim
     let tokens = recipe.batch_tokens as f64;
     Ok(Timing {
         mode,
-        params: learner.model.table().parameters(),
+        params: Table::new(&config).parameters(),
         tokens_per_s: tokens / median,
         tokens_per_s_best: tokens / best,
         peak_rss_mib: crate::metrics::peak_memory_mib(),
@@ -230,6 +249,61 @@ fn measure(device: Arc<dyn Device>, bench: Bench, warm: &dyn Fn()) -> Result<Tim
         flop_per_token,
         flop_per_s: flop_per_token * tokens / median,
     })
+}
+
+/// How long a checkpoint takes, seconds.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Saved {
+    /// What is saved: master weights and both moments.
+    pub bytes: usize,
+    /// A plain copy of as many bytes, in memory that was used before.
+    pub copied_s: f64,
+    /// What a step waits for: the copy of the states into memory that was used before, and a thread.
+    pub held_s: f64,
+    /// What it would wait for without a thread: the copy, the writing and that the disk has it.
+    pub written_s: f64,
+}
+
+/// Measures a checkpoint of the benchmark's model in `dir`, which is left empty.
+///
+/// # Errors
+/// Sizes that make no model; what the device and the file system report.
+pub fn save(device: Arc<dyn Device>, bench: Bench, dir: &Path) -> Result<Saved, Error> {
+    let (config, recipe, one) = (bench.config()?, bench.recipe(), Parallel::default());
+    let shape = (&config, &one.pipeline);
+    let mut learner = Learner::allocate(device, Mesh::one(), shape, &recipe, false)?;
+    learner.init(0)?;
+    let mut copy = Vec::new();
+    checkpoint::copy(&learner, &mut copy)?;
+    let held = || -> Result<f64, Error> {
+        let start = Instant::now();
+        let pieces = checkpoint::copy(&learner, &mut copy)?;
+        std::thread::spawn(move || drop(pieces));
+        Ok(start.elapsed().as_secs_f64())
+    };
+    let held_s = median(held)?;
+    let mut other = copy.clone();
+    let plain = || {
+        let start = Instant::now();
+        other.copy_from_slice(std::hint::black_box(&copy));
+        Ok(start.elapsed().as_secs_f64())
+    };
+    let copied_s = median(plain)?;
+    drop(other);
+    let folder = dir.join("checkpoint");
+    let start = Instant::now();
+    let pieces = checkpoint::copy(&learner, &mut copy)?;
+    checkpoint::write(&folder, 0, &pieces, &copy)?;
+    let written_s = start.elapsed().as_secs_f64();
+    std::fs::remove_dir_all(&folder).map_err(Error::io(&folder))?;
+    Ok(Saved { bytes: copy.len(), copied_s, held_s, written_s })
+}
+
+/// Of five measurements.
+fn median(mut measure: impl FnMut() -> Result<f64, Error>) -> Result<f64, Error> {
+    let mut all = (0..5).map(|_| measure()).collect::<Result<Vec<_>, _>>()?;
+    all.sort_by(f64::total_cmp);
+    Ok(all[all.len() / 2])
 }
 
 #[cfg(test)]

@@ -139,7 +139,7 @@ impl Processes {
 
     /// Tells all ranks that this one failed.
     pub fn fail(&self, why: &str) {
-        self.rendezvous.fail(why);
+        self.rendezvous.fail(why, false);
     }
 
     /// Ends in order: sees off what was sent, says so, and lets the others say what they have to.
@@ -228,7 +228,7 @@ impl Processes {
         let ranks = from.iter().filter(is_late).copied().collect();
         let seconds = self.patience.late.as_secs_f64();
         let error = Error::Late { at: Box::new(at.clone()), ranks, seconds };
-        self.rendezvous.fail(&error.to_string());
+        self.rendezvous.fail(&error.to_string(), true);
         error
     }
 

@@ -66,8 +66,8 @@ pub(crate) enum Said {
     Begin,
     /// A sign of life, and whether the rank waits for others.
     Alive { waits: bool },
-    /// A rank failed.
-    Failed { rank: usize, why: String },
+    /// A rank failed; `late`: because another lives and does not come.
+    Failed { rank: usize, why: String, late: bool },
     /// From a rank: it ends, and has said why.
     Bye,
     /// From rank 0: all have ended.
@@ -236,12 +236,12 @@ impl Rendezvous {
         self.waits.store(waits, Ordering::Relaxed);
     }
 
-    /// Tells all that this rank failed.
-    pub fn fail(&self, why: &str) {
+    /// Tells all that this rank failed; `late`: because another lives and does not come.
+    pub fn fail(&self, why: &str, late: bool) {
         let mut known = self.known.0.lock().unwrap_or_else(PoisonError::into_inner);
         if known.failed.is_none() {
             known.failed = Some((self.rank, why.into()));
-            say(&self.stream, &Said::Failed { rank: self.rank, why: why.into() });
+            say(&self.stream, &Said::Failed { rank: self.rank, why: why.into(), late });
         }
     }
 
@@ -298,7 +298,7 @@ impl Listens {
             }
             match heard {
                 Heard::Said(Said::Begin) => self.learn(|known| known.begun = true),
-                Heard::Said(Said::Failed { rank, why }) => self.failed(rank, why),
+                Heard::Said(Said::Failed { rank, why, .. }) => self.failed(rank, why),
                 Heard::Said(Said::Gone) => return self.learn(|known| known.gone = true),
                 Heard::Closed => {
                     self.failed(0, "its process ended".into());
@@ -431,7 +431,8 @@ impl Keeper {
             // somebody who does not belong here
             (_, None) => line.open = false,
             (Said::Alive { waits }, Some(_)) => line.waits = waits,
-            (Said::Failed { rank, why }, Some(_)) => self.fail(rank, why),
+            (Said::Failed { rank, why, late: true }, Some(_)) => self.late(rank, why),
+            (Said::Failed { rank, why, late: false }, Some(_)) => self.fail(rank, why),
             (Said::Bye, Some(_)) => line.left = true,
             (Said::Here { .. } | Said::Begin | Said::Gone, Some(_)) => {}
         }
@@ -467,19 +468,23 @@ impl Keeper {
         }
     }
 
-    /// Tells all of the first failure, and who was in no call then.
-    fn fail(&mut self, rank: usize, mut why: String) {
-        if std::mem::replace(&mut self.failed, true) {
-            return;
-        }
+    /// A rank waited in vain: perhaps for one that waits itself, so that it is told who does not.
+    fn late(&mut self, rank: usize, mut why: String) {
         let busy = self.lines.iter().filter(|line| line.open && !line.waits && !line.left);
         let mut busy: Vec<usize> =
             busy.filter_map(|line| line.rank).filter(|r| *r != rank).collect();
         busy.sort_unstable();
-        if self.begun && !busy.is_empty() {
-            why += &format!(" (ranks {busy:?} were in no call)");
+        if !busy.is_empty() {
+            why += &format!(" (ranks {busy:?} are in no call)");
         }
-        self.tell(&Said::Failed { rank, why });
+        self.fail(rank, why);
+    }
+
+    /// Tells all of the first failure.
+    fn fail(&mut self, rank: usize, why: String) {
+        if !std::mem::replace(&mut self.failed, true) {
+            self.tell(&Said::Failed { rank, why, late: false });
+        }
     }
 
     fn tell(&self, said: &Said) {

@@ -11,10 +11,13 @@ use crate::error::Error;
 use crate::stage::device;
 use crate::terminal::Terminal;
 use quipu_corpus::{encoding, html};
-use quipu_math::DType;
+use quipu_math::{Cpu, DType};
+use quipu_train::Parallel;
+use quipu_train::bench::Bench as TrainBench;
 use quipu_train::recipe::Dtype;
 use serde_json::json;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Measures and prints.
@@ -30,16 +33,19 @@ pub fn run(what: Bench, terminal: &Terminal) -> Result<(), Error> {
         Bench::Tokens { input, passes, vocabulary } => {
             tokens::run(&input, (passes, vocabulary), terminal)
         }
+        Bench::Save { dir, sizes } => save(&dir, &sizes, terminal),
         Bench::Checkpoint(told) => checkpoint::run(&told, terminal),
     }
 }
 
-fn train(sizes: &TrainStep, terminal: &Terminal) -> Result<(), Error> {
+/// The sizes that flags give, as far as they can be any model's.
+fn bench_of(sizes: &TrainStep) -> Result<TrainBench, Error> {
     let numbers = [
         ("--steps", sizes.steps),
         ("--threads", sizes.threads.unwrap_or(1)),
         ("--vocab", sizes.vocab),
         ("--batch", sizes.batch),
+        ("--micro-batch", sizes.micro_batch.unwrap_or(1)),
         ("--seq", sizes.seq),
     ];
     if let Some((flag, _)) = numbers.into_iter().find(|(_, number)| *number == 0) {
@@ -48,7 +54,7 @@ fn train(sizes: &TrainStep, terminal: &Terminal) -> Result<(), Error> {
     if sizes.seq < 2 {
         return Err(Error::usage("--seq is 1; it must be at least 2, a token and the next"));
     }
-    let bench = quipu_train::bench::Bench {
+    Ok(TrainBench {
         vocab: sizes.vocab,
         dim: sizes.dim,
         layers: sizes.layers,
@@ -57,15 +63,52 @@ fn train(sizes: &TrainStep, terminal: &Terminal) -> Result<(), Error> {
         ffn: sizes.ffn,
         seq: sizes.seq,
         batch: sizes.batch,
+        micro_batch: sizes.micro_batch.unwrap_or(sizes.batch),
         steps: sizes.steps,
         dtype: sizes.dtype.into(),
-    };
+    })
+}
+
+/// What a checkpoint keeps a step waiting for.
+fn save(dir: &Path, sizes: &TrainStep, terminal: &Terminal) -> Result<(), Error> {
+    let bench = bench_of(sizes)?;
+    quipu_store::atomic::create_dir(dir)?;
+    let device = device::of_threads(sizes.threads.unwrap_or_else(device::cores));
+    let saved = quipu_train::bench::save(device, bench, dir)?;
+    let ratio = saved.held_s / saved.copied_s;
+    terminal.say(&format!(
+        "{} saved: a step waits {:.3} s, a plain copy takes {:.3} s (ratio {ratio:.2}); copied, written \
+         and on disk after {:.3} s",
+        crate::memory::size(saved.bytes as u64),
+        saved.held_s,
+        saved.copied_s,
+        saved.written_s
+    ));
+    terminal.result(&json!({"saved": saved, "ratio": ratio}));
+    Ok(())
+}
+
+fn train(sizes: &TrainStep, terminal: &Terminal) -> Result<(), Error> {
+    let bench = bench_of(sizes)?;
+    let parallel: Parallel =
+        sizes.mesh.parse().map_err(|e: quipu_train::Error| Error::usage(e.to_string()))?;
     let (threads, dtype) = (sizes.threads.unwrap_or_else(device::cores), bench.dtype);
+    let ranks = parallel.axes.world();
+    let each = (threads / ranks).max(1);
     let before = device::ceiling(threads, dtype);
-    let (device, spent) = (device::of_threads(threads), Vec::new());
     let (timing, spent) = match sizes.by_op {
-        true => quipu_train::bench::run_by_op(device, bench)?,
-        false => (quipu_train::bench::run(device, bench)?, spent),
+        true if ranks > 1 => {
+            return Err(Error::usage("--by-op looks at one rank; leave out --mesh"));
+        }
+        true => quipu_train::bench::run_by_op(device::of_threads(threads), bench)?,
+        false => {
+            let device = |_: usize| Arc::new(Cpu::new(each));
+            let timings = quipu_train::bench::run(&parallel, bench, &device, &|| ())?;
+            (
+                timings.into_iter().next().ok_or_else(|| Error::usage("a mesh without ranks"))?,
+                vec![],
+            )
+        }
     };
     let share = timing.flop_per_s / before.max(device::ceiling(threads, dtype));
     terminal.say(&format!(
@@ -85,7 +128,7 @@ fn train(sizes: &TrainStep, terminal: &Terminal) -> Result<(), Error> {
     }
     let mut result = json!(timing);
     result["share_of_ceiling"] = json!(share);
-    result["plan_mib"] = json!(bench.plan(threads)?.total_bytes as f64 / (1 << 20) as f64);
+    result["plan_mib"] = json!(bench.plan(&parallel, each)?.total_bytes as f64 / (1 << 20) as f64);
     if sizes.by_op {
         result["by_op"] = json!(spent);
     }
