@@ -87,6 +87,19 @@ impl Model {
     /// # Errors
     /// As there.
     pub fn measure(&mut self, micro_batches: &[MicroBatch<'_>]) -> Result<Vec<Vec<f64>>, Error> {
+        self.measure_with(micro_batches, &mut |_, _| Ok(()))
+    }
+
+    /// [`Model::measure`], with a look at each micro-batch where its last layer is: its slot still
+    /// holds what was computed.
+    ///
+    /// # Errors
+    /// As there, and those of `look`.
+    pub fn measure_with(
+        &mut self,
+        micro_batches: &[MicroBatch<'_>],
+        look: &mut dyn FnMut(&mut Model, usize) -> Result<(), Error>,
+    ) -> Result<Vec<Vec<f64>>, Error> {
         let shape = self.pipeline.shape(&self.mesh, micro_batches.len());
         let schedule = Schedule::forward_only(shape)?;
         let mut run = Run::new(self, micro_batches.len());
@@ -95,6 +108,7 @@ impl Model {
             if run.model.shard.chunks[action.chunk].last {
                 let slot = run.slot(action)?;
                 run.log_probs[action.micro_batch] = run.model.log_probs(slot)?;
+                look(run.model, slot)?;
             }
             run.release(action);
         }

@@ -137,6 +137,9 @@ pub enum Command {
         /// In what numbers the cpu computes
         #[arg(long, value_enum, default_value = "f32")]
         dtype: Numbers,
+        /// The ranks that compute together, such as tp=2,cp=2,pp=2 (threads of this process)
+        #[arg(long, value_name = "MESH", default_value = "")]
+        mesh: String,
     },
     /// Measure this machine at one part of the work
     Bench {

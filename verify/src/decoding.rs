@@ -7,19 +7,18 @@ use crate::measure::{Group, Row, Scale};
 use crate::{Bench, Error};
 use quipu_math::DType;
 use quipu_math::op::ArgMax;
-use quipu_mesh::Mesh;
 use quipu_model::{Chunk, Model, Wanted};
 use std::path::Path;
 
 pub(crate) fn rows(dir: &Path, case: &Case, bench: &Bench) -> Result<Vec<Row>, Error> {
-    let (device, scale) = (&bench.device, bench.scale());
+    let scale = bench.scale();
     let pairs: Vec<(Vec<u32>, Vec<u32>)> = (0..)
         .take_while(|i| case.has(&format!("prompt.{i}")))
         .map(|i| Ok((case.tokens(&format!("prompt.{i}"))?, case.tokens(&format!("output.{i}"))?)))
         .collect::<Result<_, Error>>()?;
     let longest = pairs.iter().map(|(prompt, _)| prompt.len()).max().unwrap_or(1);
     let capacity = bench.generating(longest.max(1));
-    let mut model = Model::open(dir, device.clone(), Mesh::one(), capacity)?;
+    let mut model = bench.open(dir, capacity)?;
     let mut group = Group::new(scale, "output");
     for (i, (prompt, output)) in pairs.iter().enumerate() {
         if prompt.is_empty() {

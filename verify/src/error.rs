@@ -21,6 +21,12 @@ pub enum Error {
     /// The optimizer's step.
     #[error(transparent)]
     Train(#[from] quipu_train::Error),
+    /// The other ranks.
+    #[error(transparent)]
+    Mesh(#[from] quipu_mesh::Error),
+    /// A rank that panicked.
+    #[error("{0}")]
+    Rank(String),
     /// The device.
     #[error(transparent)]
     Device(#[from] quipu_math::Error),

@@ -5,9 +5,10 @@ use crate::case::Case;
 use crate::measure::{Row, row};
 use crate::plain;
 use crate::{Bench, Error};
-use quipu_mesh::Mesh;
-use quipu_model::{Capacity, Model, Packed};
-use quipu_tune::dpo::{self, Answer, Weights};
+use quipu_mesh::Axis;
+use quipu_model::{MicroBatch, Model, Packed, Weighted};
+use quipu_train::objective::log_probs;
+use quipu_tune::dpo::{self, Answer, Loss, Weights};
 use std::path::Path;
 
 /// One side of all pairs: rows of tokens, and which predictions count.
@@ -48,62 +49,85 @@ impl Side {
     }
 }
 
-fn log_probs(model: &mut Model, slot: usize, side: &Side) -> Result<Vec<f64>, Error> {
-    model.forward(slot, &side.rows.view())?;
-    Ok(model.log_probs(slot)?)
+/// The log-probabilities of both sides, on the ranks that are first along the data axis; the others
+/// have nothing to do.
+fn of_both(model: &mut Model, sides: &[Side; 2]) -> Result<Vec<Vec<f64>>, Error> {
+    Ok(log_probs(model, &own(model.mesh().at(Axis::Dp), sides))?)
+}
+
+fn own(replica: usize, sides: &[Side; 2]) -> Vec<MicroBatch<'_>> {
+    let views = sides.iter().map(|side| side.rows.view());
+    views.filter(|_| replica == 0).collect()
 }
 
 pub(crate) fn rows(dir: &Path, case: &Case, bench: &Bench) -> Result<Vec<Row>, Error> {
-    let (device, scale) = (&bench.device, bench.scale());
     let sides = [Side::read(case, "chosen")?, Side::read(case, "rejected")?];
     if sides[0].pairs() != sides[1].pairs() {
         return Err(case.wrong("more answers on one side".into(), "pairs"));
     }
     let tokens = sides.iter().map(|side| side.counts.len()).max().unwrap_or(0);
-    let open = |dir: &Path, capacity| Model::open(dir, device.clone(), Mesh::one(), capacity);
-    let mut frozen = open(&case.folder().join("reference"), bench.frozen(tokens))?;
-    let reference = [
-        sides[0].sums(&log_probs(&mut frozen, 0, &sides[0])?),
-        sides[1].sums(&log_probs(&mut frozen, 0, &sides[1])?),
-    ];
-    let capacity = Capacity { slots: 2, ..bench.training(tokens) };
-    let mut policy = open(dir, capacity)?;
-    let found = [log_probs(&mut policy, 0, &sides[0])?, log_probs(&mut policy, 1, &sides[1])?];
-    let sums = [sides[0].sums(&found[0]), sides[1].sums(&found[1])];
-    let (mut preference, mut nll, mut total) = (Vec::new(), Vec::new(), 0.0);
-    let mut weights = [Vec::new(), Vec::new()];
-    let pairs = sides[0].pairs();
-    for (pair, (&chosen, &rejected)) in reference[0].iter().zip(&reference[1]).enumerate() {
-        let frozen = [chosen, rejected];
-        let answer = |side: usize| sides[side].of(&found[side], pair, frozen[side]);
-        let (loss, chosen, rejected) =
-            dpo::loss_and_weights(answer(0), answer(1), pairs, Weights::default());
-        preference.push(loss.preference);
-        nll.push(loss.nll);
-        total += loss.total / pairs as f64;
-        weights[0].extend(chosen);
-        weights[1].extend(rejected);
-    }
-    policy.backward(0, &weights[0])?;
-    policy.backward(1, &weights[1])?;
-    let [reference_chosen, reference_rejected] = reference;
-    let [policy_chosen, policy_rejected] = sums;
+    let mut frozen = bench.open(&case.folder().join("reference"), bench.frozen(tokens))?;
+    let reference = of_both(&mut frozen, &sides)?;
+    let mut policy = bench.learner(dir, bench.training(tokens, sides.len())?)?;
+    let found = of_both(&mut policy.model, &sides)?;
+    let judged = judge(&sides, &reference, &found);
+    let batches = own(bench.mesh.at(Axis::Dp), &sides).into_iter().zip(&judged.weights);
+    let batches = batches.map(|(batch, weights)| Weighted { batch, weights });
+    policy.model.learn(&batches.collect::<Vec<_>>())?;
     let mut rows = Vec::new();
-    for (name, found) in [
+    for (name, found) in judged.numbers {
+        if case.has(name) {
+            rows.push(row(bench.scale(), name, &found, &case.floats(name)?));
+        }
+    }
+    if case.names_after("grad.").next().is_some() {
+        rows.push(plain::gradients(&policy, case, bench.scale())?);
+    }
+    Ok(rows)
+}
+
+/// What follows from the log-probabilities of both models.
+#[derive(Default)]
+struct Judged {
+    /// What the case may have, by its key.
+    numbers: Vec<(&'static str, Vec<f64>)>,
+    /// Of each side, those of its tokens.
+    weights: [Vec<f64>; 2],
+}
+
+/// Nothing on ranks without any.
+fn judge(sides: &[Side; 2], reference: &[Vec<f64>], found: &[Vec<f64>]) -> Judged {
+    let ([reference_chosen, reference_rejected], [chosen, rejected]) = (reference, found) else {
+        return Judged::default();
+    };
+    let sums = |chosen: &[f64], rejected: &[f64]| [sides[0].sums(chosen), sides[1].sums(rejected)];
+    let reference = sums(reference_chosen, reference_rejected);
+    let pairs = sides[0].pairs();
+    let (mut losses, mut weights) = (Vec::<Loss>::new(), [Vec::new(), Vec::new()]);
+    for (pair, (&frozen_chosen, &frozen_rejected)) in
+        reference[0].iter().zip(&reference[1]).enumerate()
+    {
+        let (loss, of_chosen, of_rejected) = dpo::loss_and_weights(
+            sides[0].of(chosen, pair, frozen_chosen),
+            sides[1].of(rejected, pair, frozen_rejected),
+            pairs,
+            Weights::default(),
+        );
+        losses.push(loss);
+        weights[0].extend(of_chosen);
+        weights[1].extend(of_rejected);
+    }
+    let total = losses.iter().map(|loss| loss.total / pairs as f64).sum();
+    let [policy_chosen, policy_rejected] = sums(chosen, rejected);
+    let [reference_chosen, reference_rejected] = reference;
+    let numbers = vec![
         ("policy_chosen_logprob", policy_chosen),
         ("policy_rejected_logprob", policy_rejected),
         ("reference_chosen_logprob", reference_chosen),
         ("reference_rejected_logprob", reference_rejected),
-        ("preference_loss", preference),
-        ("nll", nll),
+        ("preference_loss", losses.iter().map(|loss| loss.preference).collect()),
+        ("nll", losses.iter().map(|loss| loss.nll).collect()),
         ("loss", vec![total]),
-    ] {
-        if case.has(name) {
-            rows.push(row(scale, name, &found, &case.floats(name)?));
-        }
-    }
-    if case.names_after("grad.").next().is_some() {
-        rows.push(plain::gradients(&policy, case, scale)?);
-    }
-    Ok(rows)
+    ];
+    Judged { numbers, weights }
 }

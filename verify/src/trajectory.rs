@@ -3,34 +3,48 @@
 
 use crate::case::Case;
 use crate::measure::{Group, Row, Scale, row};
+use crate::whole;
 use crate::{Bench, Error};
-use quipu_mesh::Mesh;
-use quipu_model::{Config, Model, Packed};
+use quipu_mesh::placement::Sum;
+use quipu_mesh::{Axis, Mesh, Use};
+use quipu_model::{Config, Model, Packed, Weighted};
 use quipu_train::metrics::Validation;
 use quipu_train::objective::Outcome;
 use quipu_train::{Error as TrainError, Learner, Objective, Recipe};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// One given batch a step, all rows of equal weight.
+/// One given batch a step, all rows of equal weight; data-parallel ranks share its rows.
 struct Given {
-    steps: Vec<Packed>,
+    /// Of each step, its rows.
+    steps: Vec<Vec<Vec<u32>>>,
+}
+
+/// Rows of tokens as a micro-batch.
+fn packed(rows: &[Vec<u32>]) -> Packed {
+    Packed::of(rows.iter().map(Vec::as_slice))
 }
 
 impl Objective for Given {
     fn accumulate(
         &self,
         model: &mut Model,
-        _mesh: &Mesh,
+        mesh: &Mesh,
         _recipe: &Recipe,
         step: u64,
     ) -> Result<Outcome, TrainError> {
-        let batch = &self.steps[step as usize];
-        let weights = batch.mean_loss_weights();
-        let log_probs = model.forward_backward(0, &batch.view(), &weights)?;
-        let loss = log_probs.iter().zip(&weights).map(|(p, w)| p * w).sum();
-        let tokens = batch.target_count() as u64;
-        Ok(Outcome { loss, tokens, ..Outcome::default() })
+        let rows = &self.steps[step as usize];
+        let (ranks, rank) = (mesh.axes().size(Axis::Dp), mesh.at(Axis::Dp));
+        let own = packed(&rows[rank * rows.len() / ranks..(rank + 1) * rows.len() / ranks]);
+        let tokens = packed(rows).target_count();
+        let share = own.target_count() as f64 / tokens.max(1) as f64;
+        let weights: Vec<f64> = own.mean_loss_weights().iter().map(|w| w * share).collect();
+        let batch = Weighted { batch: own.view(), weights: &weights };
+        let some = !own.tokens.is_empty();
+        let log_probs = model.learn(if some { std::slice::from_ref(&batch) } else { &[] })?;
+        let loss = log_probs.iter().flatten().zip(&weights).map(|(p, w)| p * w).sum();
+        let loss = mesh.sum(Use::Losses, &[Sum::of_this_rank(loss)])?[0].value();
+        Ok(Outcome { loss, tokens: tokens as u64, ..Outcome::default() })
     }
 
     fn validate(
@@ -50,9 +64,10 @@ impl Objective for Given {
 pub(crate) fn rows(dir: &Path, case: &Case, bench: &Bench) -> Result<Vec<Row>, Error> {
     let (device, scale) = (&bench.device, bench.scale());
     let (given, width) = batches(case)?;
-    let tokens = given.steps[0].tokens.len();
-    let capacity = bench.training(tokens);
-    let model = Model::new(device.clone(), Mesh::one(), Config::load(dir)?, capacity)?;
+    let tokens = given.steps[0].len() * width;
+    let (config, mesh) = (Config::load(dir)?, bench.mesh.clone());
+    let capacity = bench.training(tokens, 1)?;
+    let model = Model::staged(device.clone(), mesh, config, capacity, &bench.pipeline)?;
     let recipe = Recipe {
         sequence_length: width,
         batch_tokens: tokens,
@@ -84,7 +99,7 @@ pub(crate) fn rows(dir: &Path, case: &Case, bench: &Bench) -> Result<Vec<Row>, E
         }
     }
     if case.names_after("final.").next().is_some() {
-        rows.push(last(&learner.model, case, scale)?);
+        rows.push(last(&learner, case, scale)?);
     }
     Ok(rows)
 }
@@ -99,7 +114,7 @@ fn batches(case: &Case) -> Result<(Given, usize), Error> {
     if steps == 0 || rows == 0 || width < 2 {
         return Err(case.wrong(format!("batches of {steps} × {rows} × {width}"), "some tokens"));
     }
-    let step = |batch: &[u32]| Packed::of(batch.chunks(width));
+    let step = |batch: &[u32]| batch.chunks(width).map(<[u32]>::to_vec).collect();
     Ok((Given { steps: tokens.chunks(rows * width).map(step).collect() }, width))
 }
 
@@ -109,16 +124,20 @@ fn start(learner: &mut Learner, case: &Case) -> Result<(), Error> {
     let values = names.map(|name| Ok((name.clone(), case.floats(&format!("start.{name}"))?)));
     let values = values.collect::<Result<BTreeMap<_, _>, Error>>()?;
     Ok(learner.each_parameter(|model, entry, out| {
-        Ok(model.device().write_floats(out, &values[&entry.name])?)
+        let (whole, cols) = (&values[&entry.name], entry.whole_cols());
+        let rows = entry.first.0..entry.first.0 + entry.rows;
+        let own = rows.flat_map(|row| {
+            let start = row * cols + entry.first.1;
+            whole[start..start + entry.cols].iter().copied()
+        });
+        Ok(model.device().write_floats(out, &own.collect::<Vec<f64>>())?)
     })?)
 }
 
-fn last(model: &Model, case: &Case, scale: Scale) -> Result<Row, Error> {
+fn last(learner: &Learner, case: &Case, scale: Scale) -> Result<Row, Error> {
     let mut group = Group::new(scale, "final");
-    for entry in model.table().entries() {
-        let name = format!("final.{}", entry.name);
-        let found = model.device().read_f64(&model.weight(entry)?)?;
-        group = group.compare(&entry.name, &found, &case.floats(&name)?);
+    for (name, found) in whole::tensors(learner, learner.model.weights()?)? {
+        group = group.compare(&name, &found, &case.floats(&format!("final.{name}"))?);
     }
     Ok(group.row())
 }

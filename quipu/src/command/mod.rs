@@ -115,8 +115,8 @@ pub fn run(mut cli: Cli, cancel: &Cancel, world: World) -> Result<(), Error> {
         Command::Run { what: RunCommand::Probe(told) } => probe::run(&told, &setting),
         Command::Report { run } => speedrun::report(&run, &setting),
         Command::Export { from, to, stage } => export::run(&from, &to, stage, &terminal),
-        Command::Verify { model, case, device, dtype } => {
-            verify::run(&model, &case, (device, dtype.into()), &terminal)
+        Command::Verify { model, case, device, dtype, mesh } => {
+            verify::run(&model, &case, (device, dtype.into(), &mesh), &terminal)
         }
         Command::Bench { what } => bench::run(what, &terminal),
         Command::Doctor => doctor::run(&terminal),

@@ -5,6 +5,7 @@ use crate::error::{Error, Kind};
 use crate::stage::device;
 use crate::terminal::Terminal;
 use quipu_math::{Device, Opaque, Reference};
+use quipu_train::Parallel;
 use quipu_train::recipe::Dtype;
 use serde_json::json;
 use std::path::Path;
@@ -14,19 +15,25 @@ use std::sync::Arc;
 pub fn run(
     model: &Path,
     case: &Path,
-    (referee, dtype): (Referee, Dtype),
+    (referee, dtype, mesh): (Referee, Dtype, &str),
     terminal: &Terminal,
 ) -> Result<(), Error> {
     if !model.is_dir() {
         let wanted = "expected the folder of a Hugging Face checkpoint";
         return Err(Error::data(format!("{} is no folder; {wanted}", model.display())));
     }
-    let device: Arc<dyn Device> = match referee {
-        Referee::Cpu => device::whole(),
-        Referee::Reference => Arc::new(Reference::new()),
-        Referee::Opaque => Arc::new(Opaque::new(device::whole())),
+    let parallel: Parallel =
+        mesh.parse().map_err(|e: quipu_train::Error| Error::usage(e.to_string()))?;
+    let threads = device::threads(&parallel);
+    let device = || -> Arc<dyn Device> {
+        match referee {
+            Referee::Cpu => device::of_threads(threads),
+            Referee::Reference => Arc::new(Reference::new()),
+            Referee::Opaque => Arc::new(Opaque::new(device::of_threads(threads))),
+        }
     };
-    let rows = quipu_verify::verify(model, case, device, dtype).map_err(|e| Error::of(&e))?;
+    let rows = quipu_verify::verify(model, case, &parallel, &device, dtype);
+    let rows = rows.map_err(|e| Error::of(&e))?;
     for row in &rows {
         let verdict = if row.ok { "ok" } else { "OUT OF TOLERANCE" };
         terminal.say(&format!(

@@ -1,0 +1,61 @@
+//! Tensors of which each rank has a part, put together on all of them: places that another rank has
+//! are zeros, and zeros are added. Slow and plain, for comparisons.
+
+use crate::Error;
+use quipu_math::View;
+use quipu_mesh::{Axis, Mesh, Use};
+use quipu_model::{MicroBatch, Model, Table};
+use quipu_train::Learner;
+use std::collections::BTreeMap;
+
+/// Whole parameters, or gradients that were reduced, by name: `flat` is the learner's flat range of
+/// them, in whose slice this rank's numbers are.
+pub(crate) fn tensors(learner: &Learner, flat: &View) -> Result<BTreeMap<String, Vec<f64>>, Error> {
+    let (model, slice) = (&learner.model, learner.optimizer.slice());
+    let mut all = BTreeMap::new();
+    for entry in Table::new(model.config()).entries() {
+        let mut whole = vec![0.0; entry.elements()];
+        // of copies on several ranks one counts
+        if let Some(own) = model.table().by_name(&entry.name).filter(|own| own.counted) {
+            let range = own.range();
+            let within = range.start.max(slice.start)..range.end.min(slice.end);
+            if within.start < within.end {
+                let numbers = model.device().read_f64(&flat.slice_cols(within.clone())?)?;
+                for (i, number) in within.zip(numbers) {
+                    let (row, col) = ((i - range.start) / own.cols, (i - range.start) % own.cols);
+                    whole[(own.first.0 + row) * own.whole_cols() + own.first.1 + col] = number;
+                }
+            }
+        }
+        let whole = model.mesh().group(Use::World).sum_numbers(&whole)?;
+        all.insert(entry.name.clone(), whole);
+    }
+    Ok(all)
+}
+
+/// The logits of a micro-batch, [T, V].
+pub(crate) fn logits(model: &mut Model, batch: &MicroBatch<'_>) -> Result<Vec<f64>, Error> {
+    let (rows, vocabulary) = (batch.tokens.len(), model.config().vocab_size);
+    let mut whole = vec![0.0; rows * vocabulary];
+    let own = first_replica(model.mesh(), batch);
+    model.measure_with(&own, &mut |model, slot| {
+        let numbers = model.device().clone().read_f64(&model.logits(slot)?)?;
+        let (shard, columns) = (model.shard(), model.shard().vocab.clone());
+        let places = shard.spans(shard.rows(rows).whole).into_iter().flatten();
+        // rows that pad the micro-batch are none of it
+        for (row, numbers) in places.zip(numbers.chunks(columns.len())).filter(|(r, _)| *r < rows) {
+            let at = row * vocabulary + columns.start;
+            whole[at..at + columns.len()].copy_from_slice(numbers);
+        }
+        Ok(())
+    })?;
+    Ok(model.mesh().group(Use::World).sum_numbers(&whole)?)
+}
+
+/// A micro-batch on the ranks that are first along the data axis; none on the others.
+pub(crate) fn first_replica<'a>(mesh: &Mesh, batch: &MicroBatch<'a>) -> Vec<MicroBatch<'a>> {
+    match mesh.at(Axis::Dp) {
+        0 => vec![*batch],
+        _ => Vec::new(),
+    }
+}
