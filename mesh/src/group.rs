@@ -121,6 +121,12 @@ impl Group {
         self.size() == 1
     }
 
+    /// The most bytes of host memory that a call has held on this rank: what it hands in, and what it
+    /// makes of what it gets.
+    pub fn held(&self) -> u64 {
+        self.meter.held()
+    }
+
     /// What this rank has sent in it.
     pub fn traffic(&self) -> Traffic {
         self.meter.read()
@@ -254,6 +260,7 @@ impl Group {
         let call = Call { operation, bytes: bytes.len(), detail: format!("{detail} summed") };
         let pending = self.post(call, Handed::Same(sum), (n - 1) * own, Then::Nothing)?;
         let sums = Payload::join(&self.collect(&pending)?);
+        self.meter.hold(bytes.len() + own + sums.len());
         self.write(operation, device, view, &sums)
     }
 
@@ -312,6 +319,7 @@ impl Group {
         let payload = self.read(operation, device, view)?;
         let letter = self.letter(true, to, tag);
         self.meter.add(payload.len());
+        self.meter.hold(payload.len());
         let Some(transport) = &self.transport else { return Ok(()) };
         transport.send(&self.seat, letter, &call_of(view), payload)
     }
@@ -471,6 +479,8 @@ impl Group {
     ) -> Result<Pending<'_>, Error> {
         let sequence = self.sequence.fetch_add(1, Ordering::Relaxed);
         self.meter.add(sent);
+        let made = if let Then::Sum(_, out) = &then { out.bytes() } else { 0 };
+        self.meter.hold(handed.bytes() + made);
         if let Some(transport) = &self.transport {
             transport.post(&self.seat, sequence, &call, handed)?;
         }

@@ -87,6 +87,13 @@ impl Mesh {
         whole.chain(some.map(|(usage, group)| (*usage, group.traffic()))).collect()
     }
 
+    /// The most bytes of host memory that a call of any group has held on this rank.
+    pub fn held(&self) -> u64 {
+        let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        let parts = parts.iter().map(|(_, group)| group.held());
+        self.groups.iter().map(|group| group.held()).chain(parts).max().unwrap_or(0)
+    }
+
     /// The sizes of the axes.
     pub fn axes(&self) -> Axes {
         self.axes

@@ -9,43 +9,47 @@ use quipu_math::DType;
 /// where there is no such sum.
 pub(crate) fn in_rank_order(parts: &[&[u8]], from: DType, to: DType) -> Option<Vec<u8>> {
     match (from, to) {
-        (DType::F64, DType::F64) => {
-            let sums = add(parts, |x| f64::from_le_bytes(*x));
-            Some(write(&sums, f64::to_le_bytes))
-        }
-        (DType::F32 | DType::BF16, DType::F32 | DType::BF16) => {
-            let sums = match from {
-                DType::F32 => add(parts, |x| f32::from_le_bytes(*x)),
-                _ => add(parts, |x| bf16::from_le_bytes(*x).to_f32()),
-            };
-            Some(match to {
-                DType::F32 => write(&sums, f32::to_le_bytes),
-                _ => write(&sums, |x| bf16::from_f32(x).to_le_bytes()),
-            })
-        }
+        (DType::F64, DType::F64) => Some(add(parts, |x| f64::from_le_bytes(*x), f64::to_le_bytes)),
+        (DType::F32, DType::F32) => Some(add(parts, |x| f32::from_le_bytes(*x), f32::to_le_bytes)),
+        (DType::F32, DType::BF16) => Some(add(parts, |x| f32::from_le_bytes(*x), rounded)),
+        (DType::BF16, DType::F32) => Some(add(parts, widened, f32::to_le_bytes)),
+        (DType::BF16, DType::BF16) => Some(add(parts, widened, rounded)),
         _ => None,
     }
 }
 
-fn add<const N: usize, T: Copy + std::ops::AddAssign>(
-    parts: &[&[u8]],
-    read: impl Fn(&[u8; N]) -> T,
-) -> Vec<T> {
-    let numbers = |part: &[u8]| part.as_chunks::<N>().0.iter().map(&read).collect::<Vec<T>>();
-    let Some((first, rest)) = parts.split_first() else { return Vec::new() };
-    let mut sums = numbers(first);
-    for part in rest {
-        for (sum, x) in sums.iter_mut().zip(part.as_chunks::<N>().0) {
-            *sum += read(x);
-        }
-    }
-    sums
+fn widened(x: &[u8; 2]) -> f32 {
+    bf16::from_le_bytes(*x).to_f32()
 }
 
-fn write<const N: usize, T: Copy>(sums: &[T], to_bytes: impl Fn(T) -> [u8; N]) -> Vec<u8> {
-    let mut bytes = vec![0; sums.len() * N];
-    for (out, sum) in bytes.as_chunks_mut::<N>().0.iter_mut().zip(sums) {
-        *out = to_bytes(*sum);
+fn rounded(x: f32) -> [u8; 2] {
+    bf16::from_f32(x).to_le_bytes()
+}
+
+/// Numbers that are added up at a time: their sums stay in the cache.
+const AT_ONCE: usize = 2048;
+
+fn add<const N: usize, const M: usize, T: Copy + Default + std::ops::AddAssign>(
+    parts: &[&[u8]],
+    read: impl Fn(&[u8; N]) -> T,
+    to_bytes: impl Fn(T) -> [u8; M],
+) -> Vec<u8> {
+    let parts: Vec<&[[u8; N]]> = parts.iter().map(|part| part.as_chunks::<N>().0).collect();
+    let Some((first, rest)) = parts.split_first() else { return Vec::new() };
+    let mut bytes = Vec::with_capacity(first.len() * M);
+    let mut sums = [T::default(); AT_ONCE];
+    for start in (0..first.len()).step_by(AT_ONCE) {
+        let some = start..first.len().min(start + AT_ONCE);
+        let sums = &mut sums[..some.len()];
+        for (sum, x) in sums.iter_mut().zip(&first[some.clone()]) {
+            *sum = read(x);
+        }
+        for part in rest {
+            for (sum, x) in sums.iter_mut().zip(part.get(some.clone()).unwrap_or_default()) {
+                *sum += read(x);
+            }
+        }
+        bytes.extend(sums.iter().flat_map(|sum| to_bytes(*sum)));
     }
     bytes
 }

@@ -32,12 +32,23 @@ impl std::ops::Sub for Traffic {
 pub(crate) struct Meter {
     calls: AtomicU64,
     sent: AtomicU64,
+    held: AtomicU64,
 }
 
 impl Meter {
     pub(crate) fn add(&self, sent: usize) {
         self.calls.fetch_add(1, Ordering::Relaxed);
         self.sent.fetch_add(sent as u64, Ordering::Relaxed);
+    }
+
+    /// A call holds so many bytes of host memory until it is over.
+    pub(crate) fn hold(&self, bytes: usize) {
+        self.held.fetch_max(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// The most that a call has held.
+    pub(crate) fn held(&self) -> u64 {
+        self.held.load(Ordering::Relaxed)
     }
 
     pub(crate) fn read(&self) -> Traffic {

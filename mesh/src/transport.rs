@@ -54,17 +54,27 @@ impl Seat {
     }
 }
 
-/// Bytes on their way, or their number where the device holds none.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Bytes on their way, or their number where the device holds none. Clones and parts share memory.
+#[derive(Clone, Debug, Default)]
 pub struct Payload {
     bytes: Arc<Vec<u8>>,
+    /// Where it begins in them.
+    start: usize,
     length: usize,
 }
+
+impl PartialEq for Payload {
+    fn eq(&self, other: &Payload) -> bool {
+        (self.length, self.bytes()) == (other.length, other.bytes())
+    }
+}
+
+impl Eq for Payload {}
 
 impl Payload {
     /// These bytes.
     pub fn new(bytes: Vec<u8>) -> Payload {
-        Payload { length: bytes.len(), bytes: Arc::new(bytes) }
+        Payload { start: 0, length: bytes.len(), bytes: Arc::new(bytes) }
     }
 
     /// So many bytes that are not there.
@@ -84,22 +94,29 @@ impl Payload {
 
     /// What is there of them.
     pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+        self.bytes.get(self.start..self.start + self.length).unwrap_or_default()
     }
 
     /// Some of them.
     pub fn part(&self, range: std::ops::Range<usize>) -> Payload {
-        match self.bytes.get(range.clone()) {
-            Some(bytes) => Payload::new(bytes.to_vec()),
-            None => Payload::counted(range.len()),
+        match range.end <= self.bytes().len() {
+            true => Payload {
+                bytes: self.bytes.clone(),
+                start: self.start + range.start,
+                length: range.len(),
+            },
+            false => Payload::counted(range.len()),
         }
     }
 
     /// All of several, one after the other.
     pub fn join(parts: &[Payload]) -> Payload {
+        if let [one] = parts {
+            return one.clone();
+        }
         let bytes: Vec<&[u8]> = parts.iter().map(Payload::bytes).collect();
         let length = parts.iter().map(Payload::len).sum();
-        Payload { bytes: Arc::new(bytes.concat()), length }
+        Payload { bytes: Arc::new(bytes.concat()), start: 0, length }
     }
 }
 
@@ -116,6 +133,14 @@ pub enum Handed {
 }
 
 impl Handed {
+    /// Bytes of all that is handed in.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Handed::Same(payload) => payload.len(),
+            Handed::Each(payloads) => payloads.iter().map(Payload::len).sum(),
+        }
+    }
+
     pub(crate) fn of(&self, index: usize) -> Payload {
         match self {
             Handed::Same(payload) => payload.clone(),

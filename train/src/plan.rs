@@ -34,6 +34,8 @@ const PASSING: &str = "drawing weights";
 const WORKING: &str = "kernels";
 /// Token ids, targets, weights and the like, in the memory of the host.
 const BATCHES: &str = "batches";
+/// In host memory, on their way between ranks.
+const MESSAGES: &str = "messages";
 /// In host memory, from which a checkpoint is written while the run goes on.
 const SAVED: &str = "checkpoint copy";
 /// Token files, as far as they are resident.
@@ -247,6 +249,7 @@ fn rehearse(
     let mut memory: Vec<Kind> = learner.memory().into_iter().map(of).collect();
     memory.push(Kind { kind: WORKING, bytes: working });
     memory.push(Kind { kind: BATCHES, bytes: batches(recipe, ranks) });
+    memory.push(Kind { kind: MESSAGES, bytes: mesh.held() });
     memory.push(Kind { kind: SAVED, bytes: checkpoint::copied_bytes(&learner) as u64 });
     memory.push(Kind { kind: PASSING, bytes: peak - live });
     memory.retain(|row| row.bytes > 0);
@@ -465,7 +468,8 @@ mod tests {
         let samples = Blank { length: recipe.sequence_length };
         let objective = NextToken { samples: &samples, validation: None, token_bytes: None };
         learner.step(&objective, &recipe, 0).unwrap();
-        let outside = [BATCHES, SAVED, PAGES].map(|kind| bytes(&plan, kind)).iter().sum::<u64>();
+        let outside =
+            [BATCHES, MESSAGES, SAVED, PAGES].map(|kind| bytes(&plan, kind)).iter().sum::<u64>();
         let Usage { peak, working, .. } = device.usage();
         assert_eq!((bytes(&plan, WORKING), plan.total_bytes - outside), (working, peak + working));
         assert_eq!(plan.total_bytes, plan.memory.iter().map(|row| row.bytes).sum::<u64>());

@@ -119,13 +119,25 @@ fn fate(copy: &Path, mutant: &Mutant) -> Result<Fate, Error> {
 fn cargo(copy: &Path, test: &str, more: &[&str]) -> Result<(bool, String), Error> {
     let target = std::env::var_os("CARGO_TARGET_DIR")
         .map_or_else(|| run::root().join("target"), PathBuf::from);
-    let mut command = run::cargo(copy);
-    command.args(["test", "--locked"]).args(test.split(' ')).args(more);
+    let said = copy.join("said.txt");
+    let out = std::fs::File::create(&said)?;
+    // a mistake may be one that waits for ever
+    let (cargo, mut command) = (run::cargo(copy), Command::new("timeout"));
+    for (name, value) in cargo.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command.args(["--kill-after=10", LONGEST]).arg(cargo.get_program());
+    command.args(["test", "--locked"]).args(test.split(' ')).args(more).current_dir(copy);
     command.env("CARGO_TARGET_DIR", target.join("mutants")).stdin(Stdio::null());
-    let out = command.output()?;
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    Ok((out.status.success(), text(&out.stdout) + &text(&out.stderr)))
+    let status = command.stderr(out.try_clone()?).stdout(out).status()?;
+    Ok((status.success(), String::from_utf8_lossy(&std::fs::read(&said)?).into_owned()))
 }
+
+/// Seconds that a build or a test may take.
+const LONGEST: &str = "1800";
 
 fn first(said: &str, start: &str) -> String {
     said.lines().find(|line| line.starts_with(start)).unwrap_or("it failed").to_owned()

@@ -92,7 +92,11 @@ impl Build<'_> {
             left -= moved;
             if moved == 0 && !self.game.advance() {
                 // by the rules all wait for each other
-                left -= usize::from((0..self.shape.ranks).any(|rank| self.anything(rank)));
+                if !(0..self.shape.ranks).any(|rank| self.anything(rank)) {
+                    // lists that lack something are refused when they are verified
+                    return;
+                }
+                left -= 1;
             }
         }
     }
