@@ -2,7 +2,7 @@
 //! (a [`Link`]: MPI), with the rules of the `thread` transport. What a rank hands in is sent to each
 //! member at once, the receiver sums in rank order: the same bits as among threads.
 //!
-//! A rank that dies, hangs or fails is told by the [`rendezvous`]; one that lives and does not make
+//! A rank that dies, hangs or fails is told by the rendezvous (`rendezvous.rs`); one that lives and does not make
 //! a call is given up after [`Patience::late`], with its number, by whoever waits for it.
 //! What it is not: a launcher. `mpirun` or Slurm starts the processes.
 
@@ -27,6 +27,9 @@ use std::time::{Duration, Instant};
 /// The environment variable with an address of rank 0's host, where ranks do not find it themselves.
 pub const ADDRESS: &str = "QUIPU_RENDEZVOUS";
 
+/// A message that has come: from whom, its header and its payload.
+pub type Message = (usize, Vec<u8>, Vec<u8>);
+
 /// What moves messages between processes.
 pub trait Link: Send + Sync {
     /// This process, and how many there are.
@@ -38,11 +41,11 @@ pub trait Link: Send + Sync {
     /// What the system says.
     fn send(&self, to: usize, header: Vec<u8>, payload: Payload) -> Result<(), String>;
 
-    /// The next message that has come, if one has: from whom, its header and its payload.
+    /// The next message that has come, if one has.
     ///
     /// # Errors
     /// What the system says.
-    fn poll(&self) -> Result<Option<(usize, Vec<u8>, Vec<u8>)>, String>;
+    fn poll(&self) -> Result<Option<Message>, String>;
 
     /// Gives everybody what rank 0 has; all call it, before anything else.
     ///

@@ -6,7 +6,7 @@
 //! name. What is sent belongs to its request until MPI is done with it; nothing waits inside MPI.
 #![allow(unsafe_code)]
 
-use super::Link;
+use super::{Link, Message};
 use crate::transport::Payload;
 use std::collections::VecDeque;
 use std::ffi::{c_char, c_int, c_void};
@@ -246,7 +246,7 @@ impl Link for Mpi {
         state.sent()
     }
 
-    fn poll(&self) -> Result<Option<(usize, Vec<u8>, Vec<u8>)>, String> {
+    fn poll(&self) -> Result<Option<Message>, String> {
         let mut state = self.state();
         state.sent()?;
         while state.begin()? {}

@@ -1,7 +1,7 @@
 //! Processes without MPI: each rank a thread with a link of its own, over the real socket.
 
 use super::rendezvous::{Address, Heard, Lines, Rendezvous, Said};
-use super::{Link, Patience, understood};
+use super::{Link, Message, Patience, understood};
 use crate::transport::Payload;
 use crate::{Axes, Error, Use, World};
 use quipu_math::{DType, Device, Reference};
@@ -10,8 +10,6 @@ use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-
-type Message = (usize, Vec<u8>, Vec<u8>);
 
 /// Queues of messages, one for each rank, and what rank 0 told.
 #[derive(Default)]
