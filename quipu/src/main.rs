@@ -39,7 +39,7 @@ fn main() -> ExitCode {
     let cancel = Cancel::new();
     let (world, result) = match command::world(&cli) {
         Ok(world) => {
-            let set = handle_signals(&cli.command, &cancel);
+            let set = handle_signals(&cli.command, &cancel, world.leads());
             (world.clone(), set.and_then(|()| command::run(cli, &cancel, world)))
         }
         Err(error) => (World::Threads, Err(error)),
@@ -59,8 +59,12 @@ fn main() -> ExitCode {
         }
         Err(error) => {
             // Where nobody can be told, the exit status still says it.
-            let mark = if error.kind() == Kind::Interrupted { "" } else { "error: " };
-            let _ = writeln!(std::io::stderr(), "{mark}{error}");
+            let stopped = error.kind() == Kind::Interrupted;
+            let mark = if stopped { "" } else { "error: " };
+            // that all processes of a run stopped on request, one of them says
+            if !stopped || world.leads() {
+                let _ = writeln!(std::io::stderr(), "{mark}{error}");
+            }
             world.leave(Some(&error.to_string()));
             ExitCode::from(error.kind().code())
         }
@@ -69,8 +73,9 @@ fn main() -> ExitCode {
 
 /// What Ctrl-C does. In a run: once, it asks to stop at the next safe point; twice, it ends the
 /// process at once. In a conversation it stops the answer, or ends the program where there is none.
-/// Everything else has nothing to bring to safety and ends as the system does it.
-fn handle_signals(command: &Command, cancel: &Cancel) -> Result<(), Error> {
+/// Everything else has nothing to bring to safety and ends as the system does it. Of the processes of
+/// a run one speaks.
+fn handle_signals(command: &Command, cancel: &Cancel, speaks: bool) -> Result<(), Error> {
     let aborted = || std::process::exit(Kind::Interrupted.code().into());
     let set = match command {
         Command::Curate(curate) if curate.about.is_some() => Ok(()),
@@ -87,7 +92,9 @@ fn handle_signals(command: &Command, cancel: &Cancel) -> Result<(), Error> {
                     eprintln!("aborted");
                     aborted();
                 }
-                eprintln!("stopping at the next safe point; once more to abort");
+                if speaks {
+                    eprintln!("stopping at the next safe point; once more to abort");
+                }
             })
         }
         Command::Chat { .. } => ctrlc::set_handler(move || {
