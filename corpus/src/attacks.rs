@@ -249,6 +249,8 @@ mod tests {
         let fuzz = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/fuzz_targets"));
         let stem = |path: &PathBuf| path.file_stem().unwrap().to_string_lossy().into_owned();
         let found: Vec<String> = files(&fuzz).iter().map(stem).collect();
-        assert_eq!(found, TARGETS.map(|(name, _)| name));
+        // in crate mesh, `process/tests.rs`
+        let here: Vec<&String> = found.iter().filter(|name| *name != "rendezvous").collect();
+        assert_eq!(here, TARGETS.map(|(name, _)| name));
     }
 }
