@@ -193,7 +193,12 @@ fn processes_that_do_not_fit_together_are_told() {
         assert!(!dir.path().join("run").exists());
     };
     check("dp=4", "seed=1", "seed=1", "dp=4 has 4 ranks, but 2 processes were started");
-    check("dp=2", "seed=1", "seed=2", "the run of rank 1 is another");
+    check(
+        "dp=2",
+        "seed=1",
+        "seed=2",
+        "the run of rank 1 is another: seed = 2 there, seed = 1 here",
+    );
 }
 
 #[test]

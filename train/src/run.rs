@@ -223,6 +223,26 @@ impl<'a> Trainer<'a> {
     }
 
     fn run(mut self) -> Result<Report, Error> {
+        let done = self.go();
+        let alike = done.as_ref().err().is_some_and(|error| self.fails_alike(error));
+        if alike {
+            // The checkpoint on its way is sound. The error that ended the run is the one to tell.
+            let _ = self.settle();
+        }
+        done
+    }
+
+    /// Whether all ranks end with this error at the same point, so that they can still do something
+    /// together.
+    fn fails_alike(&self, error: &Error) -> bool {
+        let judged = matches!(
+            error,
+            Error::NotFinite { .. } | Error::Spikes { .. } | Error::NothingToLearn { .. }
+        );
+        judged || self.mesh.axes().world() == 1
+    }
+
+    fn go(&mut self) -> Result<Report, Error> {
         let recipe = self.job.recipe;
         if self.fresh && recipe.spikes.is_some() {
             // So that there is always one to go back to.

@@ -195,8 +195,8 @@ fn folder_of(
     world: &World,
 ) -> Result<RunFolder, Error> {
     // all of it, so that processes with other flags are found before one of them is at work
-    let asked = json!({"recipe": recipe.to_toml(), "inputs": inputs, "dialogues": dialogues, "folder": dir});
-    world.same("run", &format!("{asked:#}"))?;
+    let rest = json!({"inputs": inputs, "dialogues": dialogues, "folder": dir});
+    world.same("run", &format!("{}\n{rest:#}", recipe.to_toml()))?;
     world.first(|| match world.leads() {
         true => RunFolder::open(dir, recipe, inputs, dialogues),
         false => Ok(RunFolder::follow(dir)),
