@@ -377,6 +377,14 @@ impl Group {
             .collect())
     }
 
+    /// Whether any rank says so.
+    ///
+    /// # Errors
+    /// What the other ranks report.
+    pub fn any(&self, so: bool) -> Result<bool, Error> {
+        Ok(self.largest_numbers(&[f64::from(u8::from(so))])?[0] > 0.0)
+    }
+
     /// The largest over ranks of host numbers, position by position.
     ///
     /// # Errors

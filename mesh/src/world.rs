@@ -163,8 +163,7 @@ impl World {
     /// That another process failed.
     pub fn told(&self, so: bool) -> Result<bool, Error> {
         let World::Processes(here) = self else { return Ok(so) };
-        let here_so = f64::from(u8::from(so && self.leads()));
-        Ok(here.group.largest_numbers(&[here_so])?[0] > 0.0)
+        here.group.any(so && self.leads())
     }
 
     /// Whether `text` is the same for all processes.

@@ -7,7 +7,7 @@ mod program;
 
 use program::{quipu, root, said, tiny};
 use serde_json::Value;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -148,15 +148,19 @@ fn interrupted(dir: &Path, arguments: &[&str], (rank, name): (usize, &str)) -> S
     String::from_utf8_lossy(&ended.stderr).into_owned()
 }
 
+/// A folder, its path as processes see it, and the recipe that runs there.
+fn room_for_debug() -> (tempfile::TempDir, PathBuf, String) {
+    let room = tempfile::tempdir().unwrap();
+    let dir = room.path().canonicalize().unwrap();
+    (room, dir, root().join("recipes/debug.toml").to_string_lossy().into_owned())
+}
+
 #[test]
 fn eight_processes_train_one_is_killed_and_four_go_on() {
     if !has_mpi() {
         return;
     }
-    let dir = tempfile::tempdir().unwrap();
-    let dir = dir.path().canonicalize().unwrap();
-    let recipe = root().join("recipes/debug.toml");
-    let recipe = recipe.to_string_lossy();
+    let (_room, dir, recipe) = room_for_debug();
     let of = |name: &'static str, mesh: &'static str| {
         let sets = ["--set", "train.steps=30", "--set", "train.checkpoint_every=5", "--quiet"];
         let patience = ["--late-after", "60"];
@@ -207,10 +211,7 @@ fn a_process_that_hangs_is_told() {
     if !has_mpi() {
         return;
     }
-    let dir = tempfile::tempdir().unwrap();
-    let dir = dir.path().canonicalize().unwrap();
-    let recipe = root().join("recipes/debug.toml");
-    let recipe = recipe.to_string_lossy();
+    let (_room, dir, recipe) = room_for_debug();
     let arguments = ["train", &*recipe, "--run-dir", "run", "--mesh", "dp=8", "--quiet"];
     let errors =
         interrupted(&dir, &[&arguments[..], &["--late-after", "60"]].concat(), (2, "-STOP"));

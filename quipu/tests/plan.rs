@@ -153,7 +153,8 @@ fn a_step_takes_what_is_planned() {
     for (dtype, mesh) in [("f32", ""), ("bf16", ""), ("bf16", "dp=2")].into_iter().chain(meshes) {
         let sizes = ["--dim", "384", "--batch", "4", "--steps", "1", "--dtype", dtype, "--json"];
         let ranks = ["--mesh", mesh, "--micro-batch", "2"];
-        let told = [&["bench", "train"], &sizes[..], &ranks].concat();
+        let ranks = if mesh.is_empty() { &[][..] } else { &ranks[..] };
+        let told = [&["bench", "train"], &sizes[..], ranks].concat();
         let (code, out, errors) = run(dir.path(), &told);
         assert_eq!(code, Some(0), "{errors}");
         let said: Value = serde_json::from_str(&out).unwrap();
@@ -162,7 +163,7 @@ fn a_step_takes_what_is_planned() {
         println!("{dtype} [{mesh}] {peak:.0} of {plan:.0} MiB");
         assert!(plan > 150.0, "{dtype} {mesh}: the margin says something: {plan}");
         assert!(peak <= 1.05 * plan + 64.0, "{dtype} {mesh}: {peak} of {plan} MiB");
-        assert!(peak >= 0.9 * plan, "{dtype} {mesh}: {peak} of {plan} MiB");
+        assert!(peak >= 0.95 * plan, "{dtype} {mesh}: {peak} of {plan} MiB");
     }
 }
 

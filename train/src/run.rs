@@ -498,8 +498,7 @@ impl<'a> Trainer<'a> {
     }
 
     fn on_any_rank(&self, here: bool) -> Result<bool, Error> {
-        let here = f64::from(u8::from(here));
-        Ok(self.mesh.group(Use::World).largest_numbers(&[here])?[0] > 0.0)
+        Ok(self.mesh.group(Use::World).any(here)?)
     }
 
     /// Begins a checkpoint, after the one before it.

@@ -314,8 +314,8 @@ impl Dpo<'_> {
         model: &mut Model,
         which: &[Vec<usize>],
         count: usize,
-        total: &mut Total,
-    ) -> Result<(), TrainError> {
+    ) -> Result<Total, TrainError> {
+        let mut total = Total::default();
         for which in which {
             model.forward(0, &self.batch_of(which).view())?;
             let logps = model.log_probs(0)?;
@@ -323,7 +323,7 @@ impl Dpo<'_> {
             model.backward(0, &weights)?;
             total.add(&losses, &weights);
         }
-        Ok(())
+        Ok(total)
     }
 
     /// A pair's loss is no sum over tokens, and the rows of a pair may lie on several ranks, or end on
@@ -334,12 +334,11 @@ impl Dpo<'_> {
         model: &mut Model,
         which: &[Vec<usize>],
         count: usize,
-        total: &mut Total,
-    ) -> Result<(), TrainError> {
+    ) -> Result<Total, TrainError> {
         let batches: Vec<_> = which.iter().map(|which| self.batch_of(which)).collect();
         let views: Vec<_> = batches.iter().map(|batch| batch.view()).collect();
         let logps = log_probs(model, &views)?;
-        let mut all = Vec::with_capacity(which.len());
+        let (mut all, mut total) = (Vec::with_capacity(which.len()), Total::default());
         for (which, logps) in which.iter().zip(&logps) {
             let (losses, weights) = self.losses(which, logps, count);
             total.add(&losses, &weights);
@@ -348,7 +347,7 @@ impl Dpo<'_> {
         let pairs = views.into_iter().zip(&all);
         let weighted: Vec<_> = pairs.map(|(batch, weights)| Weighted { batch, weights }).collect();
         model.learn(&weighted)?;
-        Ok(())
+        Ok(total)
     }
 }
 
@@ -364,11 +363,10 @@ impl Objective for Dpo<'_> {
         let shares = shares(recipe, mesh, step).into_iter();
         let which = shares.map(|share| share.map(|index| self.order.at(index)).collect());
         let which: Vec<Vec<usize>> = which.collect();
-        let mut total = Total::default();
-        match mesh.group(Use::LogProbs).is_one() {
-            true => self.one_by_one(model, &which, count, &mut total)?,
-            false => self.measured_first(model, &which, count, &mut total)?,
-        }
+        let total = match mesh.group(Use::LogProbs).is_one() {
+            true => self.one_by_one(model, &which, count)?,
+            false => self.measured_first(model, &which, count)?,
+        };
         // ranks that divide a model have measured the same
         let counts = mesh.at(Axis::Cp) == 0 && mesh.at(Axis::Pp) == 0;
         let Total { sums, tokens, processed } = if counts { total } else { Total::default() };

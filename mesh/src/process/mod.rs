@@ -239,10 +239,10 @@ impl Processes {
         &self,
         at: &Place,
         to: usize,
-        envelope: Envelope,
+        (key, call): (Key, &Call),
         payload: Payload,
     ) -> Result<(), Error> {
-        let Envelope { key, call, .. } = envelope;
+        let call = call.to_string();
         if to == self.rank {
             self.come().entry(key).or_default().insert(to, (call, payload));
             return Ok(());
@@ -283,8 +283,7 @@ impl Transport for Epoch {
         self.processes.poisoned(&at)?;
         for (i, member) in seat.members.iter().enumerate() {
             let key = self.key(seat, None, sequence);
-            let envelope = Envelope { key, call: call.to_string(), counted: None };
-            self.processes.send(&at, *member, envelope, handed.of(i))?;
+            self.processes.send(&at, *member, (key, call), handed.of(i))?;
         }
         Ok(())
     }
@@ -305,8 +304,7 @@ impl Transport for Epoch {
         let at = seat.place(to.sequence, call.operation);
         self.processes.poisoned(&at)?;
         let key = self.key(seat, Some(to.tag), to.sequence);
-        let envelope = Envelope { key, call: call.to_string(), counted: None };
-        self.processes.send(&at, seat.members[to.member], envelope, payload)
+        self.processes.send(&at, seat.members[to.member], (key, call), payload)
     }
 
     fn receive(&self, seat: &Seat, from: Letter, call: &Call) -> Result<Payload, Error> {

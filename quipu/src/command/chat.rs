@@ -138,8 +138,7 @@ impl Talk<'_> {
 
     /// What the first rank knows, on every rank.
     fn told(&self, so: bool) -> Result<bool, Error> {
-        let here = f64::from(u8::from(so && self.mesh.rank() == 0));
-        Ok(self.mesh.group(Use::World).largest_numbers(&[here])?[0] > 0.0)
+        Ok(self.mesh.group(Use::World).any(so && self.mesh.rank() == 0)?)
     }
 
     fn is_interactive(&self) -> Result<bool, Error> {
