@@ -3,6 +3,7 @@
 
 use crate::{Axes, Error, Group, LaunchError, Mesh, Use, launch, placement};
 use quipu_math::{DType, Device, Reference, View};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 type Failed = LaunchError<Error>;
@@ -13,7 +14,10 @@ fn numbers(device: &dyn Device, dtype: DType, values: &[f64]) -> View {
     view
 }
 
-fn on(ranks: usize, work: impl Fn(Mesh, &Group) -> Result<(), Error> + Sync) -> Result<(), Failed> {
+fn on(
+    ranks: usize,
+    work: impl Fn(Mesh, &Arc<Group>) -> Result<(), Error> + Sync,
+) -> Result<(), Failed> {
     let run = |mesh: Mesh| work(mesh.clone(), mesh.group(Use::World));
     launch(Axes::data(ranks).unwrap(), run).map(|_| ())
 }

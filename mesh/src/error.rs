@@ -184,6 +184,19 @@ pub enum Error {
         /// The processes that there are.
         processes: usize,
     },
+    /// Groups that share out states and do not divide the ranks that hold the same parameters.
+    #[error(
+        "mesh {axes}: groups of {group} share out states, but {ranks} ranks (cp × dp) hold the same \
+         parameters; choose a divisor of {ranks}"
+    )]
+    ShareGroups {
+        /// Ranks of a group.
+        group: usize,
+        /// CP · DP.
+        ranks: usize,
+        /// The mesh as text.
+        axes: String,
+    },
     /// Started as one of several processes by a program that cannot be.
     #[error(
         "this process was started as one of several ({variable} says {count}), but the program was \

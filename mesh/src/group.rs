@@ -36,11 +36,12 @@ impl std::fmt::Debug for Group {
     }
 }
 
-/// A call that this rank has made and whose result it has not taken yet.
+/// A call that this rank has made and whose result it has not taken yet. What it has handed in was
+/// copied: that memory may be used again at once.
 #[must_use = "nothing is received before `wait`"]
 #[derive(Debug)]
-pub struct Pending<'g> {
-    group: &'g Group,
+pub struct Pending {
+    group: Arc<Group>,
     call: Call,
     sequence: u64,
     then: Then,
@@ -57,33 +58,46 @@ enum Then {
     Sum(DType, View),
     /// A letter lies in a view.
     Letter(Letter, View),
+    /// A letter is gone.
+    Sent(Letter),
 }
 
-impl Pending<'_> {
+impl Pending {
     /// Waits until the result is there; on return what is queued on `device` from now on sees it.
     ///
     /// # Errors
     /// What the device or the other ranks report.
     pub fn wait(self, device: &dyn Device) -> Result<(), Error> {
-        let Pending { group, call, sequence, then } = self;
-        let Some(transport) = &group.transport else { return Ok(()) };
+        self.waited(device).map(|_| ())
+    }
+
+    /// [`Pending::wait`] now, for somebody who waits again later, when it returns at once.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn waited(mut self, device: &dyn Device) -> Result<Pending, Error> {
+        let then = std::mem::replace(&mut self.then, Then::Nothing);
+        let Pending { group, call, sequence, .. } = &self;
+        let (Some(transport), sequence) = (&group.transport, *sequence) else { return Ok(self) };
         match then {
             Then::Nothing => Ok(()),
+            Then::Sent(to) => transport.sent(&group.seat, to),
             Then::Join(parts) => {
-                let all = transport.collect(&group.seat, sequence, &call)?;
+                let all = transport.collect(&group.seat, sequence, call)?;
                 let mut each = parts.iter().zip(&all);
                 each.try_for_each(|(views, piece)| group.fill(call.operation, device, views, piece))
             }
             Then::Sum(dtype, out) => {
-                let all = transport.collect(&group.seat, sequence, &call)?;
+                let all = transport.collect(&group.seat, sequence, call)?;
                 let sum = group.sum(call.operation, (dtype, &out), &all)?;
                 group.write(call.operation, device, &out, &sum)
             }
             Then::Letter(from, view) => {
-                let letter = transport.receive(&group.seat, from, &call)?;
+                let letter = transport.receive(&group.seat, from, call)?;
                 group.write(call.operation, device, &view, &letter)
             }
-        }
+        }?;
+        Ok(self)
     }
 }
 
@@ -137,7 +151,12 @@ impl Group {
     ///
     /// # Errors
     /// Sizes or types that do not fit; what the device or the other ranks report.
-    pub fn all_gather(&self, device: &dyn Device, piece: &View, whole: &View) -> Result<(), Error> {
+    pub fn all_gather(
+        self: &Arc<Self>,
+        device: &dyn Device,
+        piece: &View,
+        whole: &View,
+    ) -> Result<(), Error> {
         self.start_all_gather(device, piece, whole)?.wait(device)
     }
 
@@ -146,11 +165,11 @@ impl Group {
     /// # Errors
     /// As there.
     pub fn start_all_gather(
-        &self,
+        self: &Arc<Self>,
         device: &dyn Device,
         piece: &View,
         whole: &View,
-    ) -> Result<Pending<'_>, Error> {
+    ) -> Result<Pending, Error> {
         let parts = self.cut("all_gather", piece, whole)?;
         self.start_all_gather_parts(device, piece, parts)
     }
@@ -161,11 +180,11 @@ impl Group {
     /// # Errors
     /// As there.
     pub fn start_all_gather_parts(
-        &self,
+        self: &Arc<Self>,
         device: &dyn Device,
         piece: &View,
         parts: Vec<Vec<View>>,
-    ) -> Result<Pending<'_>, Error> {
+    ) -> Result<Pending, Error> {
         let operation = "all_gather";
         self.fits(operation, piece, &parts, true)?;
         if let Some(whole) = alone(&parts) {
@@ -176,7 +195,7 @@ impl Group {
         let sent = (self.size() - 1) * payload.len();
         let detail = piece.dtype().name().into();
         let call = Call { operation, bytes: payload.len(), detail };
-        self.post(call, Handed::Same(payload), sent, Then::Join(parts))
+        self.begin(call, Handed::Same(payload), sent, Then::Join(parts))
     }
 
     /// `piece` = this rank's part of the sum of all ranks' `whole`. `piece` may be this rank's part
@@ -185,7 +204,7 @@ impl Group {
     /// # Errors
     /// As [`Group::all_gather`].
     pub fn reduce_scatter(
-        &self,
+        self: &Arc<Self>,
         device: &dyn Device,
         whole: &View,
         piece: &View,
@@ -198,11 +217,11 @@ impl Group {
     /// # Errors
     /// As there.
     pub fn start_reduce_scatter(
-        &self,
+        self: &Arc<Self>,
         device: &dyn Device,
         whole: &View,
         piece: &View,
-    ) -> Result<Pending<'_>, Error> {
+    ) -> Result<Pending, Error> {
         let parts = self.cut("reduce_scatter", piece, whole)?;
         self.start_reduce_scatter_parts(device, &parts, piece)
     }
@@ -213,11 +232,11 @@ impl Group {
     /// # Errors
     /// As there.
     pub fn start_reduce_scatter_parts(
-        &self,
+        self: &Arc<Self>,
         device: &dyn Device,
         parts: &[Vec<View>],
         piece: &View,
-    ) -> Result<Pending<'_>, Error> {
+    ) -> Result<Pending, Error> {
         let operation = "reduce_scatter";
         self.fits(operation, piece, parts, false)?;
         if let Some(whole) = alone(parts) {
@@ -235,7 +254,7 @@ impl Group {
         let bytes = length * self.size();
         let call = Call { operation, bytes, detail: dtype.name().into() };
         let (sent, then) = ((self.size() - 1) * length, Then::Sum(dtype, piece.clone()));
-        self.post(call, Handed::Each(handed), sent, then)
+        self.begin(call, Handed::Each(handed), sent, then)
     }
 
     /// `view` = the sum of all ranks' `view`: each rank sums a piece, and all gather the pieces.
@@ -254,12 +273,12 @@ impl Group {
         let detail = view.dtype().name().to_owned();
         let call = Call { operation, bytes: bytes.len(), detail: detail.clone() };
         let handed = each(&bytes, (0..n).map(piece));
-        let pending = self.post(call, handed, bytes.len() - own, Then::Nothing)?;
-        let all = self.collect(&pending)?;
+        let sequence = self.post(&call, handed, bytes.len() - own)?;
+        let all = self.collect(sequence, &call)?;
         let sum = self.sum(operation, (view.dtype(), view), &all)?;
         let call = Call { operation, bytes: bytes.len(), detail: format!("{detail} summed") };
-        let pending = self.post(call, Handed::Same(sum), (n - 1) * own, Then::Nothing)?;
-        let sums = Payload::join(&self.collect(&pending)?);
+        let sequence = self.post(&call, Handed::Same(sum), (n - 1) * own)?;
+        let sums = Payload::join(&self.collect(sequence, &call)?);
         self.meter.hold(bytes.len() + own + sums.len());
         self.write(operation, device, view, &sums)
     }
@@ -283,8 +302,8 @@ impl Group {
         let length = bytes.len() / self.size();
         let handed = each(&bytes, (0..self.size()).map(|i| i * length..(i + 1) * length));
         let call = Call { operation, bytes: bytes.len(), detail: x.dtype().name().into() };
-        let pending = self.post(call, handed, (self.size() - 1) * length, Then::Nothing)?;
-        let all = Payload::join(&self.collect(&pending)?);
+        let sequence = self.post(&call, handed, (self.size() - 1) * length)?;
+        let all = Payload::join(&self.collect(sequence, &call)?);
         self.write(operation, device, out, &all)
     }
 
@@ -303,25 +322,48 @@ impl Group {
         let sent = (self.size() - 1) * payload.len();
         let detail = format!("{} from {root}", show(view));
         let call = Call { operation, bytes: view.bytes(), detail };
-        let pending = self.post(call, Handed::Same(payload), sent, Then::Nothing)?;
-        let all = self.collect(&pending)?;
+        let sequence = self.post(&call, Handed::Same(payload), sent)?;
+        let all = self.collect(sequence, &call)?;
         if here { Ok(()) } else { self.write(operation, device, view, &all[root]) }
     }
 
-    /// Sends `view` to member number `to`, who receives it; does not wait. Letters of one tag arrive
-    /// in the order of sending.
+    /// [`Group::start_send`], waited for.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn send(
+        self: &Arc<Self>,
+        device: &dyn Device,
+        view: &View,
+        to: usize,
+        tag: u64,
+    ) -> Result<(), Error> {
+        self.start_send(device, view, to, tag)?.wait(device)
+    }
+
+    /// Sends `view` to member number `to`, who receives it; to be waited for by whoever wants to know
+    /// that it is gone. Letters of one tag arrive in the order of sending.
     ///
     /// # Errors
     /// A member that there is not; what the device reports.
-    pub fn send(&self, device: &dyn Device, view: &View, to: usize, tag: u64) -> Result<(), Error> {
+    pub fn start_send(
+        self: &Arc<Self>,
+        device: &dyn Device,
+        view: &View,
+        to: usize,
+        tag: u64,
+    ) -> Result<Pending, Error> {
         let operation = "send";
         self.member(operation, to)?;
         let payload = self.read(operation, device, view)?;
         let letter = self.letter(true, to, tag);
         self.meter.add(payload.len());
         self.meter.hold(payload.len());
-        let Some(transport) = &self.transport else { return Ok(()) };
-        transport.send(&self.seat, letter, &call_of(view), payload)
+        let (call, sequence) = (call_of(view), letter.sequence);
+        if let Some(transport) = &self.transport {
+            transport.send(&self.seat, letter, &call, payload)?;
+        }
+        Ok(Pending { group: self.clone(), call, sequence, then: Then::Sent(letter) })
     }
 
     /// Receives into `view` what member number `from` sends next with that tag.
@@ -330,7 +372,7 @@ impl Group {
     /// A member that there is not, a letter of another size or type; what the device or the other
     /// ranks report.
     pub fn receive(
-        &self,
+        self: &Arc<Self>,
         device: &dyn Device,
         view: &View,
         from: usize,
@@ -343,12 +385,17 @@ impl Group {
     ///
     /// # Errors
     /// As there.
-    pub fn start_receive(&self, view: &View, from: usize, tag: u64) -> Result<Pending<'_>, Error> {
+    pub fn start_receive(
+        self: &Arc<Self>,
+        view: &View,
+        from: usize,
+        tag: u64,
+    ) -> Result<Pending, Error> {
         self.member("receive", from)?;
         let letter = self.letter(false, from, tag);
         self.meter.add(0);
         let (sequence, then) = (letter.sequence, Then::Letter(letter, view.clone()));
-        Ok(Pending { group: self, call: call_of(view), sequence, then })
+        Ok(Pending { group: self.clone(), call: call_of(view), sequence, then })
     }
 
     fn letter(&self, sent: bool, member: usize, tag: u64) -> Letter {
@@ -407,8 +454,8 @@ impl Group {
         let payload = self.read(operation, device, view)?;
         let sent = (self.size() - 1) * payload.len();
         let call = Call { operation, bytes: payload.len(), detail: show(view) };
-        let pending = self.post(call, Handed::Same(payload), sent, Then::Nothing)?;
-        let all = self.collect(&pending)?;
+        let sequence = self.post(&call, Handed::Same(payload), sent)?;
+        let all = self.collect(sequence, &call)?;
         Ok(all.iter().all(|other| other == &all[0]))
     }
 
@@ -443,8 +490,8 @@ impl Group {
         }
         let sent = (self.size() - 1) * payload.len();
         let call = Call { operation: "gather_texts", bytes: 0, detail: what.into() };
-        let pending = self.post(call, Handed::Same(payload), sent, Then::Nothing)?;
-        let all = self.collect(&pending)?;
+        let sequence = self.post(&call, Handed::Same(payload), sent)?;
+        let all = self.collect(sequence, &call)?;
         Ok(all.iter().map(|text| String::from_utf8_lossy(text.bytes()).into_owned()).collect())
     }
 
@@ -474,37 +521,45 @@ impl Group {
         }
         let sent = (self.size() - 1) * payload.len();
         let call = Call { operation, bytes: payload.len(), detail };
-        let pending = self.post(call, Handed::Same(payload), sent, Then::Nothing)?;
-        self.collect(&pending)
+        let sequence = self.post(&call, Handed::Same(payload), sent)?;
+        self.collect(sequence, &call)
     }
 
-    fn post(
-        &self,
+    /// Hands in; the number of the call.
+    fn post(&self, call: &Call, handed: Handed, sent: usize) -> Result<u64, Error> {
+        let sequence = self.sequence.fetch_add(1, Ordering::Relaxed);
+        self.meter.add(sent);
+        self.meter.hold(handed.bytes());
+        if let Some(transport) = &self.transport {
+            transport.post(&self.seat, sequence, call, handed)?;
+        }
+        Ok(sequence)
+    }
+
+    fn begin(
+        self: &Arc<Self>,
         call: Call,
         handed: Handed,
         sent: usize,
         then: Then,
-    ) -> Result<Pending<'_>, Error> {
-        let sequence = self.sequence.fetch_add(1, Ordering::Relaxed);
-        self.meter.add(sent);
-        let made = if let Then::Sum(_, out) = &then { out.bytes() } else { 0 };
-        self.meter.hold(handed.bytes() + made);
-        if let Some(transport) = &self.transport {
-            transport.post(&self.seat, sequence, &call, handed)?;
+    ) -> Result<Pending, Error> {
+        if let Then::Sum(_, out) = &then {
+            self.meter.hold(handed.bytes() + out.bytes());
         }
-        Ok(Pending { group: self, call, sequence, then })
+        let sequence = self.post(&call, handed, sent)?;
+        Ok(Pending { group: self.clone(), call, sequence, then })
     }
 
-    fn collect(&self, pending: &Pending<'_>) -> Result<Payloads, Error> {
+    fn collect(&self, sequence: u64, call: &Call) -> Result<Payloads, Error> {
         match &self.transport {
-            Some(transport) => transport.collect(&self.seat, pending.sequence, &pending.call),
+            Some(transport) => transport.collect(&self.seat, sequence, call),
             None => Ok(Vec::new()),
         }
     }
 
-    fn nothing(&self, operation: &'static str) -> Pending<'_> {
+    fn nothing(self: &Arc<Self>, operation: &'static str) -> Pending {
         let call = Call { operation, bytes: 0, detail: String::new() };
-        Pending { group: self, call, sequence: 0, then: Then::Nothing }
+        Pending { group: self.clone(), call, sequence: 0, then: Then::Nothing }
     }
 
     /// The parts, of type `dtype`, added up for `out`.

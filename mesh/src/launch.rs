@@ -8,7 +8,7 @@ use crate::Error;
 use crate::axes::Axes;
 use crate::mesh::Mesh;
 use crate::process::Processes;
-use crate::transport::Threads;
+use crate::transport::{Threads, Transport};
 use std::any::Any;
 use std::fmt::{self, Display};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -102,9 +102,21 @@ pub fn launch<T: Send, E: Display + Send>(
     axes: Axes,
     work: impl Fn(Mesh) -> Result<T, E> + Sync,
 ) -> Result<Vec<T>, LaunchError<E>> {
+    launch_over(axes, |_, world| world, work)
+}
+
+/// [`launch`], where ranks talk over what `transport` makes of that of threads for each.
+///
+/// # Errors
+/// As there.
+pub fn launch_over<T: Send, E: Display + Send>(
+    axes: Axes,
+    transport: impl Fn(usize, Arc<Threads>) -> Arc<dyn Transport> + Sync,
+    work: impl Fn(Mesh) -> Result<T, E> + Sync,
+) -> Result<Vec<T>, LaunchError<E>> {
     let world = Arc::new(Threads::new(axes.world()));
     let run = |rank: usize| {
-        let mesh = match Mesh::new(axes, rank, world.clone()) {
+        let mesh = match Mesh::new(axes, rank, transport(rank, world.clone())) {
             Ok(mesh) => mesh,
             Err(error) => return Ended::Panicked(error.to_string()),
         };

@@ -10,6 +10,7 @@
 //! - [`placement`]: what a rank holds, as a type: `Placed<SeqShard>`, `Gradients<Reduced>`,
 //!   `Sum<Global>`.
 //! - [`launch`]: ranks as threads. One rank runs on the caller's thread.
+//! - [`Sim`]: links that take time of a clock of their own: what of the way of the bytes ranks wait for.
 //! - [`World`]: where the ranks of a run live: here, as threads, or each in a process of its own
 //!   (feature `mpi`).
 //!
@@ -26,6 +27,7 @@ mod mesh;
 pub mod placement;
 pub mod process;
 pub mod schedule;
+mod sim;
 mod sum;
 mod traffic;
 mod transport;
@@ -36,8 +38,9 @@ pub use alone::Alone;
 pub use axes::{AXES, Axes, Axis};
 pub use error::{Error, Place};
 pub use group::{Group, Pending};
-pub use launch::{LaunchError, launch};
-pub use mesh::Mesh;
+pub use launch::{LaunchError, launch, launch_over};
+pub use mesh::{Mesh, Sharing};
+pub use sim::{Link, Links, Network, Passed, Sim};
 pub use traffic::Traffic;
 pub use transport::{Call, Handed, Letter, Payload, Payloads, Seat, Threads, Transport};
 pub use uses::{USES, Use};

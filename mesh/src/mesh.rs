@@ -3,15 +3,65 @@
 
 use crate::Error;
 use crate::axes::{Axes, Axis};
-use crate::group::Group;
+use crate::group::{Group, Pending};
 use crate::placement::{Global, Local, Sum};
 use crate::traffic::Traffic;
 use crate::transport::{Threads, Transport};
 use crate::uses::{USES, Use};
+use quipu_math::Device;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Groups of some of the ranks along an axis.
 type Parts = Vec<(Use, Arc<Group>)>;
+
+/// What of parameters, gradients and states each rank keeps, of those that have the same parameters for
+/// other tokens (context and data parallelism), and whether anybody waits sooner than needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sharing {
+    /// Whether working weights and gradients of layers are shared out as well: gathered before each
+    /// use, reduced after each. Otherwise only the optimizer's states are, and gradients once a step.
+    pub full: bool,
+    /// Ranks that share out one copy (hybrid groups): neighbours, of whose number this is a divisor;
+    /// none: all.
+    pub group: Option<usize>,
+    /// Whether what is begun is waited for where it is needed, not at once.
+    pub overlap: bool,
+}
+
+impl Default for Sharing {
+    fn default() -> Sharing {
+        Sharing { full: false, group: None, overlap: true }
+    }
+}
+
+impl Sharing {
+    /// Refuses groups that do not divide the ranks of a mesh.
+    ///
+    /// # Errors
+    /// [`Error::ShareGroups`].
+    pub fn check(&self, axes: Axes) -> Result<(), Error> {
+        let ranks = axes.size(Axis::Cp) * axes.size(Axis::Dp);
+        match self.group {
+            Some(group) if group == 0 || !ranks.is_multiple_of(group) => {
+                Err(Error::ShareGroups { group, ranks, axes: axes.to_string() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Of ranks that hold the same parameters, those that rank number `index` meets for `usage`.
+    fn members(&self, usage: Use, all: &[usize], index: usize) -> Vec<usize> {
+        let group = self.group.unwrap_or(all.len());
+        match usage {
+            Use::Gradients | Use::Parameters => {
+                let first = index / group * group;
+                all[first..first + group].to_vec()
+            }
+            Use::Replicas => all.iter().skip(index % group).step_by(group).copied().collect(),
+            _ => all.to_vec(),
+        }
+    }
+}
 
 /// This rank's view of the mesh. Cheap to clone; clones share the groups' call counters.
 #[derive(Clone)]
@@ -21,6 +71,7 @@ pub struct Mesh {
     groups: Arc<Vec<Arc<Group>>>,
     parts: Arc<Mutex<Parts>>,
     transport: Arc<dyn Transport>,
+    sharing: Sharing,
 }
 
 impl std::fmt::Debug for Mesh {
@@ -32,7 +83,7 @@ impl std::fmt::Debug for Mesh {
 impl Mesh {
     /// A mesh of one rank: every collective returns at once.
     pub fn one() -> Mesh {
-        Mesh::build(Axes::ONE, 0, Arc::new(Threads::new(1)))
+        Mesh::build(Axes::ONE, 0, Arc::new(Threads::new(1)), Sharing::default())
     }
 
     /// The mesh `axes` as `rank` sees it over `transport`. All ranks must be built alike.
@@ -43,17 +94,28 @@ impl Mesh {
         if rank >= axes.world() {
             return Err(Error::NoSuchRank { rank, axes: axes.to_string(), last: axes.world() - 1 });
         }
-        Ok(Mesh::build(axes, rank, transport))
+        Ok(Mesh::build(axes, rank, transport, Sharing::default()))
     }
 
-    fn build(axes: Axes, rank: usize, transport: Arc<dyn Transport>) -> Mesh {
-        let group = |(_, name, along): &(Use, &str, &[Axis])| {
+    /// The mesh with other choices: before anything was said on it.
+    ///
+    /// # Errors
+    /// As [`Sharing::check`].
+    pub fn sharing_as(&self, sharing: Sharing) -> Result<Mesh, Error> {
+        sharing.check(self.axes)?;
+        Ok(Mesh::build(self.axes, self.rank, self.transport.clone(), sharing))
+    }
+
+    fn build(axes: Axes, rank: usize, transport: Arc<dyn Transport>, sharing: Sharing) -> Mesh {
+        let group = |(usage, name, along): &(Use, &str, &[Axis])| {
+            let place = |members: &[usize]| members.iter().position(|member| *member == rank);
             let members = axes.peers(rank, along);
-            let index = members.iter().position(|member| *member == rank).unwrap_or(0);
+            let members = sharing.members(*usage, &members, place(&members).unwrap_or(0));
+            let index = place(&members).unwrap_or(0);
             Arc::new(Group::new(name, members, index, transport.clone()))
         };
         let groups = Arc::new(USES.iter().map(group).collect());
-        Mesh { axes, rank, groups, parts: Arc::default(), transport }
+        Mesh { axes, rank, groups, parts: Arc::default(), transport, sharing }
     }
 
     /// The group of some of the ranks along the axes of `usage`: of the members `indices`, ascending,
@@ -92,6 +154,24 @@ impl Mesh {
         let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
         let parts = parts.iter().map(|(_, group)| group.held());
         self.groups.iter().map(|group| group.held()).chain(parts).max().unwrap_or(0)
+    }
+
+    /// What of parameters and states each rank keeps.
+    pub fn sharing(&self) -> Sharing {
+        self.sharing
+    }
+
+    /// Whether working weights are shared out: full sharding over more than one rank.
+    pub fn is_fully_sharded(&self) -> bool {
+        self.sharing.full && !self.group(Use::Parameters).is_one()
+    }
+
+    /// What was begun, waited for at once where nothing is to overlap.
+    ///
+    /// # Errors
+    /// What the device or the other ranks report.
+    pub fn begun(&self, device: &dyn Device, pending: Pending) -> Result<Pending, Error> {
+        if self.sharing.overlap { Ok(pending) } else { pending.waited(device) }
     }
 
     /// The sizes of the axes.

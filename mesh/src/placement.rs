@@ -17,15 +17,15 @@
 //! What is already whole is not gathered again:
 //! ```compile_fail
 //! use quipu_mesh::placement::{self, Placed, Whole};
-//! fn layer(mesh: &quipu_mesh::Mesh, device: &dyn quipu_math::Device, x: Placed<Whole>) {
-//!     let _ = placement::gather(mesh, device, x, || unreachable!());
+//! fn layer(mesh: &quipu_mesh::Mesh, device: &dyn quipu_math::Device, x: Placed<Whole>, m: &quipu_math::View) {
+//!     let _ = placement::start_gather(mesh, device, x, m, 1);
 //! }
 //! ```
 //! A head shard is not reduced, its product with the output projection is:
 //! ```compile_fail
 //! use quipu_mesh::placement::{self, HeadShard, Placed};
-//! fn layer(mesh: &quipu_mesh::Mesh, device: &dyn quipu_math::Device, x: Placed<HeadShard>) {
-//!     let _ = placement::scatter(mesh, device, x, || unreachable!());
+//! fn layer(mesh: &quipu_mesh::Mesh, device: &dyn quipu_math::Device, x: Placed<HeadShard>, m: &quipu_math::View) {
+//!     let _ = placement::start_scatter::<quipu_mesh::Error>(mesh, device, (x, m), 1, |_| Ok(()));
 //! }
 //! ```
 //! An optimizer does not take gradients that were not reduced:
@@ -81,12 +81,12 @@
 //! ```
 
 use crate::Error;
-use crate::group::Group;
+use crate::group::{Group, Pending};
 use crate::mesh::Mesh;
 use crate::uses::Use;
 use quipu_math::{Device, Queue, View, op};
 use std::marker::PhantomData;
-use std::ops::Add;
+use std::ops::{Add, Range};
 use std::sync::Arc;
 
 /// All rows and all columns, the same on every tensor-parallel rank.
@@ -139,44 +139,137 @@ impl<P> Placed<P> {
     }
 }
 
-/// Joins the rows of all tensor-parallel ranks. `memory` is asked for the result's memory only
-/// where the group has more than one rank.
+/// Rows of all tensor-parallel ranks that are on their way, in pieces: a rank works on those that are
+/// there while the next come.
+#[must_use = "nothing is there before it is waited for"]
+#[derive(Debug)]
+pub struct Gathering {
+    whole: View,
+    /// Rows of the whole, and what brings them; none where they are there.
+    pieces: Vec<(Vec<Range<usize>>, Option<Pending>)>,
+}
+
+/// Begins to join the rows of all tensor-parallel ranks, in so many pieces, in the `memory` of the
+/// whole; on one rank they are where they are.
 ///
 /// # Errors
-/// What the group reports, or `memory`.
-pub fn gather<E: From<Error>>(
+/// What the group reports.
+pub fn start_gather(
     mesh: &Mesh,
     device: &dyn Device,
     shard: Placed<SeqShard>,
-    memory: impl FnOnce() -> Result<View, E>,
-) -> Result<Placed<Whole>, E> {
-    let group = mesh.group(Use::Activations);
+    memory: &View,
+    pieces: usize,
+) -> Result<Gathering, Error> {
+    let (group, shard) = (mesh.group(Use::Activations), shard.view);
     if group.is_one() {
-        return Ok(Placed::new(shard.view));
+        let rows = vec![0..shard.rows(); 1];
+        return Ok(Gathering { whole: shard, pieces: vec![(rows, None)] });
     }
-    let whole = memory()?;
-    group.all_gather(device, &shard.view, &whole)?;
-    Ok(Placed::new(whole))
+    let cut = |view: &View, rows: &Range<usize>| {
+        let rows = view.slice_rows(rows.clone());
+        rows.map_err(|source| group.device_error("all_gather", source))
+    };
+    let mut all = Vec::new();
+    for own in stretches(shard.rows(), pieces) {
+        let rows = of_each(group.size(), shard.rows(), &own);
+        let parts = rows.iter().map(|rows| Ok(vec![cut(memory, rows)?]));
+        let parts = parts.collect::<Result<_, Error>>()?;
+        let pending = group.start_all_gather_parts(device, &cut(&shard, &own)?, parts)?;
+        all.push((rows, Some(mesh.begun(device, pending)?)));
+    }
+    Ok(Gathering { whole: memory.clone(), pieces: all })
 }
 
-/// Adds the summands of all tensor-parallel ranks and keeps this rank's rows; memory as in
-/// [`gather`].
+impl Gathering {
+    /// Hands out the rows as they come, then the whole.
+    ///
+    /// # Errors
+    /// What the group reports, or `work`.
+    pub fn each<E: From<Error>>(
+        self,
+        device: &dyn Device,
+        mut work: impl FnMut(&View, Range<usize>) -> Result<(), E>,
+    ) -> Result<Placed<Whole>, E> {
+        for (rows, pending) in self.pieces {
+            pending.map_or(Ok(()), |pending| pending.wait(device))?;
+            rows.into_iter().try_for_each(|rows| work(&self.whole, rows))?;
+        }
+        Ok(Placed::new(self.whole))
+    }
+
+    /// Waits for all rows.
+    ///
+    /// # Errors
+    /// What the group reports.
+    pub fn wait(self, device: &dyn Device) -> Result<Placed<Whole>, Error> {
+        self.each(device, |_, _| Ok(()))
+    }
+}
+
+/// This rank's rows of a sum over tensor-parallel ranks that is on its way.
+#[must_use = "nothing is there before it is waited for"]
+#[derive(Debug)]
+pub struct Scattering {
+    shard: View,
+    pending: Vec<Pending>,
+}
+
+/// Begins to add the summands of all tensor-parallel ranks, of which this rank keeps its rows, in
+/// `memory`; on one rank the summand is the sum. The summand is made in so many pieces, by `make` for
+/// stretches of its rows: each is on its way while the next is made.
 ///
 /// # Errors
-/// What the group reports, or `memory`.
-pub fn scatter<E: From<Error>>(
+/// What the group reports, or `make`.
+pub fn start_scatter<E: From<Error>>(
     mesh: &Mesh,
     device: &dyn Device,
-    partial: Placed<TpPartial>,
-    memory: impl FnOnce() -> Result<View, E>,
-) -> Result<Placed<SeqShard>, E> {
-    let group = mesh.group(Use::Activations);
+    (partial, memory): (Placed<TpPartial>, &View),
+    pieces: usize,
+    mut make: impl FnMut(Range<usize>) -> Result<(), E>,
+) -> Result<Scattering, E> {
+    let (group, partial) = (mesh.group(Use::Activations), partial.view);
     if group.is_one() {
-        return Ok(Placed::new(partial.view));
+        make(0..partial.rows())?;
+        return Ok(Scattering { shard: partial, pending: Vec::new() });
     }
-    let shard = memory()?;
-    group.reduce_scatter(device, &partial.view, &shard)?;
-    Ok(Placed::new(shard))
+    let cut = |view: &View, rows: &Range<usize>| {
+        let rows = view.slice_rows(rows.clone());
+        rows.map_err(|source| group.device_error("reduce_scatter", source))
+    };
+    let mut pending = Vec::new();
+    for own in stretches(memory.rows(), pieces) {
+        let rows = of_each(group.size(), memory.rows(), &own);
+        rows.iter().cloned().try_for_each(&mut make)?;
+        let parts = rows.iter().map(|rows| Ok(vec![cut(&partial, rows)?]));
+        let parts = parts.collect::<Result<Vec<_>, Error>>()?;
+        let begun = group.start_reduce_scatter_parts(device, &parts, &cut(memory, &own)?)?;
+        pending.push(mesh.begun(device, begun)?);
+    }
+    Ok(Scattering { shard: memory.clone(), pending })
+}
+
+impl Scattering {
+    /// Waits for all rows.
+    ///
+    /// # Errors
+    /// What the group reports.
+    pub fn wait(self, device: &dyn Device) -> Result<Placed<SeqShard>, Error> {
+        self.pending.into_iter().try_for_each(|pending| pending.wait(device))?;
+        Ok(Placed::new(self.shard))
+    }
+}
+
+/// So many rows cut into as many stretches, of which none is empty.
+fn stretches(rows: usize, pieces: usize) -> impl Iterator<Item = Range<usize>> {
+    let pieces = pieces.max(1);
+    let all = (0..pieces).map(move |i| rows * i / pieces..rows * (i + 1) / pieces);
+    all.filter(|rows| !rows.is_empty())
+}
+
+/// Where a stretch of every rank's rows lies in those of all.
+fn of_each(ranks: usize, rows: usize, own: &Range<usize>) -> Vec<Range<usize>> {
+    (0..ranks).map(|rank| rank * rows + own.start..rank * rows + own.end).collect()
 }
 
 /// Gradients of parameters, as one flat range.
@@ -204,7 +297,7 @@ impl<P> Gradients<P> {
 #[derive(Clone, Debug)]
 pub struct Copies {
     /// Its elements in the flat range.
-    pub range: std::ops::Range<usize>,
+    pub range: Range<usize>,
     /// The ranks.
     pub group: Arc<Group>,
 }

@@ -180,6 +180,14 @@ pub trait Transport: Send + Sync {
     /// A world that has failed.
     fn send(&self, seat: &Seat, to: Letter, call: &Call, payload: Payload) -> Result<(), Error>;
 
+    /// Waits until a letter is gone: at once where it was copied.
+    ///
+    /// # Errors
+    /// A world that has failed.
+    fn sent(&self, _seat: &Seat, _to: Letter) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// Takes a letter; waits for it.
     ///
     /// # Errors

@@ -15,11 +15,13 @@ pub enum Use {
     KeyValues,
     /// Hidden states and their gradients between pipeline stages.
     Stages,
-    /// Gradients: the same parameters, other tokens.
+    /// Gradients: the same parameters, other tokens. Of the ranks that share out states, where these
+    /// are a part of them ([`crate::Sharing`]).
     Gradients,
     /// Gradients of parameters that tensor parallelism replicates (norms, some biases).
     Replicated,
-    /// Updated parameters, after each rank stepped its slice.
+    /// Updated parameters, after each rank stepped its part: of the same ranks as gradients. With full
+    /// sharding, before each use.
     Parameters,
     /// Sums of losses and token counts over the batch.
     Losses,
@@ -34,11 +36,13 @@ pub enum Use {
     Tied,
     /// Log-probabilities of whole rows, where what is learned is no sum over tokens.
     LogProbs,
+    /// Gradients that the ranks with the same part of the states have summed, in hybrid groups.
+    Replicas,
 }
 
 /// Every use with its name and the axes along which its ranks differ. Of shared heads and
 /// a tied embedding it is a part of the ranks along that axis, which the model knows: `Mesh::part`.
-pub const USES: [(Use, &str, &[Axis]); 13] = [
+pub const USES: [(Use, &str, &[Axis]); 14] = [
     (Use::Activations, "activations", &[Axis::Tp]),
     (Use::Vocabulary, "vocabulary", &[Axis::Tp]),
     (Use::KeyValues, "key-values", &[Axis::Cp]),
@@ -52,6 +56,7 @@ pub const USES: [(Use, &str, &[Axis]); 13] = [
     (Use::SharedHeads, "shared-heads", &[Axis::Tp]),
     (Use::Tied, "tied", &[Axis::Pp]),
     (Use::LogProbs, "log-probabilities", &[Axis::Cp, Axis::Pp]),
+    (Use::Replicas, "replicas", &[Axis::Cp, Axis::Dp]),
 ];
 
 #[cfg(test)]

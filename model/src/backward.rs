@@ -6,6 +6,7 @@
 //! says is not kept of the forward ([`Recompute`]) is made again first, by the forward's own calls.
 
 use crate::Error;
+use crate::forward::{KeysValues, PIECES};
 use crate::memory::Recompute;
 use crate::model::{At, Model};
 use crate::packs::Both;
@@ -14,10 +15,17 @@ use crate::slots::{Kept, LayerSlot, Scratch, Slot, Tensors};
 use quipu_math::Layout::{NN, TN};
 use quipu_math::View;
 use quipu_math::op::*;
-use quipu_mesh::Use;
-use quipu_mesh::placement::{Placed, SeqShard, TpPartial, Whole};
+use quipu_mesh::placement::{self, Gathering, Placed, Scattering, TpPartial, Whole};
+use quipu_mesh::{Pending, Use};
 use std::ops::Range;
 use std::sync::atomic::Ordering;
+
+/// The two halves of a layer, each behind a norm.
+#[derive(Clone, Copy)]
+enum Half {
+    Attention,
+    FeedForward,
+}
 
 impl Model {
     /// Adds to the gradients those of Σ weight_t · log p(target_t), for a micro-batch whose forward
@@ -127,14 +135,20 @@ impl Model {
             if self.capacity.recompute == Recompute::Block {
                 self.forward_again(&s, at)?;
             }
-            let d_out = self.gather_gradient(&scratch.d_hidden, &scratch)?;
-            self.feed_forward_input(&s, at, &d_out, &shared)?;
-            self.feed_forward_weight(&s, at, &d_out, &shared)?;
-            self.feed_forward_norm(&s, at)?;
-            let d_middle = self.gather_gradient(&scratch.d_hidden, &scratch)?;
-            self.attention_input(&s, at, &d_middle, &shared)?;
-            self.attention_weight(&s, at, &d_middle, &shared)?;
-            self.attention_norm(&s, at)?;
+            // gradients of weights are made while others' numbers are on their way
+            let all = self.start_keys_and_values(&s, &s.layers[at.place].saved, &scratch)?;
+            let d_out = self.start_gather_gradient(&scratch.d_hidden, &scratch)?;
+            let normed = self.start_gather_normed(&s, at, Half::FeedForward)?;
+            let (d_out, d_normed) = self.feed_forward_input(&s, at, d_out, &shared)?;
+            self.feed_forward_weight(at, &s, (&d_out, normed), &shared)?;
+            self.norm_backward(&s, at, Half::FeedForward, d_normed)?;
+            let d_middle = self.start_gather_gradient(&scratch.d_hidden, &scratch)?;
+            let normed = self.start_gather_normed(&s, at, Half::Attention)?;
+            let (d_middle, d_kv) = self.attention_scores(&s, at, (d_middle, all), &shared)?;
+            self.output_weight(&s, at, &d_middle)?;
+            let d_normed = self.attention_input(&s, at, d_kv, &shared)?;
+            self.projection_weight(at, normed, &shared)?;
+            self.norm_backward(&s, at, Half::Attention, d_normed)?;
             self.fresh[at.layer].store(false, Ordering::Release);
             self.release(at.layer);
         }
@@ -157,13 +171,15 @@ impl Model {
             let kept = kept(&s.layers[at.place])?;
             let d_hidden = || scratch.d_hidden.clone();
             self.device.execute(Copy { x: d_hidden(), out: kept.out.clone() })?;
-            let d_out = self.gather_gradient(&scratch.d_hidden, &scratch)?;
-            self.feed_forward_input(&s, at, &d_out, kept)?;
-            self.feed_forward_norm(&s, at)?;
+            let all = self.start_keys_and_values(&s, &s.layers[at.place].saved, &scratch)?;
+            let d_out = self.start_gather_gradient(&scratch.d_hidden, &scratch)?;
+            let (_, d_normed) = self.feed_forward_input(&s, at, d_out, kept)?;
+            self.norm_backward(&s, at, Half::FeedForward, d_normed)?;
             self.device.execute(Copy { x: d_hidden(), out: kept.middle.clone() })?;
-            let d_middle = self.gather_gradient(&scratch.d_hidden, &scratch)?;
-            self.attention_input(&s, at, &d_middle, kept)?;
-            self.attention_norm(&s, at)?;
+            let d_middle = self.start_gather_gradient(&scratch.d_hidden, &scratch)?;
+            let (_, d_kv) = self.attention_scores(&s, at, (d_middle, all), kept)?;
+            let d_normed = self.attention_input(&s, at, d_kv, kept)?;
+            self.norm_backward(&s, at, Half::Attention, d_normed)?;
             self.release(at.layer);
         }
         self.backward_end(&s, &range)
@@ -179,10 +195,14 @@ impl Model {
         let scratch = self.activations.scratch(&s.at.rows)?;
         for at in self.places(&s, &range)?.into_iter().rev() {
             let kept = kept(&s.layers[at.place])?;
-            let d_out = self.gather_gradient(&kept.out, &scratch)?;
-            self.feed_forward_weight(&s, at, &d_out, kept)?;
-            let d_middle = self.gather_gradient(&kept.middle, &scratch)?;
-            self.attention_weight(&s, at, &d_middle, kept)?;
+            let d_out = self.start_gather_gradient(&kept.out, &scratch)?;
+            let normed = self.start_gather_normed(&s, at, Half::FeedForward)?;
+            let d_out = d_out.wait(&*self.device)?;
+            self.feed_forward_weight(at, &s, (&d_out, normed), kept)?;
+            let d_middle = self.start_gather_gradient(&kept.middle, &scratch)?;
+            let normed = self.start_gather_normed(&s, at, Half::Attention)?;
+            self.output_weight(&s, at, &d_middle.wait(&*self.device)?)?;
+            self.projection_weight(at, normed, kept)?;
             self.fresh[at.layer].store(false, Ordering::Release);
         }
         Ok(())
@@ -208,7 +228,8 @@ impl Model {
         let scratch = self.activations.scratch(&s.at.rows)?;
         let chunk = &self.shard.chunks[s.at.chunk];
         if chunk.first && range.start == chunk.layers.start {
-            let dout = self.gather_gradient(&scratch.d_hidden, &scratch)?.into_view();
+            let dout = self.start_gather_gradient(&scratch.d_hidden, &scratch)?;
+            let dout = dout.wait(&*self.device)?.into_view();
             self.device.execute(EmbedBackward {
                 ids: s.ends.tokens.clone(),
                 dout,
@@ -220,88 +241,107 @@ impl Model {
         Ok(scratch.d_hidden)
     }
 
-    /// The gradient of the residual stream with the rows of all tensor-parallel ranks: as it is on one
-    /// rank, in the type of messages over several.
-    fn gather_gradient(&self, x: &View, scratch: &Scratch) -> Result<Placed<Whole>, Error> {
+    /// The gradient of the residual stream with the rows of all tensor-parallel ranks, begun: as it is
+    /// on one rank, in the type of messages over several.
+    fn start_gather_gradient(&self, x: &View, scratch: &Scratch) -> Result<Gathering, Error> {
         if self.shard.tp.size == 1 || x.dtype() == scratch.gathered.dtype() {
-            return self.gather(Placed::new(x.clone()), &scratch.gathered);
+            return self.start_gather(Placed::new(x.clone()), &scratch.gathered, PIECES);
         }
         let out = scratch.d_norm.clone();
         self.device.execute(Copy { x: x.clone(), out: out.clone() })?;
-        self.gather(Placed::new(out), &scratch.gathered)
+        self.start_gather(Placed::new(out), &scratch.gathered, PIECES)
     }
 
-    /// From the gradient of the layer's output to that of the feed-forward's normed input.
+    /// A norm's output, made again where it was not kept, with the rows of all tensor-parallel ranks.
+    fn start_gather_normed(&self, s: &Slot, at: At, half: Half) -> Result<Gathering, Error> {
+        let (w, l) = (self.acquire(at.layer), &s.layers[at.place].saved);
+        let (x, weight, out, rstd) = match half {
+            Half::Attention => (&s.hidden[at.place], &w.attention_norm, &l.norm1, &l.rstd1),
+            Half::FeedForward => (&l.middle, &w.feed_forward_norm, &l.norm2, &l.rstd2),
+        };
+        let normed = match self.capacity.recompute {
+            Recompute::Elementwise => self.norm(&Placed::new(x.clone()), weight, out, rstd)?,
+            Recompute::None | Recompute::Block => Placed::new(out.clone()),
+        };
+        self.start_gather(normed, &self.activations.scratch(&s.at.rows)?.again, 1)
+    }
+
+    /// From the gradient of the layer's output, with which it comes back whole, to that of the
+    /// feed-forward's normed input, on its way.
     fn feed_forward_input(
         &self,
         s: &Slot,
         at: At,
-        d_out: &Placed<Whole>,
+        d_out: Gathering,
         kept: &Kept,
-    ) -> Result<(), Error> {
+    ) -> Result<(Placed<Whole>, Scattering), Error> {
         let (w, p) = (self.acquire(at.layer), self.packed(at.layer)?);
         let l = &s.layers[at.place].saved;
         let scratch = self.activations.scratch(&s.at.rows)?;
-        self.product_backward(d_out.view(), (&w.down, &p.down), &scratch.act)?;
+        let d_out = self.rows_backward(d_out, (&w.down, &p.down), &scratch.act)?;
         // in place: gate and up become their gradients, the product is computed again for `down`
         let (gate, up) = self.halves(&l.gate_up)?;
         self.device.execute(SwiGluBackward {
             gate: gate.clone(),
             up: up.clone(),
-            dout: scratch.act,
+            dout: scratch.act.clone(),
             dgate: gate,
             dup: up,
             out: Some(kept.act.clone()),
         })?;
-        let d_normed = self.summand(&scratch.d_norm, &scratch.summand);
-        self.product_backward(&l.gate_up, (w.gate_up.whole()?, &p.gate_up), &d_normed)?;
-        self.scatter(Placed::<TpPartial>::new(d_normed), &scratch.d_norm).map(|_| ())
+        let weight = (w.gate_up.whole()?, &p.gate_up);
+        Ok((d_out, self.scatter_backward(&l.gate_up, weight, &scratch)?))
     }
 
     fn feed_forward_weight(
         &self,
-        s: &Slot,
         at: At,
-        d_out: &Placed<Whole>,
+        s: &Slot,
+        (d_out, normed): (&Placed<Whole>, Gathering),
         kept: &Kept,
     ) -> Result<(), Error> {
         let (g, l) = (self.layer_gradients(at)?, &s.layers[at.place].saved);
-        let weight = &self.acquire(at.layer).feed_forward_norm;
-        let normed = self.normed(&l.middle, weight, &l.norm2, &l.rstd2)?;
-        let normed = self.gather(normed, &self.activations.scratch(&s.at.rows)?.summand)?;
         let adds = !self.fresh[at.layer].load(Ordering::Acquire);
         self.weight_backward(d_out.view(), &kept.act, (&g.down, adds), g.down_bias.as_ref())?;
         let dbias = g.gate_up_bias.as_ref().map(Joined::whole).transpose()?;
-        let dweight = (g.gate_up.whole()?, adds);
+        let (dweight, normed) = ((g.gate_up.whole()?, adds), normed.wait(&*self.device)?);
         self.weight_backward(&l.gate_up, normed.view(), dweight, dbias)
     }
 
-    /// Adds the feed-forward's share to the gradient of the residual stream.
-    fn feed_forward_norm(&self, s: &Slot, at: At) -> Result<(), Error> {
-        let (w, g) = (self.acquire(at.layer), self.layer_gradients(at)?);
+    /// From the gradient of the residual stream between the halves, with which it comes back whole, to
+    /// those of queries, keys and values; those of keys and values on their way, where others add to
+    /// them.
+    fn attention_scores(
+        &self,
+        s: &Slot,
+        at: At,
+        (d_middle, all): (Gathering, KeysValues),
+        kept: &Kept,
+    ) -> Result<(Placed<Whole>, Option<Pending>), Error> {
+        let (w, p) = (self.acquire(at.layer), self.packed(at.layer)?);
         let l = &s.layers[at.place].saved;
-        let weights = (&w.feed_forward_norm, &g.feed_forward_norm);
-        self.norm_backward(s, &l.middle, weights, &l.rstd2)
+        let scratch = self.activations.scratch(&s.at.rows)?;
+        let d_middle = self.rows_backward(d_middle, (&w.output, &p.output), &scratch.d_attended)?;
+        let d_kv = self.attend_backward(s, (l, all), &scratch, &kept.qkv)?;
+        let (dq, ..) = self.heads(&kept.qkv)?;
+        self.rotate(&dq, &s.ends.positions, true)?;
+        Ok((d_middle, d_kv))
     }
 
-    /// From the gradient of the residual stream between the halves to that of attention's normed
-    /// input.
+    /// On to the gradient of attention's normed input, on its way.
     fn attention_input(
         &self,
         s: &Slot,
         at: At,
-        d_middle: &Placed<Whole>,
+        d_kv: Option<Pending>,
         kept: &Kept,
-    ) -> Result<(), Error> {
+    ) -> Result<Scattering, Error> {
         let (w, p) = (self.acquire(at.layer), self.packed(at.layer)?);
-        let l = &s.layers[at.place].saved;
+        d_kv.map_or(Ok(()), |pending| pending.wait(&*self.device))?;
+        let (_, dk, _) = self.heads(&kept.qkv)?;
+        self.rotate(&dk, &s.ends.positions, true)?;
         let scratch = self.activations.scratch(&s.at.rows)?;
-        self.product_backward(d_middle.view(), (&w.output, &p.output), &scratch.d_attended)?;
-        self.attend_backward(s, l, &scratch, &kept.qkv)?;
-        self.rotate(&kept.qkv, &s.ends.positions, true)?;
-        let d_normed = self.summand(&scratch.d_norm, &scratch.summand);
-        self.product_backward(&kept.qkv, (w.qkv.whole()?, &p.qkv), &d_normed)?;
-        self.scatter(Placed::<TpPartial>::new(d_normed), &scratch.d_norm).map(|_| ())
+        self.scatter_backward(&kept.qkv, (w.qkv.whole()?, &p.qkv), &scratch)
     }
 
     /// The gradients of keys and values are summed over the queries of all context-parallel ranks, in
@@ -309,14 +349,14 @@ impl Model {
     fn attend_backward(
         &self,
         s: &Slot,
-        l: &Tensors,
+        (l, all): (&Tensors, KeysValues),
         scratch: &Scratch,
         d_qkv: &View,
-    ) -> Result<(), Error> {
+    ) -> Result<Option<Pending>, Error> {
         let context = self.mesh.group(Use::KeyValues);
         let (q, _, _) = self.heads(&l.qkv)?;
         let (dq, dk, dv) = self.heads(d_qkv)?;
-        let (k, v) = self.keys_and_values(s, l, scratch)?;
+        let (k, v) = self.keys_and_values(all)?;
         let width = k.cols();
         let (dk, dv) = match context.is_one() {
             true => (dk, dv),
@@ -349,73 +389,85 @@ impl Model {
                 accumulate: !context.is_one(),
             })?;
         }
-        if !context.is_one() {
-            let parts = self.by_rank(&scratch.d_kv, s.at.rows.whole)?;
-            let own = d_qkv.slice_cols(q.cols()..q.cols() + 2 * width)?;
-            let device = &*self.device;
-            context.start_reduce_scatter_parts(device, &parts, &own)?.wait(device)?;
+        if context.is_one() {
+            return Ok(None);
         }
-        Ok(())
+        let (parts, device) = (self.by_rank(&scratch.d_kv, s.at.rows.whole)?, &*self.device);
+        let own = d_qkv.slice_cols(q.cols()..q.cols() + 2 * width)?;
+        let pending = context.start_reduce_scatter_parts(device, &parts, &own)?;
+        Ok(Some(self.mesh.begun(device, pending)?))
     }
 
-    fn attention_weight(
-        &self,
-        s: &Slot,
-        at: At,
-        d_middle: &Placed<Whole>,
-        kept: &Kept,
-    ) -> Result<(), Error> {
+    fn output_weight(&self, s: &Slot, at: At, d_middle: &Placed<Whole>) -> Result<(), Error> {
         let (g, l) = (self.layer_gradients(at)?, &s.layers[at.place].saved);
-        let weight = &self.acquire(at.layer).attention_norm;
-        let normed = self.normed(&s.hidden[at.place], weight, &l.norm1, &l.rstd1)?;
-        let normed = self.gather(normed, &self.activations.scratch(&s.at.rows)?.summand)?;
         let adds = !self.fresh[at.layer].load(Ordering::Acquire);
         let (dweight, dbias) = ((&g.output, adds), g.output_bias.as_ref());
-        self.weight_backward(d_middle.view(), &l.attended, dweight, dbias)?;
+        self.weight_backward(d_middle.view(), &l.attended, dweight, dbias)
+    }
+
+    fn projection_weight(&self, at: At, normed: Gathering, kept: &Kept) -> Result<(), Error> {
+        let g = self.layer_gradients(at)?;
+        let adds = !self.fresh[at.layer].load(Ordering::Acquire);
         let dbias = g.qkv_bias.as_ref().map(Joined::whole).transpose()?;
-        let dweight = (g.qkv.whole()?, adds);
+        let (dweight, normed) = ((g.qkv.whole()?, adds), normed.wait(&*self.device)?);
         self.weight_backward(&kept.qkv, normed.view(), dweight, dbias)
     }
 
-    /// Adds attention's share to the gradient of the residual stream.
-    fn attention_norm(&self, s: &Slot, at: At) -> Result<(), Error> {
-        let (w, g) = (self.acquire(at.layer), self.layer_gradients(at)?);
-        let weights = (&w.attention_norm, &g.attention_norm);
-        self.norm_backward(s, &s.hidden[at.place], weights, &s.layers[at.place].saved.rstd1)
-    }
-
-    /// A norm's output, made again where it was not kept.
-    fn normed(
-        &self,
-        x: &View,
-        weight: &View,
-        out: &View,
-        rstd: &View,
-    ) -> Result<Placed<SeqShard>, Error> {
-        match self.capacity.recompute {
-            Recompute::Elementwise => self.norm(&Placed::new(x.clone()), weight, out, rstd),
-            Recompute::None | Recompute::Block => Ok(Placed::new(out.clone())),
-        }
-    }
-
-    /// `d_hidden += ` the gradient of a norm's input, from the gradient of its output in `d_norm`.
+    /// Waits for the gradient of a norm's output and adds that of its input to the gradient of the
+    /// residual stream.
     fn norm_backward(
         &self,
         s: &Slot,
-        x: &View,
-        (weight, dweight): (&View, &View),
-        rstd: &View,
+        at: At,
+        half: Half,
+        d_normed: Scattering,
     ) -> Result<(), Error> {
-        let scratch = self.activations.scratch(&s.at.rows)?;
+        let (w, g) = (self.acquire(at.layer), self.layer_gradients(at)?);
+        let l = &s.layers[at.place].saved;
+        let (x, weight, dweight, rstd) = match half {
+            Half::Attention => {
+                (&s.hidden[at.place], &w.attention_norm, &g.attention_norm, &l.rstd1)
+            }
+            Half::FeedForward => (&l.middle, &w.feed_forward_norm, &g.feed_forward_norm, &l.rstd2),
+        };
         Ok(self.device.execute(RmsNormBackward {
             x: x.clone(),
             weight: weight.clone(),
             rstd: rstd.clone(),
-            dy: scratch.d_norm,
-            dx: scratch.d_hidden,
+            dy: d_normed.wait(&*self.device)?.into_view(),
+            dx: self.activations.scratch(&s.at.rows)?.d_hidden,
             dweight: Some(dweight.clone()),
             accumulate: true,
         })?)
+    }
+
+    /// `dx = dy · W`, for rows of `dy` as they come; `dy` whole.
+    fn rows_backward(
+        &self,
+        dy: Gathering,
+        weight: (&View, &Both),
+        dx: &View,
+    ) -> Result<Placed<Whole>, Error> {
+        dy.each(&*self.device, |dy, rows| {
+            let (dy, dx) = (dy.slice_rows(rows.clone())?, dx.slice_rows(rows)?);
+            self.product_backward(&dy, weight, &dx)
+        })
+    }
+
+    /// This rank's rows of `dy · W`, of which each tensor-parallel rank has a summand: on their way, as
+    /// they are made.
+    fn scatter_backward(
+        &self,
+        dy: &View,
+        weight: (&View, &Both),
+        scratch: &Scratch,
+    ) -> Result<Scattering, Error> {
+        let partial = self.summand(&scratch.d_norm, &scratch.summand);
+        let memory = (Placed::<TpPartial>::new(partial.clone()), &scratch.d_norm);
+        placement::start_scatter(&self.mesh, &*self.device, memory, PIECES, |rows| {
+            let (dy, dx) = (dy.slice_rows(rows.clone())?, partial.slice_rows(rows)?);
+            self.product_backward(&dy, weight, &dx)
+        })
     }
 
     /// `dx = dy · W`.

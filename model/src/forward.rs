@@ -13,9 +13,20 @@ use crate::slots::{Scratch, Slot, Tensors};
 use quipu_math::Layout::NT;
 use quipu_math::View;
 use quipu_math::op::*;
-use quipu_mesh::Use;
-use quipu_mesh::placement::{self, HeadShard, Placed, SeqShard, TpPartial, Whole};
+use quipu_mesh::placement::{self, Gathering, HeadShard, Placed, SeqShard, TpPartial, Whole};
+use quipu_mesh::{Pending, Use};
 use std::ops::Range;
+
+/// What tensor-parallel ranks gather or add up goes in so many pieces of rows: one is multiplied while
+/// another is on its way.
+pub(crate) const PIECES: usize = 2;
+
+/// Keys and values of all rows of a micro-batch; on their way where others have some of them.
+pub(crate) struct KeysValues {
+    keys: View,
+    values: View,
+    pending: Option<Pending>,
+}
 
 impl Model {
     /// All layers for one micro-batch; the activations stay in `slot` until its backward. On a mesh
@@ -86,11 +97,15 @@ impl Model {
         let scratch = self.activations.scratch(&s.at.rows)?;
         let x = Placed::<SeqShard>::new(s.hidden[at.place].clone());
         let normed = self.norm(&x, &w.attention_norm, &l.norm1, &l.rstd1)?;
-        let whole = self.gather(normed, &scratch.gathered)?;
         let bias = w.qkv_bias.as_ref();
-        let qkv = self.column_parallel(&whole, (&w.qkv, &p.qkv), bias, &l.qkv)?;
-        self.rotate(qkv.view(), &s.ends.positions, false)?;
-        let attended = self.attend(s, l, &scratch)?;
+        let input = (normed, &scratch.gathered);
+        self.column_parallel(input, (&w.qkv, &p.qkv), bias, &l.qkv)?;
+        let (q, k, _) = self.heads(&l.qkv)?;
+        // keys first: while they go to the others, queries are turned
+        self.rotate(&k, &s.ends.positions, false)?;
+        let all = self.start_keys_and_values(s, l, &scratch)?;
+        self.rotate(&q, &s.ends.positions, false)?;
+        let attended = self.attend(s, l, all)?;
         let (weight, bias) = ((&w.output, &p.output), w.output_bias.as_ref());
         self.row_parallel(&x, &attended, weight, bias, (&scratch.summand, &l.middle))
     }
@@ -113,9 +128,9 @@ impl Model {
         let l = &s.layers[at.place].saved;
         let x = Placed::<SeqShard>::new(l.middle.clone());
         let normed = self.norm(&x, &w.feed_forward_norm, &l.norm2, &l.rstd2)?;
-        let whole = self.gather(normed, &self.activations.scratch(&s.at.rows)?.gathered)?;
+        let input = (normed, &self.activations.scratch(&s.at.rows)?.gathered);
         let bias = w.gate_up_bias.as_ref();
-        self.column_parallel(&whole, (&w.gate_up, &p.gate_up), bias, &l.gate_up)
+        self.column_parallel(input, (&w.gate_up, &p.gate_up), bias, &l.gate_up)
     }
 
     /// What the backward reads of a layer, once more from its input: all but its last product.
@@ -125,9 +140,9 @@ impl Model {
     }
 
     /// Causal attention inside documents, over the keys of the whole sequence.
-    fn attend(&self, s: &Slot, l: &Tensors, scratch: &Scratch) -> Result<Placed<HeadShard>, Error> {
+    fn attend(&self, s: &Slot, l: &Tensors, all: KeysValues) -> Result<Placed<HeadShard>, Error> {
         let (q, _, _) = self.heads(&l.qkv)?;
-        let (k, v) = self.keys_and_values(s, l, scratch)?;
+        let (k, v) = self.keys_and_values(all)?;
         let mut first = 0;
         for span in self.shard.spans(s.at.rows.whole) {
             let rows = first..first + span.len();
@@ -148,23 +163,32 @@ impl Model {
         Ok(Placed::new(l.attended.clone()))
     }
 
-    /// Those of all rows of the micro-batch, in its order.
-    pub(crate) fn keys_and_values(
+    /// Begins to gather those of all rows of the micro-batch, in its order.
+    pub(crate) fn start_keys_and_values(
         &self,
         s: &Slot,
         l: &Tensors,
         scratch: &Scratch,
-    ) -> Result<(View, View), Error> {
-        let (q, k, v) = self.heads(&l.qkv)?;
+    ) -> Result<KeysValues, Error> {
+        let (q, keys, values) = self.heads(&l.qkv)?;
         let context = self.mesh.group(Use::KeyValues);
         if context.is_one() {
-            return Ok((k, v));
+            return Ok(KeysValues { keys, values, pending: None });
         }
-        let (kv, width) = (&scratch.kv, k.cols());
+        let (kv, width, device) = (&scratch.kv, keys.cols(), &*self.device);
         let own = l.qkv.slice_cols(q.cols()..q.cols() + 2 * width)?;
         let parts = self.by_rank(kv, s.at.rows.whole)?;
-        context.start_all_gather_parts(&*self.device, &own, parts)?.wait(&*self.device)?;
-        Ok((kv.slice_cols(0..width)?, kv.slice_cols(width..2 * width)?))
+        let pending = context.start_all_gather_parts(device, &own, parts)?;
+        let pending = Some(self.mesh.begun(device, pending)?);
+        let (keys, values) = (kv.slice_cols(0..width)?, kv.slice_cols(width..2 * width)?);
+        Ok(KeysValues { keys, values, pending })
+    }
+
+    /// Waits for them.
+    pub(crate) fn keys_and_values(&self, all: KeysValues) -> Result<(View, View), Error> {
+        let KeysValues { keys, values, pending } = all;
+        pending.map_or(Ok(()), |pending| pending.wait(&*self.device))?;
+        Ok((keys, values))
     }
 
     /// The rows of `x` that each context-parallel rank has.
@@ -302,11 +326,9 @@ impl Model {
         Ok((at(0..q)?, at(q..q + kv)?, at(q + kv..q + 2 * kv)?))
     }
 
-    /// Turns q and k (neighbouring columns) by their positions, or back.
-    pub(crate) fn rotate(&self, qkv: &View, positions: &View, inverse: bool) -> Result<(), Error> {
-        let turned = self.shard.query_width() + self.shard.kv_width();
-        let x = qkv.slice_cols(0..turned)?;
-        let (positions, table) = (positions.clone(), self.rotary.clone());
+    /// Turns queries or keys by their positions, or back.
+    pub(crate) fn rotate(&self, x: &View, positions: &View, inverse: bool) -> Result<(), Error> {
+        let (x, positions, table) = (x.clone(), positions.clone(), self.rotary.clone());
         Ok(self.device.execute(Rope { x, positions, table, inverse })?)
     }
 
@@ -327,21 +349,25 @@ impl Model {
         Ok(Placed::new(out.clone()))
     }
 
-    /// Every rank's own outputs from the whole input.
+    /// Every rank's own outputs from the whole input, which is gathered in `memory`.
     pub(crate) fn column_parallel(
         &self,
-        x: &Placed<Whole>,
+        (x, memory): (Placed<SeqShard>, &View),
         (weight, packed): (&Joined, &Both),
         bias: Option<&Joined>,
         out: &View,
     ) -> Result<Placed<HeadShard>, Error> {
+        self.start_gather(x, memory, PIECES)?.each(&*self.device, |x, rows| {
+            let (x, out) = (x.slice_rows(rows.clone())?, out.slice_rows(rows)?);
+            let mut first = 0;
+            for part in weight.parts() {
+                let end = first + part.rows();
+                self.product(&x, (part, packed), None, &out.slice_cols(first..end)?)?;
+                first = end;
+            }
+            Ok::<_, Error>(())
+        })?;
         let mut first = 0;
-        for part in weight.parts() {
-            let end = first + part.rows();
-            self.product(x.view(), (part, packed), None, &out.slice_cols(first..end)?)?;
-            first = end;
-        }
-        first = 0;
         for part in bias.map_or(&[][..], Joined::parts) {
             let end = first + part.cols();
             self.bias(Some(part), &out.slice_cols(first..end)?)?;
@@ -364,8 +390,13 @@ impl Model {
             self.product(y.view(), weight, Some(x.view()), out)?;
             return self.bias(bias, out);
         }
-        self.product(y.view(), weight, None, summand)?;
-        let added = self.scatter(Placed::<TpPartial>::new(summand.clone()), out)?;
+        let (partial, device) = (Placed::<TpPartial>::new(summand.clone()), &*self.device);
+        let make = |rows: Range<usize>| {
+            let (y, out) = (y.view().slice_rows(rows.clone())?, summand.slice_rows(rows)?);
+            self.product(&y, weight, None, &out)
+        };
+        let added = placement::start_scatter(&self.mesh, device, (partial, out), PIECES, make)?;
+        let added = added.wait(device)?;
         self.bias(bias, added.view())?;
         let (a, b) = (x.view().clone(), added.into_view());
         Ok(self.device.execute(Add { a, b, out: out.clone() })?)
@@ -420,7 +451,17 @@ impl Model {
         x: Placed<SeqShard>,
         memory: &View,
     ) -> Result<Placed<Whole>, Error> {
-        placement::gather(&self.mesh, &*self.device, x, || Ok(memory.clone()))
+        Ok(self.start_gather(x, memory, 1)?.wait(&*self.device)?)
+    }
+
+    /// [`Model::gather`], begun, in so many pieces.
+    pub(crate) fn start_gather(
+        &self,
+        x: Placed<SeqShard>,
+        memory: &View,
+        pieces: usize,
+    ) -> Result<Gathering, Error> {
+        Ok(placement::start_gather(&self.mesh, &*self.device, x, memory, pieces)?)
     }
 
     /// This rank's rows of the sum of all tensor-parallel ranks, in `memory` where there are several.
@@ -429,6 +470,7 @@ impl Model {
         x: Placed<TpPartial>,
         memory: &View,
     ) -> Result<Placed<SeqShard>, Error> {
-        placement::scatter(&self.mesh, &*self.device, x, || Ok(memory.clone()))
+        let (device, made) = (&*self.device, |_| Ok::<_, Error>(()));
+        Ok(placement::start_scatter(&self.mesh, device, (x, memory), 1, made)?.wait(device)?)
     }
 }

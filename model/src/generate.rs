@@ -310,10 +310,11 @@ impl Model {
         let (w, p) = (self.acquire(layer), self.packed(layer)?);
         let x = Placed::<SeqShard>::new(s.hidden.clone());
         let normed = self.norm(&x, &w.attention_norm, &s.norm, &s.rstd)?;
-        let normed = self.gather(normed, &s.gathered)?;
-        let bias = w.qkv_bias.as_ref();
-        let qkv = self.column_parallel(&normed, (&w.qkv, &p.qkv), bias, &s.qkv)?;
-        self.rotate(qkv.view(), &s.positions, false)?;
+        let (input, bias) = ((normed, &s.gathered), w.qkv_bias.as_ref());
+        self.column_parallel(input, (&w.qkv, &p.qkv), bias, &s.qkv)?;
+        let (q, k, _) = self.heads(&s.qkv)?;
+        self.rotate(&q, &s.positions, false)?;
+        self.rotate(&k, &s.positions, false)?;
         for (chunk, span) in chunks.iter().zip(spans) {
             self.attend_cached(s, layer, chunk, span.clone())?;
         }
@@ -354,9 +355,8 @@ impl Model {
         let (w, p) = (self.acquire(layer), self.packed(layer)?);
         let x = Placed::<SeqShard>::new(s.middle.clone());
         let normed = self.norm(&x, &w.feed_forward_norm, &s.norm, &s.rstd)?;
-        let normed = self.gather(normed, &s.gathered)?;
         let (weight, bias) = ((&w.gate_up, &p.gate_up), w.gate_up_bias.as_ref());
-        let gate_up = self.column_parallel(&normed, weight, bias, &s.gate_up)?;
+        let gate_up = self.column_parallel((normed, &s.gathered), weight, bias, &s.gate_up)?;
         let act = self.swiglu(&gate_up, s.act.clone())?;
         let (weight, bias) = ((&w.down, &p.down), w.down_bias.as_ref());
         self.row_parallel(&x, &act, weight, bias, (&s.summand, &s.hidden))

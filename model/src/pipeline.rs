@@ -236,8 +236,10 @@ impl<'m> Run<'m> {
         if !message.same(x) {
             device.execute(Copy { x: x.clone(), out: message.clone() })?;
         }
-        let group = self.model.mesh.group(Use::Stages);
-        Ok(group.send(device, &message, way.1 % self.ranks, self.tag(way, action))?)
+        let (mesh, tag) = (&self.model.mesh, self.tag(way, action));
+        let sent = mesh.group(Use::Stages).start_send(device, &message, way.1 % self.ranks, tag)?;
+        // nobody needs to know when it is gone
+        mesh.begun(device, sent).map(drop).map_err(Error::from)
     }
 
     fn receive(

@@ -223,6 +223,8 @@ tensors! {
         /// one rank.
         gathered,
         summand,
+        /// T × D: a norm's output, gathered once more for the gradients of weights.
+        again,
         /// S × D: the residual stream on its way to another stage.
         message,
         /// All rows × 2·KV·hd: keys and values of all context-parallel ranks; their gradients.
@@ -391,6 +393,7 @@ impl Plan<'_> {
         let split = rows(shard.tp.size > 1).local;
         let gathered = shelf.place(act, Per::Local, split, d);
         let summand = shelf.place(act, Per::Local, split, d);
+        let again = shelf.place(act, Per::Local, split.min(back.local), d);
         // in one type for all roles it goes as it is
         let staged = rows(!(shard.has_first() && shard.has_last()) && act != sums).shard;
         let message = shelf.place(act, Per::Shard, staged, d);
@@ -410,6 +413,7 @@ impl Plan<'_> {
             d_norm,
             gathered,
             summand,
+            again,
             message,
             kv,
             d_kv,
