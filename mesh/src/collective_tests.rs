@@ -155,7 +155,8 @@ fn sharded_and_whole_reduction_give_the_same_bits() {
         let mine = placement::Gradients::of_this_rank(numbers(device, DType::F32, &values));
         let mine = placement::agree::<Error>(device, mine, &[], |_| unreachable!())?;
         let part = device.matrix(DType::F32, 1, 4).unwrap();
-        let part = placement::scatter_gradients(&mesh, device, mine, part)?;
+        let part = placement::start_reduce(&mesh, device, mine, &part)?.wait(device)?;
+        let part = placement::join(&mesh, device, part, None)?;
         let all = device.read_f64(&whole).unwrap();
         let at = mesh.rank() * 4;
         assert_eq!(device.read_f64(part.view()).unwrap(), all[at..at + 4]);
@@ -171,7 +172,11 @@ fn copies_agree_and_nothing_else_is_touched() {
     on(2, |mesh, _| {
         let ranges = [1..2, 3..5];
         let group = mesh.group(Use::World).clone();
-        let copies = ranges.map(|range| placement::Copies { range, group: group.clone() });
+        let copies = ranges.map(|range| placement::Copies {
+            range,
+            usage: Use::Replicated,
+            group: group.clone(),
+        });
         let rank = mesh.rank() as f64;
         let view = numbers(device, DType::F64, &[rank; 6]);
         let mine = placement::Gradients::of_this_rank(view.clone());

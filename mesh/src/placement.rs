@@ -3,8 +3,8 @@
 //!
 //! Activations of a layer are split over tensor-parallel ranks in one of four ways, and only the
 //! functions below lead from one to another (sequence parallelism as Megatron has it; paper
-//! §3.3.2). Gradients of parameters are [`Local`] until [`agree`] made them [`Agreed`] and
-//! [`scatter_gradients`] [`Reduced`];
+//! §3.3.2). Gradients of parameters are [`Local`] until [`agree`] made them [`Agreed`],
+//! [`start_reduce`] [`Scattered`] and [`join`] [`Reduced`];
 //! a number summed over one rank's tokens is a [`Sum<Local>`] until `Mesh::sum` made it a
 //! [`Sum<Global>`].
 //!
@@ -38,14 +38,14 @@
 //! ```compile_fail
 //! use quipu_mesh::placement::{self, Gradients, Local};
 //! fn train(m: &quipu_mesh::Mesh, d: &dyn quipu_math::Device, g: Gradients<Local>, v: quipu_math::View) {
-//!     let _ = placement::scatter_gradients(m, d, g, v);
+//!     let _ = placement::start_reduce(m, d, g, &v);
 //! }
 //! ```
 //! Gradients are not reduced twice:
 //! ```compile_fail
 //! use quipu_mesh::placement::{self, Gradients, Reduced};
 //! fn train(m: &quipu_mesh::Mesh, d: &dyn quipu_math::Device, g: Gradients<Reduced>, v: quipu_math::View) {
-//!     let _ = placement::scatter_gradients(m, d, g, v);
+//!     let _ = placement::start_reduce(m, d, g, &v);
 //! }
 //! ```
 //! The rows of one rank are not what a split matrix multiplies:
@@ -108,7 +108,10 @@ pub struct Local;
 /// sum of what each of them has.
 #[derive(Clone, Copy, Debug)]
 pub struct Agreed;
-/// Gradients of the whole batch.
+/// Sums over the ranks of a group that shares out the states, of this rank's part.
+#[derive(Clone, Copy, Debug)]
+pub struct Scattered;
+/// Gradients of the whole batch, of this rank's part.
 #[derive(Clone, Copy, Debug)]
 pub struct Reduced;
 /// Sums over the whole batch.
@@ -272,7 +275,7 @@ fn of_each(ranks: usize, rows: usize, own: &Range<usize>) -> Vec<Range<usize>> {
     (0..ranks).map(|rank| rank * rows + own.start..rank * rows + own.end).collect()
 }
 
-/// Gradients of parameters, as one flat range.
+/// Gradients of parameters, as one range.
 #[derive(Clone, Debug)]
 pub struct Gradients<P> {
     view: View,
@@ -296,8 +299,10 @@ impl<P> Gradients<P> {
 /// One parameter, of which ranks hold copies, and the group of those ranks.
 #[derive(Clone, Debug)]
 pub struct Copies {
-    /// Its elements in the flat range.
+    /// Its elements in the range.
     pub range: Range<usize>,
+    /// Why they have it.
+    pub usage: Use,
     /// The ranks.
     pub group: Arc<Group>,
 }
@@ -346,19 +351,62 @@ pub fn agree<E: From<Error>>(
     Ok(Gradients { view, placement: PhantomData })
 }
 
-/// Adds the gradients of all ranks that hold the same parameters for other tokens, each keeping only
-/// its part, in `part` (which may be this rank's part of the whole): for a sharded optimizer.
+/// Gradients on their way to the ranks that keep them.
+#[must_use = "nothing is there before it is waited for"]
+#[derive(Debug)]
+pub struct Reducing {
+    part: View,
+    pending: Pending,
+}
+
+/// Begins to add the gradients of the ranks that share out the states of the same parameters, each
+/// keeping only its part, in `part` (which may be this rank's part of the whole).
 ///
 /// # Errors
 /// What the group reports.
-pub fn scatter_gradients(
+pub fn start_reduce(
     mesh: &Mesh,
     device: &dyn Device,
     gradients: Gradients<Agreed>,
-    part: View,
+    part: &View,
+) -> Result<Reducing, Error> {
+    let group = mesh.group(Use::Gradients);
+    let pending = group.start_reduce_scatter(device, &gradients.view, part)?;
+    Ok(Reducing { part: part.clone(), pending: mesh.begun(device, pending)? })
+}
+
+impl Reducing {
+    /// Waits for the sums.
+    ///
+    /// # Errors
+    /// What the group reports.
+    pub fn wait(self, device: &dyn Device) -> Result<Gradients<Scattered>, Error> {
+        self.pending.wait(device)?;
+        Ok(Gradients::scattered(self.part))
+    }
+}
+
+impl Gradients<Scattered> {
+    /// Sums over the ranks of a group, added up over micro-batches.
+    pub fn scattered(view: View) -> Gradients<Scattered> {
+        Gradients { view, placement: PhantomData }
+    }
+}
+
+/// Adds what groups that each share out a copy have summed, and of a parameter that lives at both ends
+/// of the pipeline, what both have.
+///
+/// # Errors
+/// What the groups report.
+pub fn join(
+    mesh: &Mesh,
+    device: &dyn Device,
+    gradients: Gradients<Scattered>,
+    ends: Option<&Arc<Group>>,
 ) -> Result<Gradients<Reduced>, Error> {
-    mesh.group(Use::Gradients).reduce_scatter(device, &gradients.view, &part)?;
-    Ok(Gradients { view: part, placement: PhantomData })
+    mesh.group(Use::Replicas).all_reduce(device, &gradients.view)?;
+    ends.map_or(Ok(()), |ends| ends.all_reduce(device, &gradients.view))?;
+    Ok(Gradients { view: gradients.view, placement: PhantomData })
 }
 
 /// A number summed over tokens or parameters.

@@ -11,6 +11,7 @@ use crate::memory::Recompute;
 use crate::model::{At, Model};
 use crate::packs::Both;
 use crate::parameters::{Joined, LayerViews, end};
+use crate::sharing::Through;
 use crate::slots::{Kept, LayerSlot, Scratch, Slot, Tensors};
 use quipu_math::Layout::{NN, TN};
 use quipu_math::View;
@@ -131,7 +132,10 @@ impl Model {
             middle: scratch.d_hidden.clone(),
             qkv: scratch.d_qkv.clone(),
         };
-        for at in places.into_iter().rev() {
+        for (i, at) in places.iter().copied().enumerate().rev() {
+            self.acquire(at.layer)?;
+            i.checked_sub(1).map_or(Ok(()), |next| self.ask_for(places[next].layer))?;
+            self.begin_layer_gradients(at.layer)?;
             if self.capacity.recompute == Recompute::Block {
                 self.forward_again(&s, at)?;
             }
@@ -150,7 +154,7 @@ impl Model {
             self.projection_weight(at, normed, &shared)?;
             self.norm_backward(&s, at, Half::Attention, d_normed)?;
             self.fresh[at.layer].store(false, Ordering::Release);
-            self.release(at.layer);
+            self.end_layer_gradients(at.layer, self.last)?;
         }
         self.backward_end(&s, &range)
     }
@@ -180,7 +184,6 @@ impl Model {
             let (_, d_kv) = self.attention_scores(&s, at, (d_middle, all), kept)?;
             let d_normed = self.attention_input(&s, at, d_kv, kept)?;
             self.norm_backward(&s, at, Half::Attention, d_normed)?;
-            self.release(at.layer);
         }
         self.backward_end(&s, &range)
     }
@@ -204,6 +207,7 @@ impl Model {
             self.output_weight(&s, at, &d_middle.wait(&*self.device)?)?;
             self.projection_weight(at, normed, kept)?;
             self.fresh[at.layer].store(false, Ordering::Release);
+            self.end_layer_gradients(at.layer, self.last)?;
         }
         Ok(())
     }
@@ -217,6 +221,7 @@ impl Model {
         self.gradient_memory()?;
         let s = self.loaded(slot)?;
         let places = self.places(&s, range)?;
+        self.begin_pass();
         let scratch = self.activations.scratch(&s.at.rows)?;
         if !gradient.same(&scratch.d_hidden) {
             self.device.execute(Copy { x: gradient.clone(), out: scratch.d_hidden.clone() })?;
@@ -237,6 +242,9 @@ impl Model {
                 vocab: self.config.vocab_size,
                 dtable: end("embedding", &self.gradient_memory()?.embedding)?.clone(),
             })?;
+            if self.last {
+                self.complete(Through::Embedding)?;
+            }
         }
         Ok(scratch.d_hidden)
     }
@@ -254,7 +262,7 @@ impl Model {
 
     /// A norm's output, made again where it was not kept, with the rows of all tensor-parallel ranks.
     fn start_gather_normed(&self, s: &Slot, at: At, half: Half) -> Result<Gathering, Error> {
-        let (w, l) = (self.acquire(at.layer), &s.layers[at.place].saved);
+        let (w, l) = (self.acquire(at.layer)?, &s.layers[at.place].saved);
         let (x, weight, out, rstd) = match half {
             Half::Attention => (&s.hidden[at.place], &w.attention_norm, &l.norm1, &l.rstd1),
             Half::FeedForward => (&l.middle, &w.feed_forward_norm, &l.norm2, &l.rstd2),
@@ -275,7 +283,7 @@ impl Model {
         d_out: Gathering,
         kept: &Kept,
     ) -> Result<(Placed<Whole>, Scattering), Error> {
-        let (w, p) = (self.acquire(at.layer), self.packed(at.layer)?);
+        let (w, p) = (self.acquire(at.layer)?, self.packed(at.layer)?);
         let l = &s.layers[at.place].saved;
         let scratch = self.activations.scratch(&s.at.rows)?;
         let d_out = self.rows_backward(d_out, (&w.down, &p.down), &scratch.act)?;
@@ -318,7 +326,7 @@ impl Model {
         (d_middle, all): (Gathering, KeysValues),
         kept: &Kept,
     ) -> Result<(Placed<Whole>, Option<Pending>), Error> {
-        let (w, p) = (self.acquire(at.layer), self.packed(at.layer)?);
+        let (w, p) = (self.acquire(at.layer)?, self.packed(at.layer)?);
         let l = &s.layers[at.place].saved;
         let scratch = self.activations.scratch(&s.at.rows)?;
         let d_middle = self.rows_backward(d_middle, (&w.output, &p.output), &scratch.d_attended)?;
@@ -336,7 +344,7 @@ impl Model {
         d_kv: Option<Pending>,
         kept: &Kept,
     ) -> Result<Scattering, Error> {
-        let (w, p) = (self.acquire(at.layer), self.packed(at.layer)?);
+        let (w, p) = (self.acquire(at.layer)?, self.packed(at.layer)?);
         d_kv.map_or(Ok(()), |pending| pending.wait(&*self.device))?;
         let (_, dk, _) = self.heads(&kept.qkv)?;
         self.rotate(&dk, &s.ends.positions, true)?;
@@ -422,7 +430,7 @@ impl Model {
         half: Half,
         d_normed: Scattering,
     ) -> Result<(), Error> {
-        let (w, g) = (self.acquire(at.layer), self.layer_gradients(at)?);
+        let (w, g) = (self.acquire(at.layer)?, self.layer_gradients(at)?);
         let l = &s.layers[at.place].saved;
         let (x, weight, dweight, rstd) = match half {
             Half::Attention => {

@@ -63,16 +63,19 @@ impl Model {
             None if begins => self.embed(&s)?,
             None => {}
         }
-        for at in &places {
+        self.begin_pass();
+        for (i, at) in places.iter().enumerate() {
+            self.acquire(at.layer)?;
+            places.get(i + 1).map_or(Ok(()), |next| self.ask_for(next.layer))?;
             self.attention_forward(&s, *at)?;
             self.feed_forward(&s, *at)?;
-            self.release(at.layer);
         }
         Ok(s.hidden[start + places.len()].clone())
     }
 
     /// Rows of the vocabulary-parallel embedding; ids of other ranks give zeros, which add up.
     fn embed(&self, s: &Slot) -> Result<(), Error> {
+        self.acquire_end(true)?;
         let scratch = self.activations.scratch(&s.at.rows)?;
         let out = self.summand(&s.hidden[0], &scratch.summand);
         self.device.execute(Embed {
@@ -92,7 +95,7 @@ impl Model {
 
     /// `middle = hidden + attention(norm(hidden))`.
     fn attention_forward(&self, s: &Slot, at: At) -> Result<(), Error> {
-        let (w, p) = (self.acquire(at.layer), self.packed(at.layer)?);
+        let (w, p) = (self.acquire(at.layer)?, self.packed(at.layer)?);
         let l = &s.layers[at.place].saved;
         let scratch = self.activations.scratch(&s.at.rows)?;
         let x = Placed::<SeqShard>::new(s.hidden[at.place].clone());
@@ -112,7 +115,7 @@ impl Model {
 
     /// `next hidden = middle + down(swiglu(gate_up(norm(middle))))`.
     fn feed_forward(&self, s: &Slot, at: At) -> Result<(), Error> {
-        let (w, p) = (self.acquire(at.layer), self.packed(at.layer)?);
+        let (w, p) = (self.acquire(at.layer)?, self.packed(at.layer)?);
         let l = &s.layers[at.place].saved;
         let scratch = self.activations.scratch(&s.at.rows)?;
         let gate_up = self.gate_up(s, at)?;
@@ -124,7 +127,7 @@ impl Model {
 
     /// `gate_up(norm(middle))`.
     fn gate_up(&self, s: &Slot, at: At) -> Result<Placed<HeadShard>, Error> {
-        let (w, p) = (self.acquire(at.layer), self.packed(at.layer)?);
+        let (w, p) = (self.acquire(at.layer)?, self.packed(at.layer)?);
         let l = &s.layers[at.place].saved;
         let x = Placed::<SeqShard>::new(l.middle.clone());
         let normed = self.norm(&x, &w.feed_forward_norm, &l.norm2, &l.rstd2)?;
@@ -207,6 +210,7 @@ impl Model {
 
     /// The final norm of the hidden state after the last layer.
     fn final_norm(&self, s: &Slot) -> Result<Placed<Whole>, Error> {
+        self.acquire_end(false)?;
         let weight = end("final norm", &self.weights.final_norm)?;
         let x = Placed::new(self.last_hidden(s));
         let normed = self.norm(&x, weight, &s.ends.final_norm, &s.ends.final_rstd)?;

@@ -217,10 +217,14 @@ impl Model {
             let layers = first..first + stage.layers.len();
             first = layers.end;
             self.begin_stage(&s, stage)?;
-            for layer in layers {
+            self.begin_pass();
+            for layer in layers.clone() {
+                self.acquire(layer)?;
+                if layer + 1 < layers.end {
+                    self.ask_for(layer + 1)?;
+                }
                 self.extend_attention(&s, layer, chunks, &spans)?;
                 self.extend_feed_forward(&s, layer)?;
-                self.release(layer);
             }
             self.end_stage(&s, stage)?;
         }
@@ -237,6 +241,7 @@ impl Model {
             let from = (stage.number + stages.size() - 1) % stages.size();
             return Ok(stages.receive(&*self.device, &s.hidden, from, stage.number as u64)?);
         }
+        self.acquire_end(true)?;
         let out = self.summand(&s.hidden, &s.summand);
         self.device.execute(Embed {
             ids: s.tokens.clone(),
@@ -307,7 +312,7 @@ impl Model {
         chunks: &[Chunk<'_>],
         spans: &[Range<usize>],
     ) -> Result<(), Error> {
-        let (w, p) = (self.acquire(layer), self.packed(layer)?);
+        let (w, p) = (self.acquire(layer)?, self.packed(layer)?);
         let x = Placed::<SeqShard>::new(s.hidden.clone());
         let normed = self.norm(&x, &w.attention_norm, &s.norm, &s.rstd)?;
         let (input, bias) = ((normed, &s.gathered), w.qkv_bias.as_ref());
@@ -352,7 +357,7 @@ impl Model {
     }
 
     fn extend_feed_forward(&self, s: &Stream, layer: usize) -> Result<(), Error> {
-        let (w, p) = (self.acquire(layer), self.packed(layer)?);
+        let (w, p) = (self.acquire(layer)?, self.packed(layer)?);
         let x = Placed::<SeqShard>::new(s.middle.clone());
         let normed = self.norm(&x, &w.feed_forward_norm, &s.norm, &s.rstd)?;
         let (weight, bias) = ((&w.gate_up, &p.gate_up), w.gate_up_bias.as_ref());
@@ -399,6 +404,7 @@ impl Model {
 
     /// The normed hidden states of these rows.
     fn last_rows(&self, s: &Stream, rows: &[u32], wanted: Wanted) -> Result<View, Error> {
+        self.acquire_end(false)?;
         let weight = end("final norm", &self.weights.final_norm)?;
         let pick = |table: &View, out: View| -> Result<View, Error> {
             let ids = s.rows.slice_rows(0..rows.len())?;

@@ -369,7 +369,7 @@ impl Model {
     fn take(&mut self, import: &Import) -> Result<(), Error> {
         let mut entries = self.table.entries().iter();
         entries.try_for_each(|entry| {
-            import.copy(&*self.device, entry, &self.weights.parameter(entry)?)
+            self.fill(entry, |weight| import.copy(&*self.device, entry, weight))
         })
     }
 
@@ -387,7 +387,7 @@ impl Model {
     /// # Errors
     /// As [`Model::save`].
     pub fn save_sharded(&self, folder: &Path, bytes: usize) -> Result<(), Error> {
-        if !self.shard.is_whole() {
+        if !self.shard.is_whole() || self.mesh.is_fully_sharded() {
             let why = "a rank has a part of the weights; export a checkpoint instead".into();
             return Err(Error::Mesh { axes: self.mesh.axes().to_string(), why });
         }

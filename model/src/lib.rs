@@ -25,6 +25,7 @@ mod batch;
 pub mod checkpoint;
 mod config;
 mod config_rules;
+mod division;
 mod error;
 mod flops;
 mod forward;
@@ -39,6 +40,7 @@ mod parameters;
 mod pipeline;
 pub mod rope;
 mod shard;
+mod sharing;
 mod slots;
 #[cfg(test)]
 mod slots_tests;
@@ -47,6 +49,7 @@ pub mod tensor_file;
 
 pub use batch::{MicroBatch, Packed};
 pub use config::{Config, RopeScaling, Sizes};
+pub use division::{Bucket, Division};
 pub use error::Error;
 pub use generate::{Chunk, KvCache, Wanted};
 pub use memory::{Capacity, MemoryUse, Precision, Recompute, working_dtype};

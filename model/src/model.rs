@@ -6,18 +6,20 @@
 use crate::Error;
 use crate::batch::MicroBatch;
 use crate::config::Config;
+use crate::division::Division;
 use crate::generate::Stream;
 use crate::memory::{Capacity, MemoryUse, Precision, Recompute};
 use crate::packs::{Both, LayerPacks, Packs};
 use crate::parameters::{LayerViews, Parameters};
 use crate::rope;
 use crate::shard::{Pipeline, Shard};
+use crate::sharing::{self, Sharing};
 use crate::slots::{Activations, Layout, Loaded, Slot};
 use crate::table::{Entry, Init, Table};
 use quipu_math::op::{Copy, Fill, Normal};
 use quipu_math::{Device, View};
 use quipu_mesh::placement::{Copies, Gradients, Local};
-use quipu_mesh::{Axis, Mesh, Use};
+use quipu_mesh::{Axis, Group, Mesh, Use};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,6 +37,10 @@ pub struct Model {
     pub(crate) weights: Parameters,
     pub(crate) packs: Packs,
     pub(crate) gradients: Option<Parameters>,
+    pub(crate) division: Division,
+    pub(crate) sharing: Sharing,
+    /// Whether the micro-batch that is worked on is the last one of a step for its chunk.
+    pub(crate) last: bool,
     /// Of each layer, whether its matrices' gradients are still to be written in this step.
     pub(crate) fresh: Vec<AtomicBool>,
     /// positions × hd: cosines, then sines.
@@ -73,9 +79,23 @@ impl Model {
         check(&config, &capacity)?;
         let shard = Shard::new(&config, &mesh, pipeline)?;
         let table = Table::of(&config, &shard);
-        let weights = Parameters::allocate(&*device, capacity.precision.weights, &table)?;
-        let packs = Packs::allocate(&*device, &weights, capacity.gradients)?;
-        let bytes = weights.flat()?.bytes();
+        let full = mesh.is_fully_sharded();
+        if full && capacity.split_backward {
+            return Err(Error::Mesh {
+                axes: mesh.axes().to_string(),
+                why: "full sharding needs the schedule 1f1b: gradients of a layer's weights that wait \
+                      have no place"
+                    .into(),
+            });
+        }
+        let division = divide(&table, &mesh);
+        let dtype = capacity.precision.weights;
+        let (weights, bytes) = sharing::memory(&*device, dtype, (&table, &division), full)?;
+        let packs = match full {
+            // products pack what they need as they go
+            true => Packs::none(table.layers()),
+            false => Packs::allocate(&*device, &weights, capacity.gradients)?,
+        };
         let parts = (config, shard, pipeline.clone(), table);
         Model::with(device, mesh, parts, capacity, (weights, bytes, packs))
     }
@@ -88,9 +108,17 @@ impl Model {
         capacity: Capacity,
         (weights, bytes, packs): (Parameters, usize, Packs),
     ) -> Result<Model, Error> {
-        let sums = capacity.precision.sums;
-        let gradients =
-            capacity.gradients.then(|| Parameters::allocate(&*device, sums, &table)).transpose()?;
+        let Precision { sums, weights: dtype, .. } = capacity.precision;
+        let division = divide(&table, &mesh);
+        let of = (&table, &division);
+        let gradients = capacity
+            .gradients
+            .then(|| sharing::memory(&*device, sums, of, mesh.is_fully_sharded()));
+        let (gradients, gradient_bytes) = gradients.transpose()?.unzip();
+        let partial = copies(&table, &shard, &mesh);
+        let of = (&division, &partial[..]);
+        let sharing = Sharing::allocate(&*device, &mesh, of, (dtype, sums), capacity.gradients)?;
+        let (own_weights, own_gradients, message) = sharing.bytes();
         let fresh = (0..table.layers()).map(|_| AtomicBool::new(false)).collect();
         let positions = capacity.positions.unwrap_or(config.max_positions).max(1);
         let rotary = device.matrix(sums, positions, config.head_dim)?;
@@ -102,9 +130,10 @@ impl Model {
         let stream = generates.then(|| Stream::allocate(&*device, &config, &shard, &capacity));
         let stream = stream.transpose()?;
         let kinds = [
-            ("weights", bytes),
+            ("weights", bytes + own_weights),
             ("packed weights", packs.bytes),
-            ("gradients", gradients.as_ref().map_or(0, |_| table.elements() * sums.size())),
+            ("gradients", gradient_bytes.unwrap_or(0) + own_gradients),
+            ("gradients of copies", message),
             ("activations", slot_bytes),
             ("scratch", scratch_bytes),
             ("rotary table", rotary.bytes()),
@@ -122,6 +151,9 @@ impl Model {
             weights,
             packs,
             gradients,
+            division,
+            sharing,
+            last: false,
             fresh,
             rotary,
             activations,
@@ -155,28 +187,9 @@ impl Model {
         &self.pipeline
     }
 
-    /// The parameters of which other ranks hold copies: those whose gradients they must agree on
-    /// (`partial`), or all. What goes to the same ranks stands together.
-    pub fn copies(&self, partial: bool) -> Vec<Copies> {
-        let Shard { tp, same_heads, .. } = self.shard;
-        let first = tp.index / same_heads * same_heads;
-        let heads: Vec<usize> = (first..first + same_heads).collect();
-        let ends = [0, self.mesh.axes().size(Axis::Pp) - 1];
-        let mut copies = Vec::new();
-        for usage in [Use::Replicated, Use::SharedHeads, Use::Tied] {
-            let group = match usage {
-                Use::Replicated => Some(self.mesh.group(usage).clone()),
-                Use::SharedHeads if same_heads > 1 => self.mesh.part(usage, &heads),
-                Use::Tied if ends[1] > 0 => self.mesh.part(usage, &ends),
-                _ => None,
-            };
-            let Some(group) = group else { continue };
-            let among = self.table.entries().iter().filter(|entry| entry.shared == Some(usage));
-            let wanted = among.filter(|entry| entry.partial || !partial);
-            copies
-                .extend(wanted.map(|entry| Copies { range: entry.range(), group: group.clone() }));
-        }
-        copies
+    /// The ranks that hold copies of a parameter, this one among them; none where there is no other.
+    pub(crate) fn sharers(&self, entry: &Entry) -> Option<Arc<Group>> {
+        sharers(entry.shared?, &self.shard, &self.mesh)
     }
 
     /// The device it lies on.
@@ -232,7 +245,7 @@ impl Model {
     /// # Errors
     /// A model made without gradients.
     pub fn gradients(&self) -> Result<Gradients<Local>, Error> {
-        self.settle_gradients()?;
+        self.settle_gradients(0..self.table.layers())?;
         Ok(Gradients::of_this_rank(self.gradient_memory()?.flat()?.clone()))
     }
 
@@ -241,7 +254,7 @@ impl Model {
     /// # Errors
     /// A model made without gradients, or an entry of another table.
     pub fn gradient(&self, entry: &Entry) -> Result<View, Error> {
-        self.settle_gradients()?;
+        self.settle_gradients(0..self.table.layers())?;
         self.gradient_memory()?.parameter(entry)
     }
 
@@ -251,6 +264,7 @@ impl Model {
     /// A model made without gradients.
     pub fn zero_gradients(&self) -> Result<(), Error> {
         let gradients = self.gradient_memory()?;
+        self.begin_reduction()?;
         let ends = [&gradients.embedding, &gradients.final_norm, &gradients.head];
         let layers = gradients.layers.iter().flat_map(LayerViews::vectors);
         for out in ends.into_iter().flatten().chain(layers) {
@@ -261,9 +275,11 @@ impl Model {
         Ok(())
     }
 
-    /// Zeros for the matrices that no micro-batch has reached since [`Model::zero_gradients`].
-    fn settle_gradients(&self) -> Result<(), Error> {
-        for (layer, fresh) in self.gradient_memory()?.layers.iter().zip(&self.fresh) {
+    /// Zeros for the matrices of these layers of this rank that no micro-batch has reached since
+    /// [`Model::zero_gradients`].
+    pub(crate) fn settle_gradients(&self, layers: Range<usize>) -> Result<(), Error> {
+        let all = &self.gradient_memory()?.layers[layers.clone()];
+        for (layer, fresh) in all.iter().zip(&self.fresh[layers]) {
             if fresh.swap(false, Ordering::AcqRel) {
                 for out in layer.matrices()? {
                     self.device.execute(Fill { out: out.clone(), value: 0.0 })?;
@@ -287,18 +303,18 @@ impl Model {
     /// # Errors
     /// What the device reports.
     pub fn init(&mut self, seed: u64) -> Result<(), Error> {
-        for entry in self.table.entries() {
-            let out = self.weights.parameter(entry)?;
-            match out.dtype() == self.capacity.precision.sums {
-                true => self.draw(entry, seed, &out)?,
-                false => {
-                    let x = self.device.matrix(self.precision().sums, entry.rows, entry.cols)?;
-                    self.draw(entry, seed, &x)?;
-                    self.device.execute(Copy { x, out })?;
+        let sums = self.precision().sums;
+        let each = |entry: &Entry| {
+            self.fill(entry, |out| {
+                if out.dtype() == sums {
+                    return self.draw(entry, seed, out);
                 }
-            }
-        }
-        Ok(())
+                let x = self.device.matrix(sums, entry.rows, entry.cols)?;
+                self.draw(entry, seed, &x)?;
+                Ok(self.device.execute(Copy { x, out: out.clone() })?)
+            })
+        };
+        self.table.entries().iter().try_for_each(each)
     }
 
     /// One parameter's new weights, as [`Model::init`] draws them, into `out` (rows × cols).
@@ -324,12 +340,6 @@ impl Model {
         Ok(())
     }
 
-    /// The weights of layer number `layer` of those that are here, before its use: free where they are
-    /// in memory (with full sharding, a gather).
-    pub fn acquire(&self, layer: usize) -> &LayerViews {
-        &self.weights.layers[layer]
-    }
-
     /// The layer's weights once more, as products read them.
     pub(crate) fn packed(&self, layer: usize) -> Result<&LayerPacks, Error> {
         self.packs.renew(&*self.device, &self.weights)?;
@@ -340,11 +350,6 @@ impl Model {
     pub(crate) fn packed_head(&self) -> Result<&Both, Error> {
         self.packs.renew(&*self.device, &self.weights)?;
         Ok(&self.packs.head)
-    }
-
-    /// The layer's weights are no longer used: free on one rank.
-    pub fn release(&self, layer: usize) {
-        debug_assert!(layer < self.table.layers());
     }
 
     /// Copies a micro-batch into a slot.
@@ -416,6 +421,36 @@ impl Model {
         let at = |layer| At { layer: before + layer - of.start, place: layer - of.start };
         Ok(range.clone().map(at).collect())
     }
+}
+
+/// What of its parameters a rank of `mesh` keeps.
+fn divide(table: &Table, mesh: &Mesh) -> Division {
+    let group = mesh.group(Use::Gradients);
+    Division::new(table, group.index(), group.size())
+}
+
+/// The ranks that hold copies for this reason.
+fn sharers(usage: Use, shard: &Shard, mesh: &Mesh) -> Option<Arc<Group>> {
+    let Shard { tp, same_heads, .. } = shard;
+    let first = tp.index / same_heads * same_heads;
+    match usage {
+        Use::SharedHeads => mesh.part(usage, &(first..first + same_heads).collect::<Vec<_>>()),
+        Use::Tied => mesh.part(usage, &[0, mesh.axes().size(Axis::Pp) - 1]),
+        _ => Some(mesh.group(usage).clone()),
+    }
+}
+
+/// The parameters of which several ranks have a summand of the gradient; what goes to the same ranks
+/// stands together.
+fn copies(table: &Table, shard: &Shard, mesh: &Mesh) -> Vec<Copies> {
+    let of = |usage: Use| {
+        let among = table.entries().iter().filter(move |e| e.shared == Some(usage) && e.partial);
+        among.filter_map(move |entry| {
+            let group = sharers(usage, shard, mesh)?;
+            Some(Copies { range: entry.range(), usage, group })
+        })
+    };
+    [Use::Replicated, Use::SharedHeads, Use::Tied].into_iter().flat_map(of).collect()
 }
 
 /// Where a layer is.

@@ -1,12 +1,13 @@
 //! The memory of weights and of gradients, and its views: a layer's matrices with q|k|v and gate|up
-//! joined, as the matmuls want them. It is one flat range, or, of weights that are only read, a place
-//! for each parameter, such as in a mapped file. Not an optimizer: master weights and moments are the
-//! trainer's, over the same flat range.
+//! joined, as the matmuls want them. It is one flat range (with full sharding, stretches of it), or, of
+//! weights that are only read, a place for each parameter, such as in a mapped file. Not an optimizer:
+//! master weights and moments are the trainer's, over the same flat range.
 
 use crate::Error;
 use crate::table::{Entry, Kind, Table};
 use quipu_math::{DType, Device, View};
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// A matrix (or a row of biases) whose outputs come in parts, one behind the other: a single part
 /// where they lie together in memory.
@@ -78,8 +79,9 @@ impl LayerViews {
 /// Where the parameters lie.
 #[derive(Clone, Debug)]
 enum Memory {
-    /// 1 × elements of the table, in its order.
-    Flat(View),
+    /// Stretches of the flat range, 1 × elements each. All of it is one; with full sharding they may
+    /// lie in the same place, one at a time.
+    Flat(Vec<(Range<usize>, View)>),
     /// Each for itself, by its offset in the flat range that they do not make.
     Apart(BTreeMap<usize, View>),
 }
@@ -116,7 +118,19 @@ impl Parameters {
     /// # Errors
     /// What the device reports.
     pub fn allocate(device: &dyn Device, dtype: DType, table: &Table) -> Result<Parameters, Error> {
-        Parameters::of(Memory::Flat(device.matrix(dtype, 1, table.elements())?), table)
+        let all = device.matrix(dtype, 1, table.elements())?;
+        Parameters::stretches(table, vec![(0..table.elements(), all)])
+    }
+
+    /// Parameters that lie in stretches of the flat range.
+    ///
+    /// # Errors
+    /// Stretches that do not hold all of the table.
+    pub fn stretches(
+        table: &Table,
+        stretches: Vec<(Range<usize>, View)>,
+    ) -> Result<Parameters, Error> {
+        Parameters::of(Memory::Flat(stretches), table)
     }
 
     /// Parameters that lie wherever `place` says: rows × cols each.
@@ -154,13 +168,28 @@ impl Parameters {
     /// Parameters that lie apart.
     pub fn flat(&self) -> Result<&View, Error> {
         match &self.memory {
-            Memory::Flat(flat) => Ok(flat),
+            Memory::Flat(stretches) => match &stretches[..] {
+                [(_, all)] => Ok(all),
+                _ => Err(Error::Call {
+                    what: "flat range of weights",
+                    found: "a model whose ranks share them out".into(),
+                    expected: "one that holds all of them, or Model::own_weights".into(),
+                }),
+            },
             Memory::Apart(_) => Err(Error::Call {
                 what: "flat range of weights",
                 found: "a model that only reads them, each where it lies".into(),
                 expected: "weights in memory: Model::open, not Model::map".into(),
             }),
         }
+    }
+
+    /// One of the stretches, or a part of one, 1 × its elements.
+    ///
+    /// # Errors
+    /// Elements of several.
+    pub fn stretch(&self, elements: Range<usize>) -> Result<View, Error> {
+        self.memory.cut(elements)
     }
 
     /// One parameter as rows × cols.
@@ -175,9 +204,7 @@ impl Parameters {
 impl Memory {
     fn parameter(&self, entry: &Entry) -> Result<View, Error> {
         match self {
-            Memory::Flat(flat) => {
-                Ok(flat.slice_cols(entry.range())?.reshape(entry.rows, entry.cols)?)
-            }
+            Memory::Flat(_) => Ok(self.cut(entry.range())?.reshape(entry.rows, entry.cols)?),
             Memory::Apart(views) => match views.get(&entry.offset) {
                 Some(view) => Ok(view.reshape(entry.rows, entry.cols)?),
                 None => {
@@ -186,6 +213,19 @@ impl Memory {
                 }
             },
         }
+    }
+
+    /// Elements of the flat range, 1 × their number.
+    fn cut(&self, elements: Range<usize>) -> Result<View, Error> {
+        let stretches = if let Memory::Flat(stretches) = self { &stretches[..] } else { &[] };
+        let found = stretches
+            .iter()
+            .find(|(range, _)| range.start <= elements.start && elements.end <= range.end);
+        let Some((range, view)) = found else {
+            let (what, found) = ("elements of the flat range", format!("{elements:?}"));
+            return Err(Error::Call { what, found, expected: "inside a stretch of it".into() });
+        };
+        Ok(view.slice_cols(elements.start - range.start..elements.end - range.start)?)
     }
 }
 
@@ -202,13 +242,13 @@ impl Cut<'_> {
         let (Some(first), Some(last)) = (found.first(), found.last()) else {
             return Ok(None);
         };
-        let Memory::Flat(flat) = self.memory else {
+        let Memory::Flat(_) = self.memory else {
             let parts = found.iter().map(|entry| self.memory.parameter(entry));
             return Ok(Some(Joined(parts.collect::<Result<_, _>>()?)));
         };
         let span = first.offset..last.range().end;
         let cols = if first.rows == 1 { span.len() } else { first.cols };
-        let whole = flat.slice_cols(span.clone())?.reshape(span.len() / cols, cols)?;
+        let whole = self.memory.cut(span.clone())?.reshape(span.len() / cols, cols)?;
         Ok(Some(Joined(vec![whole])))
     }
 

@@ -8,6 +8,7 @@
 use crate::Error;
 use crate::batch::MicroBatch;
 use crate::model::Model;
+use crate::sharing::Through;
 use quipu_math::View;
 use quipu_math::op::Copy;
 use quipu_mesh::schedule::{Action, Kind, Schedule, Shape, Work};
@@ -21,6 +22,19 @@ pub struct Weighted<'a> {
     pub batch: MicroBatch<'a>,
     /// Of each row, its weight in the objective Σ weight · log p.
     pub weights: &'a [f64],
+}
+
+impl<'a> MicroBatch<'a> {
+    /// One token that predicts nothing.
+    fn nothing() -> MicroBatch<'a> {
+        MicroBatch { tokens: &[0], targets: &[0], positions: &[0], starts: &[0] }
+    }
+}
+
+impl<'a> Weighted<'a> {
+    fn nothing() -> Weighted<'a> {
+        Weighted { batch: MicroBatch::nothing(), weights: &[0.0] }
+    }
 }
 
 impl crate::shard::Pipeline {
@@ -46,14 +60,24 @@ impl crate::shard::Pipeline {
 }
 
 impl Model {
-    /// Adds to the gradients those of Σ weight · log p over all rows of the micro-batches, and returns
-    /// the log-probabilities of each: 0 for rows that other ranks have. All ranks of a pipeline call
-    /// it with the same micro-batches.
+    /// Adds to the gradients those of Σ weight · log p over all rows of the micro-batches of a step, and
+    /// returns the log-probabilities of each: 0 for rows that other ranks have. All ranks of a pipeline
+    /// call it with the same micro-batches, once a step: gradients are on their way to who keeps them
+    /// when it returns.
     ///
     /// # Errors
     /// A micro-batch that does not fit, fewer slots than the schedule needs, a model made without
-    /// gradients; what device and mesh report.
+    /// gradients, a second call since [`Model::zero_gradients`]; what device and mesh report.
     pub fn learn(&mut self, micro_batches: &[Weighted<'_>]) -> Result<Vec<Vec<f64>>, Error> {
+        if self.is_reducing() {
+            return Err(Error::Call {
+                what: "learn",
+                found: "a second call in a step".into(),
+                expected: "all micro-batches of a step in one, after zero_gradients".into(),
+            });
+        }
+        let given = micro_batches.len();
+        let micro_batches = &self.in_step(micro_batches, Weighted::nothing)?;
         let shape = self.pipeline.shape(&self.mesh, micro_batches.len());
         let schedule = Schedule::new(shape)?;
         let free = match (shape.kind, self.capacity.split_backward) {
@@ -69,7 +93,10 @@ impl Model {
         };
         let find = |action: &Action| micro_batches[action.micro_batch];
         let mut run = Run::new(self, micro_batches.len());
-        for action in schedule.list(run.at) {
+        let list = schedule.list(run.at);
+        for (i, action) in list.iter().enumerate() {
+            let alike = |other: &Action| (other.work, other.chunk) == (action.work, action.chunk);
+            run.model.last = !list[i + 1..].iter().any(alike);
             match action.work {
                 Work::Forward => run.forward(action, &find(action).batch)?,
                 Work::Backward => run.backward(action, find(action).weights)?,
@@ -79,7 +106,23 @@ impl Model {
                 run.release(action);
             }
         }
-        Ok(run.log_probs)
+        run.log_probs.truncate(given);
+        let log_probs = run.log_probs;
+        self.last = false;
+        self.send_off_completed(true)?;
+        Ok(log_probs)
+    }
+
+    /// The micro-batches of a step as this rank goes through them: with full sharding as many as the
+    /// rank that has most of them, since all gather weights together; those beyond its own are
+    /// `nothing`.
+    fn in_step<T: Clone>(&self, own: &[T], nothing: impl Fn() -> T) -> Result<Vec<T>, Error> {
+        let mut all = own.to_vec();
+        if self.mesh.is_fully_sharded() {
+            let most = self.mesh.group(Use::Losses).largest_numbers(&[own.len() as f64])?[0];
+            all.resize(all.len().max(most as usize), nothing());
+        }
+        Ok(all)
     }
 
     /// The log-probabilities of each micro-batch, as [`Model::learn`] returns them, and no gradient.
@@ -100,6 +143,8 @@ impl Model {
         micro_batches: &[MicroBatch<'_>],
         look: &mut dyn FnMut(&mut Model, usize) -> Result<(), Error>,
     ) -> Result<Vec<Vec<f64>>, Error> {
+        let given = micro_batches.len();
+        let micro_batches = &self.in_step(micro_batches, MicroBatch::nothing)?;
         let shape = self.pipeline.shape(&self.mesh, micro_batches.len());
         let schedule = Schedule::forward_only(shape)?;
         let mut run = Run::new(self, micro_batches.len());
@@ -108,10 +153,13 @@ impl Model {
             if run.model.shard.chunks[action.chunk].last {
                 let slot = run.slot(action)?;
                 run.log_probs[action.micro_batch] = run.model.log_probs(slot)?;
-                look(run.model, slot)?;
+                if action.micro_batch < given {
+                    look(run.model, slot)?;
+                }
             }
             run.release(action);
         }
+        run.log_probs.truncate(given);
         Ok(run.log_probs)
     }
 }
@@ -173,6 +221,9 @@ impl<'m> Run<'m> {
             true => {
                 let (log_probs, gradient) = self.model.head_fused(slot, weights)?;
                 self.log_probs[action.micro_batch] = log_probs;
+                if self.model.last {
+                    self.model.complete(Through::Head)?;
+                }
                 gradient
             }
             false => {

@@ -127,6 +127,12 @@ impl Entry {
         self.shape[self.shape.len() - 1]
     }
 
+    /// Where element number `i` of the part lies in the whole parameter.
+    pub fn place(&self, i: usize) -> usize {
+        let (row, col) = (i / self.cols, i % self.cols);
+        (self.first.0 + row) * self.whole_cols() + self.first.1 + col
+    }
+
     /// Whether the whole parameter is here.
     pub fn is_whole(&self) -> bool {
         self.shape.iter().product::<usize>() == self.elements()
@@ -139,6 +145,8 @@ pub struct Table {
     entries: Vec<Entry>,
     /// Number in the whole model, and range of entries, of each layer that is here.
     layers: Vec<(usize, Range<usize>)>,
+    /// The embedding, each layer (by its number among those that are here), the final norm, the head.
+    buckets: Vec<(Option<usize>, Range<usize>)>,
     elements: usize,
 }
 
@@ -216,30 +224,41 @@ impl Table {
 
     /// The table of what a rank holds.
     pub fn of(config: &Config, shard: &Shard) -> Table {
-        let mut table = Table { entries: Vec::new(), layers: Vec::new(), elements: 0 };
+        let (entries, layers, buckets) = (Vec::new(), Vec::new(), Vec::new());
+        let mut table = Table { entries, layers, buckets, elements: 0 };
         let (d, tied) = (config.hidden_size, config.tied);
         let parts = Parts { shard, head_dim: config.head_dim };
         let embedding = "model.embed_tokens.weight";
         if shard.has_first() {
             let part = parts.vocabulary(d, tied, true);
             table.matrix(embedding, Kind::Embedding, None, (config.vocab_size, d), part, STD);
+            table.close(None, shard);
         }
         for layer in shard.layers() {
             let first = table.entries.len();
             table.add_layer(config, &parts, layer);
+            table.close(Some(table.layers.len()), shard);
             table.layers.push((layer, first..table.entries.len()));
         }
         if shard.has_last() {
             table.norm("model.norm.weight", Kind::FinalNorm, None, parts.everywhere(d, true));
+            table.close(None, shard);
             if !tied || !shard.has_first() {
                 let name = if tied { embedding } else { "lm_head.weight" };
                 let part = parts.vocabulary(d, tied, !tied);
                 table.matrix(name, Kind::Head, None, (config.vocab_size, d), part, STD);
+                table.close(None, shard);
             }
         }
         table.number(config);
-        table.elements = table.elements.next_multiple_of(ALIGNMENT * shard.replicas);
         table
+    }
+
+    /// Ends a bucket: it can be divided by the ranks that hold the same parameters.
+    fn close(&mut self, layer: Option<usize>, shard: &Shard) {
+        let start = self.buckets.last().map_or(0, |(_, range)| range.end);
+        self.elements = self.elements.next_multiple_of(ALIGNMENT * shard.replicas);
+        self.buckets.push((layer, start..self.elements));
     }
 
     fn add_layer(&mut self, config: &Config, parts: &Parts<'_>, layer: usize) {
@@ -396,6 +415,13 @@ impl Table {
     /// The parameter of this name.
     pub fn by_name(&self, name: &str) -> Option<&Entry> {
         self.entries.iter().find(|entry| entry.name == name)
+    }
+
+    /// The flat range in stretches of whole parameters, each to be divided by the ranks that hold the
+    /// same: the embedding, each layer (by its number among those that are here), the final norm, the
+    /// head.
+    pub fn buckets(&self) -> &[(Option<usize>, Range<usize>)] {
+        &self.buckets
     }
 
     /// Length of the flat range in elements: parameters and the few elements between groups, which

@@ -260,8 +260,7 @@ impl Recipe {
         let of_mesh = |e: &dyn std::fmt::Display| ("mesh".to_owned(), e.to_string());
         let parallel: quipu_train::Parallel = self.mesh.parse().map_err(|e| of_mesh(&e))?;
         let config = crate::stage::config(self).map_err(|e| of_model(&e))?;
-        quipu_model::Shard::check(&config, parallel.axes, &parallel.pipeline)
-            .map_err(|e| of_mesh(&e))?;
+        parallel.check(&config).map_err(|e| of_mesh(&e))?;
         let parameters = crate::stage::parameters(self).map_err(|e| of_model(&e))?;
         self.check_stages()?;
         for (table, recipe) in self.trained() {

@@ -205,7 +205,8 @@ pub fn run<D: Device + 'static>(
     device: &(dyn Fn(usize) -> Arc<D> + Sync),
     warm: &(dyn Fn() + Sync),
 ) -> Result<Vec<Timing>, Error> {
-    let rank = |mesh: Mesh| measure(device(mesh.rank()), mesh, (bench, parallel), warm);
+    let rank =
+        |mesh: Mesh| measure(device(mesh.rank()), parallel.mesh(&mesh)?, (bench, parallel), warm);
     Ok(parallel.world.launch(parallel.axes, rank)?)
 }
 

@@ -5,7 +5,7 @@
 //! Random numbers are drawn from counters and samples are a pure function of their index, so that
 //! the state of both is the step.
 
-use crate::optimizer::State;
+use crate::optimizer::{Optimizer, State};
 use crate::spikes::Guard;
 use crate::step::Place;
 use crate::{Error, Job, Learner, Recipe};
@@ -146,11 +146,16 @@ fn difference(written: &Recipe, now: &Recipe) -> Option<(String, String)> {
     })
 }
 
-/// The part of a parameter that lies in `slice`: in the flat range, and within the parameter.
-fn part(entry: &Entry, slice: &Range<usize>) -> Option<(Range<usize>, Range<usize>)> {
-    let whole = entry.range();
-    let (start, end) = (whole.start.max(slice.start), whole.end.min(slice.end));
-    (start < end).then(|| (start..end, start - whole.start..end - whole.start))
+/// What of a parameter this rank keeps: in the flat range, and within the parameter.
+fn part(entry: &Entry, optimizer: &Optimizer) -> Option<(Range<usize>, Range<usize>)> {
+    let (_, own) = optimizer.division().own(entry)?;
+    Some((own.clone(), own.start - entry.offset..own.end - entry.offset))
+}
+
+/// The parameters of which this rank writes what it keeps: of copies on several ranks one is written.
+fn written(learner: &Learner) -> impl Iterator<Item = &Entry> {
+    let (entries, writes) = (learner.model.table().entries(), learner.optimizer.writes());
+    entries.iter().filter(move |entry| entry.counted && writes)
 }
 
 /// What of a parameter's tensor is on this rank.
@@ -178,13 +183,12 @@ pub(crate) struct Piece {
 /// # Errors
 /// What the device reports.
 pub(crate) fn copy(learner: &Learner, into: &mut Vec<u8>) -> Result<Vec<Piece>, Error> {
-    let (optimizer, table) = (&learner.optimizer, learner.model.table());
+    let optimizer = &learner.optimizer;
     into.resize(copied_bytes(learner), 0);
     let (mut pieces, mut at) = (Vec::new(), 0);
     for state in State::ALL {
-        // of copies on several ranks one is written
-        for entry in table.entries().iter().filter(|entry| entry.counted) {
-            let Some((flat, within)) = part(entry, &optimizer.slice()) else { continue };
+        for entry in written(learner) {
+            let Some((flat, within)) = part(entry, optimizer) else { continue };
             let (name, dtype) = (name(state, entry), optimizer.dtype());
             let bytes = at..at + flat.len() * dtype.size();
             at = bytes.end;
@@ -198,9 +202,8 @@ pub(crate) fn copy(learner: &Learner, into: &mut Vec<u8>) -> Result<Vec<Piece>, 
 
 /// Bytes of host memory that a rank's copy takes.
 pub(crate) fn copied_bytes(learner: &Learner) -> usize {
-    let (optimizer, table) = (&learner.optimizer, learner.model.table());
-    let counted = table.entries().iter().filter(|entry| entry.counted);
-    let elements = counted.filter_map(|entry| part(entry, &optimizer.slice()));
+    let optimizer = &learner.optimizer;
+    let elements = written(learner).filter_map(|entry| part(entry, optimizer));
     let elements: usize = elements.map(|(flat, _)| flat.len()).sum();
     State::ALL.len() * elements * optimizer.dtype().size()
 }
@@ -278,11 +281,11 @@ pub fn restore(reader: &Reader, path: &Path, learner: &Learner) -> Result<(), Er
                     what: format!("{name} is {kind} {found:?}; expected {dtype} {expected:?}"),
                 });
             }
-            let Some((flat, within)) = part(entry, &optimizer.slice()) else { continue };
+            let Some((flat, within)) = part(entry, optimizer) else { continue };
             optimizer.write(state, flat, &reader.read_part(&name, &place(entry), within)?)?;
         }
     }
-    optimizer.publish(learner.model.weights()?)
+    optimizer.publish(&learner.model)
 }
 
 #[cfg(test)]

@@ -160,6 +160,13 @@ pub fn shares(recipe: &Recipe, mesh: &Mesh, batch: u64) -> Vec<Range<u64>> {
     cut.map(|first| first..own.end.min(first + micro)).collect()
 }
 
+/// Micro-batches of the data-parallel rank that has most of them.
+pub fn most_shares(recipe: &Recipe, mesh: &Mesh, batch: u64) -> usize {
+    let portion = recipe.portion(batch);
+    let most = portion.samples().div_ceil(mesh.axes().size(Axis::Dp) as u64);
+    most.div_ceil(portion.micro_samples().max(1)) as usize
+}
+
 /// What of some samples this data-parallel rank has.
 fn share(samples: Range<u64>, mesh: &Mesh) -> Range<u64> {
     let (ranks, rank) = (mesh.axes().size(Axis::Dp) as u64, mesh.at(Axis::Dp) as u64);
@@ -311,7 +318,10 @@ impl Objective for NextToken<'_> {
             1 => 1,
             ranks => 4 * ranks,
         };
-        for first in own.clone().step_by((micro * most) as usize) {
+        // ranks that have fewer samples measure nothing when the others measure their last
+        let rounds = count.div_ceil(mesh.axes().size(Axis::Dp) as u64).div_ceil(micro * most);
+        for round in 0..rounds {
+            let first = own.end.min(own.start + round * micro * most);
             let end = own.end.min(first + micro * most);
             let starts = (first..end).step_by(micro as usize);
             let rows = |start| micro_batch(samples, start..end.min(start + micro), length);

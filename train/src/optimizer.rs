@@ -1,9 +1,8 @@
-//! AdamW over one flat range of parameters, of which each data-parallel rank owns a slice: master
-//! weights and both moments in f32 (paper, section 3.3.2: sharded optimizer states). First the ranks
-//! that hold copies of a parameter agree on its gradient; then gradients are reduce-scattered in f32
-//! over the ranks that have the same parameters for other tokens (context and data parallelism), each
-//! updates its slice, the working weights are gathered again. On a group of one all of this returns at
-//! once. Not the schedule, not the loss.
+//! AdamW over what a rank keeps of the parameters, which the ranks that have the same ones for other
+//! tokens (context and data parallelism) share out: master weights and both moments in f32 (paper,
+//! section 3.3.2: sharded optimizer states). The model brings the gradients of the whole batch to who
+//! keeps them; each rank updates its part of every bucket, and a bucket's new working weights go to all
+//! while the next one is updated. One rank keeps all, in one bucket. Not the schedule, not the loss.
 //!
 //! Formulas: Loshchilov and Hutter, "Decoupled weight decay regularization", 2019; what the device
 //! computes stands at [`quipu_math::op::AdamW`].
@@ -12,9 +11,9 @@ use crate::groups::Treatment;
 use crate::{Error, Recipe};
 use quipu_math::op::{AdamW, Copy, SumSquares};
 use quipu_math::{DType, Device, Queue, View};
-use quipu_mesh::placement::{Copies, Gradients, Local, Sum, agree, scatter_gradients};
+use quipu_mesh::placement::{Gradients, Reduced, Sum};
 use quipu_mesh::{Mesh, Use};
-use quipu_model::{Entry, MemoryUse, Model, Table};
+use quipu_model::{Division, Entry, MemoryUse, Model, Table};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -44,26 +43,30 @@ impl State {
     }
 }
 
-/// This rank's slice of the optimizer.
+/// A stretch of what a rank keeps, in one bucket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Stretch {
+    bucket: usize,
+    /// Elements of the rank's part of the bucket.
+    range: Range<usize>,
+}
+
+/// This rank's part of the optimizer.
 pub struct Optimizer {
     device: Arc<dyn Device>,
     mesh: Mesh,
-    /// The slice, in elements of the flat range.
-    slice: Range<usize>,
-    /// Stretches of the slice of equal treatment, counted from the slice's start.
-    groups: Vec<(Range<usize>, Treatment)>,
-    /// Stretches of it that are learned, whatever their treatment, and counted here in the norm.
-    counted: Vec<Range<usize>>,
-    /// Parameters of which other ranks hold copies: those whose gradients have to be summed, and all.
-    partial: Vec<Copies>,
-    copies: Vec<Copies>,
-    /// What goes to the ranks of one group, one behind the other.
-    bucket: View,
+    /// Who keeps what.
+    division: Division,
+    /// What is treated alike.
+    groups: Vec<(Stretch, Treatment)>,
+    /// What is learned, whatever its treatment, and counted here in the norm.
+    counted: Vec<Stretch>,
     /// Whether `master` lies in the working weights.
     shared: bool,
-    master: View,
-    first: View,
-    second: View,
+    /// Of each bucket, this rank's part, as the next two.
+    master: Vec<View>,
+    first: Vec<View>,
+    second: Vec<View>,
     /// 1 × 1: the square of the norm, then the factor for clipping.
     square: View,
     scale: View,
@@ -76,37 +79,38 @@ impl Optimizer {
     /// Those of [`Recipe::treatments`]; what the device reports.
     pub fn new(model: &Model, recipe: &Recipe) -> Result<Self, Error> {
         let (device, mesh) = (model.device().clone(), model.mesh().clone());
-        let (table, working) = (model.table(), model.weights()?);
-        let group = mesh.group(Use::Gradients);
-        let length = table.elements() / group.size();
-        let slice = group.index() * length..(group.index() + 1) * length;
-        let kind = if working.dtype() == DType::F64 { DType::F64 } else { DType::F32 };
-        let flat = || device.matrix(kind, 1, length);
+        let (table, working) = (model.table(), model.own_weights()?);
+        let division = model.division().clone();
+        let dtype = model.precision().weights;
+        let kind = if dtype == DType::F64 { DType::F64 } else { DType::F32 };
+        let flat = || {
+            let all = device.matrix(kind, 1, division.elements())?;
+            let parts = division.buckets().iter();
+            parts.map(|bucket| all.slice_cols(bucket.kept.clone())).collect::<Result<Vec<_>, _>>()
+        };
         let (first, second) = (flat()?, flat()?);
         // With one precision for all roles the working weights are the master weights.
-        let shared = working.dtype() == kind;
-        let master = if shared { working.slice_cols(slice.clone())? } else { flat()? };
-        let groups = intersect(&recipe.treatments(table)?, &slice);
-        let once = once(table).into_iter().map(|range| (range, ())).collect::<Vec<_>>();
-        let once: Vec<_> = intersect(&once, &slice).into_iter().map(|(range, ())| range).collect();
-        let counted = common(&learned(&groups), &once);
-        let (partial, copies) = (model.copies(true), model.copies(false));
-        let bucket = device.matrix(model.precision().sums, 1, largest(&partial))?;
+        let shared = dtype == kind;
+        let master = if shared { working.clone() } else { flat()? };
+        let groups = stretches(&division, &recipe.treatments(table)?);
+        // of groups that each share out a copy the first counts
+        let counts = mesh.group(Use::Replicas).index() == 0;
+        let once = if counts { once(table) } else { Vec::new() };
+        let once: Vec<_> = once.into_iter().map(|range| (range, ())).collect();
+        let counted = common(&learned(&groups), &stretches(&division, &once));
         let square = device.matrix(DType::F64, 1, 1)?;
         let scale = device.matrix(kind, 1, 1)?;
         if !shared {
-            let x = working.slice_cols(slice.clone())?;
-            device.execute(Copy { x, out: master.clone() })?;
+            for (x, out) in working.into_iter().zip(&master) {
+                device.execute(Copy { x, out: out.clone() })?;
+            }
         }
         Ok(Self {
             device,
             mesh,
-            slice,
+            division,
             groups,
             counted,
-            partial,
-            copies,
-            bucket,
             shared,
             master,
             first,
@@ -118,14 +122,14 @@ impl Optimizer {
 
     /// Bytes it holds, by kind; the master weights none where they are the working weights.
     #[must_use]
-    pub fn memory(&self) -> [MemoryUse; 5] {
-        let master = if self.shared { 0 } else { self.master.bytes() };
+    pub fn memory(&self) -> [MemoryUse; 4] {
+        let bytes = |views: &[View]| views.iter().map(View::bytes).sum::<usize>();
+        let master = if self.shared { 0 } else { bytes(&self.master) };
         [
             ("master weights", master),
-            ("first moments", self.first.bytes()),
-            ("second moments", self.second.bytes()),
+            ("first moments", bytes(&self.first)),
+            ("second moments", bytes(&self.second)),
             ("gradient norm", self.square.bytes() + self.scale.bytes()),
-            ("gradients of copies", self.bucket.bytes()),
         ]
         .map(|(kind, bytes)| MemoryUse { kind, bytes })
     }
@@ -134,12 +138,17 @@ impl Optimizer {
     ///
     /// # Errors
     /// What the device and the mesh report.
-    pub fn publish(&self, working: &View) -> Result<(), Error> {
-        let part = working.slice_cols(self.slice.clone())?;
+    pub fn publish(&self, model: &Model) -> Result<(), Error> {
         if !self.shared {
-            self.device.execute(Copy { x: self.master.clone(), out: part.clone() })?;
+            for (x, out) in self.master.iter().zip(model.own_weights()?) {
+                self.device.execute(Copy { x: x.clone(), out })?;
+            }
         }
-        Ok(self.mesh.group(Use::Parameters).all_gather(&*self.device, &part, working)?)
+        for bucket in 0..self.division.buckets().len() {
+            let pending = model.publish(bucket)?;
+            pending.map_or(Ok(()), |pending| pending.wait(&*self.device))?;
+        }
+        Ok(())
     }
 
     /// Sets one parameter to `x` (rows × cols, in the type of the states): this rank's part of the
@@ -147,31 +156,25 @@ impl Optimizer {
     ///
     /// # Errors
     /// What the device reports.
-    pub fn set(&self, entry: &Entry, x: &View, working: &View) -> Result<(), Error> {
-        let (range, x) = (entry.range(), x.reshape(1, entry.elements())?);
-        let out = working.slice_cols(range.clone())?;
-        self.device.execute(Copy { x: x.clone(), out })?;
-        let own = range.start.max(self.slice.start)..range.end.min(self.slice.end);
-        if self.shared || own.is_empty() {
+    pub fn set(&self, entry: &Entry, x: &View, model: &Model) -> Result<(), Error> {
+        model.set(entry, x)?;
+        let Some((_, own)) = self.division.own(entry).filter(|_| !self.shared) else {
             return Ok(());
-        }
-        let x = x.slice_cols(own.start - range.start..own.end - range.start)?;
+        };
+        let x = x.reshape(1, entry.elements())?;
+        let x = x.slice_cols(own.start - entry.offset..own.end - entry.offset)?;
         Ok(self.device.execute(Copy { x, out: self.part(State::Master, own)? })?)
     }
 
-    /// Adds up the gradients of all ranks, each keeping its slice, and returns the global norm,
-    /// in which each parameter that is learned counts once.
+    /// The global norm of the gradients of the whole batch, in which each parameter that is learned
+    /// counts once.
     ///
     /// # Errors
     /// What the device and the mesh report.
-    pub fn reduce(&self, gradients: Gradients<Local>) -> Result<f64, Error> {
-        let bucket = |n| Ok::<_, Error>(self.bucket.slice_cols(0..n)?);
-        let agreed = agree(&*self.device, gradients, &self.partial, bucket)?;
-        let part = agreed.view().slice_cols(self.slice.clone())?;
-        let reduced = scatter_gradients(&self.mesh, &*self.device, agreed, part)?;
-        for (i, range) in self.counted.iter().enumerate() {
+    pub fn norm(&self, gradients: &[Gradients<Reduced>]) -> Result<f64, Error> {
+        for (i, Stretch { bucket, range }) in self.counted.iter().enumerate() {
             self.device.execute(SumSquares {
-                x: reduced.view().slice_cols(range.clone())?,
+                x: gradients[*bucket].view().slice_cols(range.clone())?,
                 out: self.square.clone(),
                 accumulate: i > 0,
             })?;
@@ -181,8 +184,8 @@ impl Optimizer {
         Ok(self.mesh.sum(Use::Norm, &[Sum::of_this_rank(square)])?[0].value().sqrt())
     }
 
-    /// One update of what is learned with the reduced gradients: gradients scaled down to
-    /// norm `recipe.clip` where `norm` exceeds it, then the working weights of all ranks.
+    /// One update of what is learned with the gradients of the whole batch, scaled down to norm
+    /// `recipe.clip` where `norm` exceeds it, then the working weights of all ranks.
     ///
     /// `step` counts from 1.
     ///
@@ -190,72 +193,59 @@ impl Optimizer {
     /// What the device and the mesh report.
     pub fn update(
         &self,
-        gradients: &View,
-        working: &View,
+        model: &Model,
         recipe: &Recipe,
         (step, rate, norm): (u64, f64, f64),
     ) -> Result<(), Error> {
         let scale = if norm > recipe.clip { recipe.clip / norm } else { 1.0 };
         self.device.write_floats(&self.scale, &[scale])?;
-        for (range, treatment) in &self.groups {
-            let Treatment::Learned { rate: factor, decay } = *treatment else { continue };
-            let own = |view: &View| view.slice_cols(range.clone());
-            let flat = self.slice.start + range.start..self.slice.start + range.end;
-            self.device.execute(AdamW {
-                master: own(&self.master)?,
-                gradient: gradients.slice_cols(flat.clone())?,
-                first: own(&self.first)?,
-                second: own(&self.second)?,
-                working: if self.shared { None } else { Some(working.slice_cols(flat)?) },
-                gradient_scale: Some(self.scale.clone()),
-                rate: rate * factor,
-                beta1: recipe.beta1,
-                beta2: recipe.beta2,
-                epsilon: recipe.eps,
-                decay,
-                step,
-            })?;
-        }
-        let part = working.slice_cols(self.slice.clone())?;
-        Ok(self.mesh.group(Use::Parameters).all_gather(&*self.device, &part, working)?)
-    }
-
-    /// Whether all ranks that hold the same parameters hold the same bits of them: what `--check`
-    /// asks after each step.
-    ///
-    /// # Errors
-    /// [`Error::Copies`]; what the device and the mesh report.
-    pub fn check_copies(&self, working: &View) -> Result<(), Error> {
-        let device = &*self.device;
-        let replicas = self.mesh.group(Use::Parameters);
-        let differ = |group: &str| {
-            let (rank, group) = (self.mesh.rank(), group.to_owned());
-            Err(Error::Copies { rank, group })
-        };
-        if !replicas.agrees(device, working)? {
-            return differ(replicas.name());
-        }
-        for Copies { range, group } in &self.copies {
-            if !group.agrees(device, &working.slice_cols(range.clone())?)? {
-                return differ(group.name());
+        let (gradients, working) = (model.own_gradients()?, model.own_weights()?);
+        let mut pending = Vec::new();
+        for bucket in 0..self.division.buckets().len() {
+            for (stretch, treatment) in self.groups.iter().filter(|(s, _)| s.bucket == bucket) {
+                let Treatment::Learned { rate: factor, decay } = *treatment else { continue };
+                let own = |views: &[View]| views[bucket].slice_cols(stretch.range.clone());
+                self.device.execute(AdamW {
+                    master: own(&self.master)?,
+                    gradient: own(&gradients)?,
+                    first: own(&self.first)?,
+                    second: own(&self.second)?,
+                    working: if self.shared { None } else { Some(own(&working)?) },
+                    gradient_scale: Some(self.scale.clone()),
+                    rate: rate * factor,
+                    beta1: recipe.beta1,
+                    beta2: recipe.beta2,
+                    epsilon: recipe.eps,
+                    decay,
+                    step,
+                })?;
             }
+            pending.extend(model.publish(bucket)?);
         }
-        Ok(())
+        pending.into_iter().try_for_each(|pending| Ok(pending.wait(&*self.device)?))
     }
 
-    /// This rank's slice, in elements of the flat range.
+    /// Who keeps what.
     #[must_use]
-    pub fn slice(&self) -> Range<usize> {
-        self.slice.clone()
+    pub fn division(&self) -> &Division {
+        &self.division
+    }
+
+    /// Whether this rank is the one that writes what it keeps: of groups that each share out a copy,
+    /// the first.
+    #[must_use]
+    pub fn writes(&self) -> bool {
+        self.mesh.group(Use::Replicas).index() == 0
     }
 
     /// Element type of the states.
     #[must_use]
     pub fn dtype(&self) -> DType {
-        self.master.dtype()
+        self.scale.dtype()
     }
 
-    /// One kind of state for the elements `range` of the flat range, which lie in this slice.
+    /// One kind of state for the elements `range` of the flat range, which lie in this rank's part of
+    /// a bucket.
     ///
     /// # Errors
     /// What the device reports.
@@ -287,23 +277,16 @@ impl Optimizer {
     }
 
     fn part(&self, state: State, range: Range<usize>) -> Result<View, Error> {
-        let start = range.start.wrapping_sub(self.slice.start);
-        Ok(self.view(state).slice_cols(start..start.wrapping_add(range.len()))?)
-    }
-
-    fn view(&self, state: State) -> &View {
-        match state {
+        let bucket = self.division.find(range.start).unwrap_or(0);
+        let own = self.division.buckets().get(bucket).map_or(0, |bucket| bucket.own.start);
+        let start = range.start.wrapping_sub(own);
+        let parts = match state {
             State::Master => &self.master,
             State::First => &self.first,
             State::Second => &self.second,
-        }
+        };
+        Ok(parts[bucket].slice_cols(start..start.wrapping_add(range.len()))?)
     }
-}
-
-/// The most elements that go to the ranks of one group.
-fn largest(copies: &[Copies]) -> usize {
-    let groups = copies.chunk_by(|a, b| Arc::ptr_eq(&a.group, &b.group));
-    groups.map(|same| same.iter().map(|one| one.range.len()).sum()).max().unwrap_or(0)
 }
 
 /// What of the flat range this rank counts: all but copies of what another one counts.
@@ -320,31 +303,39 @@ fn once(table: &Table) -> Vec<Range<usize>> {
 }
 
 /// What is in both.
-fn common(a: &[Range<usize>], b: &[Range<usize>]) -> Vec<Range<usize>> {
-    let pairs = a.iter().flat_map(|x| b.iter().map(move |y| (x, y)));
-    let both = pairs.map(|(x, y)| x.start.max(y.start)..x.end.min(y.end));
-    both.filter(|range| !range.is_empty()).collect()
+fn common(a: &[Stretch], b: &[(Stretch, ())]) -> Vec<Stretch> {
+    let pairs = a.iter().flat_map(|x| b.iter().map(move |(y, ())| (x, y)));
+    let both = pairs.filter(|(x, y)| x.bucket == y.bucket).map(|(x, y)| Stretch {
+        bucket: x.bucket,
+        range: x.range.start.max(y.range.start)..x.range.end.min(y.range.end),
+    });
+    both.filter(|stretch| !stretch.range.is_empty()).collect()
 }
 
-/// The parts of `ranges` inside `slice`, counted from its start.
-fn intersect<T: Clone>(
-    ranges: &[(Range<usize>, T)],
-    slice: &Range<usize>,
-) -> Vec<(Range<usize>, T)> {
-    let cut = |(range, what): &(Range<usize>, T)| {
-        let (start, end) = (range.start.max(slice.start), range.end.min(slice.end));
-        (start < end).then(|| (start - slice.start..end - slice.start, what.clone()))
-    };
-    ranges.iter().filter_map(cut).collect()
+/// What of `ranges` of the flat range this rank keeps, bucket by bucket.
+fn stretches<T: Clone>(division: &Division, ranges: &[(Range<usize>, T)]) -> Vec<(Stretch, T)> {
+    let buckets = division.buckets().iter().enumerate();
+    let all = buckets.flat_map(|(bucket, of)| {
+        ranges.iter().filter_map(move |(range, what)| {
+            let (start, end) = (range.start.max(of.own.start), range.end.min(of.own.end));
+            let range = start.wrapping_sub(of.own.start)..end.wrapping_sub(of.own.start);
+            (start < end).then(|| (Stretch { bucket, range }, what.clone()))
+        })
+    });
+    all.collect()
 }
 
-/// Neighbouring groups that are learned as one: where all are, the norm is one sum.
-fn learned(groups: &[(Range<usize>, Treatment)]) -> Vec<Range<usize>> {
-    let mut learned: Vec<Range<usize>> = Vec::new();
-    for (range, _) in groups.iter().filter(|(_, how)| *how != Treatment::Frozen) {
+/// Neighbouring groups that are learned as one: where all are, the norm is one sum a bucket.
+fn learned(groups: &[(Stretch, Treatment)]) -> Vec<Stretch> {
+    let mut learned: Vec<Stretch> = Vec::new();
+    for (stretch, _) in groups.iter().filter(|(_, how)| *how != Treatment::Frozen) {
         match learned.last_mut() {
-            Some(last) if last.end == range.start => last.end = range.end,
-            _ => learned.push(range.clone()),
+            Some(last)
+                if last.bucket == stretch.bucket && last.range.end == stretch.range.start =>
+            {
+                last.range.end = stretch.range.end;
+            }
+            _ => learned.push(stretch.clone()),
         }
     }
     learned
@@ -354,21 +345,28 @@ fn learned(groups: &[(Range<usize>, Treatment)]) -> Vec<Range<usize>> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn slices_cut_decay_groups() {
-        let ranges = [(0..10, true), (10..12, false), (12..20, true)];
-        assert_eq!(intersect(&ranges, &(0..10)), [(0..10, true)]);
-        assert_eq!(intersect(&ranges, &(5..15)), [(0..5, true), (5..7, false), (7..10, true)]);
-        assert_eq!(intersect(&ranges, &(11..12)), [(0..1, false)]);
+    fn stretch(range: Range<usize>) -> Stretch {
+        Stretch { bucket: 0, range }
     }
 
     #[test]
     fn the_norm_is_one_sum_but_for_what_is_frozen() {
         let one = |rate| Treatment::Learned { rate, decay: 0.0 };
-        let groups =
-            [(0..5, one(1.0)), (5..7, one(2.0)), (7..9, Treatment::Frozen), (9..12, one(1.0))];
-        assert_eq!(learned(&groups[..2]), vec![0..7; 1]);
-        assert_eq!(learned(&groups), [0..7, 9..12]);
+        let groups = [
+            (stretch(0..5), one(1.0)),
+            (stretch(5..7), one(2.0)),
+            (stretch(7..9), Treatment::Frozen),
+            (stretch(9..12), one(1.0)),
+        ];
+        assert_eq!(learned(&groups[..2]), [stretch(0..7)]);
+        assert_eq!(learned(&groups), [stretch(0..7), stretch(9..12)]);
         assert!(learned(&groups[2..3]).is_empty());
+    }
+
+    #[test]
+    fn what_is_counted_elsewhere_is_left_out() {
+        let all = [stretch(0..7), stretch(9..12)];
+        let once = [(stretch(2..10), ()), (Stretch { bucket: 1, range: 0..20 }, ())];
+        assert_eq!(common(&all, &once), [stretch(2..7), stretch(9..10)]);
     }
 }

@@ -4,8 +4,8 @@
 
 use crate::Error;
 use quipu_mesh::schedule::Kind;
-use quipu_mesh::{Axes, Axis, World};
-use quipu_model::Pipeline;
+use quipu_mesh::{Axes, Axis, Mesh, Sharing, World};
+use quipu_model::{Config, Pipeline, Shard};
 use std::fmt;
 use std::str::FromStr;
 
@@ -16,6 +16,8 @@ pub struct Parallel {
     pub axes: Axes,
     /// How layers and micro-batches go over the pipeline.
     pub pipeline: Pipeline,
+    /// What of parameters and states each rank keeps, and whether anybody waits sooner than needed.
+    pub sharing: Sharing,
     /// Whether what several ranks hold is compared bit by bit after each step. Not in the text.
     pub check: bool,
     /// Where the ranks live. Not in the text.
@@ -31,7 +33,8 @@ impl Default for Parallel {
 impl From<Axes> for Parallel {
     fn from(axes: Axes) -> Self {
         let pipeline = Pipeline { chunks: 1, ..Pipeline::default() };
-        Self { axes, pipeline, check: false, world: World::Threads }
+        let (sharing, world) = (Sharing::default(), World::Threads);
+        Self { axes, pipeline, sharing, check: false, world }
     }
 }
 
@@ -40,9 +43,11 @@ impl FromStr for Parallel {
 
     /// Any order; axes that are left out are 1. Of a pipeline: `v`, chunks of each rank; `n`,
     /// contiguous micro-batches; `layers`, those of each stage, as `3/4/4/3`; `schedule`, `1f1b` or
-    /// `zero-bubble`.
+    /// `zero-bubble`. Of the ranks that hold the same parameters: `sharing`, `states` or `full`;
+    /// `group`, how many share out one copy; `overlap`, `on` or `off`.
     fn from_str(text: &str) -> Result<Self, Error> {
         let (mut pipeline, mut axes) = (Pipeline::default(), Vec::new());
+        let mut sharing = Sharing::default();
         for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
             let (key, value) = part.split_once('=').unwrap_or((part, ""));
             let value = value.trim();
@@ -51,12 +56,15 @@ impl FromStr for Parallel {
                 "n" => pipeline.contiguous = Some(number("n", value)?),
                 "layers" => pipeline.layers = Some(layers(value)?),
                 "schedule" => pipeline.kind = kind(value)?,
+                "sharing" => sharing.full = either("sharing", value, ["states", "full"])?,
+                "group" => sharing.group = Some(number("group", value)?),
+                "overlap" => sharing.overlap = either("overlap", value, ["off", "on"])?,
                 _ => axes.push(part),
             }
         }
         pipeline.chunks = pipeline.chunks.max(1);
         let axes = Axes::parse(&axes.join(","))?;
-        Ok(Self { pipeline, ..Self::from(axes) })
+        Ok(Self { pipeline, sharing, ..Self::from(axes) })
     }
 }
 
@@ -75,13 +83,38 @@ impl fmt::Display for Parallel {
             write!(f, ",layers={}", layers.join("/"))?;
         }
         match kind {
-            Kind::OneForwardOneBackward => Ok(()),
-            Kind::ZeroBubble => write!(f, ",schedule=zero-bubble"),
+            Kind::OneForwardOneBackward => {}
+            Kind::ZeroBubble => write!(f, ",schedule=zero-bubble")?,
         }
+        let Sharing { full, group, overlap } = self.sharing;
+        if full {
+            write!(f, ",sharing=full")?;
+        }
+        if let Some(group) = group {
+            write!(f, ",group={group}")?;
+        }
+        if overlap { Ok(()) } else { write!(f, ",overlap=off") }
     }
 }
 
 impl Parallel {
+    /// Refuses what a model does not fit on, and groups that do not divide the ranks.
+    ///
+    /// # Errors
+    /// [`Error::Model`], [`Error::Mesh`].
+    pub fn check(&self, config: &Config) -> Result<(), Error> {
+        Shard::check(config, self.axes, &self.pipeline)?;
+        Ok(self.sharing.check(self.axes)?)
+    }
+
+    /// A rank's mesh as these ranks share it.
+    ///
+    /// # Errors
+    /// [`Error::Mesh`].
+    pub fn mesh(&self, mesh: &Mesh) -> Result<Mesh, Error> {
+        Ok(mesh.sharing_as(self.sharing)?)
+    }
+
     /// The ranks of one axis.
     #[must_use]
     pub fn size(&self, axis: Axis) -> usize {
@@ -97,7 +130,10 @@ fn wrong<T>(found: &str, expected: &str, change: &str) -> Result<T, Error> {
 fn number(key: &str, value: &str) -> Result<usize, Error> {
     match value.parse() {
         Ok(n) if n > 0 => Ok(n),
-        _ => wrong(&format!("{key}={value}"), "it is a whole number ≥ 1", "write v=2, or n=8"),
+        _ => {
+            let change = format!("write {key}=2");
+            wrong(&format!("{key}={value}"), "it is a whole number ≥ 1", &change)
+        }
     }
 }
 
@@ -120,6 +156,18 @@ fn kind(value: &str) -> Result<Kind, Error> {
     }
 }
 
+/// Whether it is the second of two words.
+fn either(key: &str, value: &str, words: [&str; 2]) -> Result<bool, Error> {
+    match words.iter().position(|word| *word == value) {
+        Some(place) => Ok(place == 1),
+        None => {
+            let [a, b] = words;
+            let expected = format!("it is {a} or {b}");
+            wrong(&format!("{key}={value}"), &expected, &format!("write {key}={b}"))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -139,11 +187,16 @@ mod tests {
             "pp=2,layers=1/3,schedule=zero-bubble",
             "tp=1,cp=1,pp=2,dp=1,layers=1/3,schedule=zero-bubble",
         );
+        check("dp=4,sharing=full,group=2", "tp=1,cp=1,pp=1,dp=4,sharing=full,group=2");
+        check("dp=2,sharing=states,overlap=on", "tp=1,cp=1,pp=1,dp=2");
+        check("cp=2,overlap=off", "tp=1,cp=2,pp=1,dp=1,overlap=off");
     }
 
     #[test]
     fn what_is_no_mesh() {
-        for text in ["v=0", "n=x", "layers=1/", "schedule=gpipe", "ep=2", "tp=0"] {
+        for text in
+            ["v=0", "n=x", "layers=1/", "schedule=gpipe", "ep=2", "tp=0", "sharing=some", "group=0"]
+        {
             let error = text.parse::<Parallel>().unwrap_err().to_string();
             assert!(error.contains(text.split('=').next().unwrap()), "{text}: {error}");
         }

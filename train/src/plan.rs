@@ -22,7 +22,7 @@ use crate::watch::Outside;
 use crate::{Error, Parallel, Recipe, checkpoint};
 use quipu_math::{Count, Device, Usage};
 use quipu_mesh::{Alone, Axis, Mesh, USES};
-use quipu_model::{Config, MemoryUse, Model, Pipeline, Shard, Table, Weighted};
+use quipu_model::{Config, MemoryUse, Model, Pipeline, Table, Weighted};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -147,13 +147,14 @@ impl Plan {
         threads: usize,
     ) -> Result<Self, Error> {
         recipe.check()?;
-        Shard::check(config, parallel.axes, &parallel.pipeline)?;
+        parallel.check(config)?;
         recipe.check_patterns(&Table::new(config))?;
         check_length(recipe.longest_sequence(), config)?;
         let mut stages: Vec<Stage> = Vec::new();
         let (mut memory, mut step): (Vec<Kind>, _) = (Vec::new(), None);
         for (rank, stands_for) in representatives(parallel) {
             let mesh = Mesh::new(parallel.axes, rank, Arc::new(Alone::default()))?;
+            let mesh = parallel.mesh(&mesh)?;
             let found = rehearse(&mesh, (config, recipe, &parallel.pipeline), threads)?;
             add(&mut memory, &found.memory, stands_for);
             step.get_or_insert(found.step);

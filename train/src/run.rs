@@ -14,7 +14,7 @@ use crate::watch::Started;
 use crate::{Error, Gate, Objective, Parallel, Recipe, Watch, average, export, folder};
 use quipu_math::Device;
 use quipu_mesh::{Axis, Mesh, Use};
-use quipu_model::{Config, Shard, Table};
+use quipu_model::{Config, Table};
 use quipu_store::Cancel;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -94,7 +94,7 @@ impl Job<'_> {
 
     fn check(&self) -> Result<(), Error> {
         self.recipe.check()?;
-        Shard::check(self.config, self.parallel.axes, &self.parallel.pipeline)?;
+        self.parallel.check(self.config)?;
         self.recipe.check_patterns(&Table::new(self.config))?;
         self.objective.check(self.recipe, self.config)
     }
@@ -114,7 +114,8 @@ pub fn run(job: &Job<'_>) -> Result<Report, Error> {
     job.check()?;
     let world = &job.parallel.world;
     world.alone(|| folder::sweep(&job.checkpoints()))?;
-    let reports = world.launch(job.parallel.axes, |mesh| Trainer::new(job, mesh)?.run())?;
+    let reports = world
+        .launch(job.parallel.axes, |mesh| Trainer::new(job, job.parallel.mesh(&mesh)?)?.run())?;
     let first = reports.into_iter().next();
     first.ok_or_else(|| Error::Rank { rank: 0, what: "no rank was started".into() })
 }

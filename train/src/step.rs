@@ -1,7 +1,7 @@
 //! One training step: forward, backward, reduction, clipping, update. The loop, the benchmark and
 //! the referee all call this one. Not the loop: no files, no clock.
 
-use crate::objective::{Outcome, shares};
+use crate::objective::{Outcome, most_shares, shares};
 use crate::{Error, Objective, Optimizer, Recipe};
 use quipu_math::{Device, Queue, View};
 use quipu_mesh::Mesh;
@@ -14,7 +14,7 @@ use std::sync::Arc;
 pub struct Learner {
     /// The model.
     pub model: Model,
-    /// This rank's slice of the optimizer.
+    /// This rank's part of the optimizer.
     pub optimizer: Optimizer,
     device: Arc<dyn Device>,
     mesh: Mesh,
@@ -138,7 +138,7 @@ impl Learner {
         for entry in model.table().entries() {
             let x = self.device.matrix(optimizer.dtype(), entry.rows, entry.cols)?;
             fill(model, entry, &x)?;
-            optimizer.set(entry, &x, model.weights()?)?;
+            optimizer.set(entry, &x, model)?;
         }
         Ok(())
     }
@@ -173,7 +173,7 @@ impl Learner {
         self.model.zero_gradients()?;
         let outcome = objective.accumulate(&mut self.model, &self.mesh, recipe, place.batch)?;
         finite(recipe, place, "loss", outcome.loss)?;
-        let norm = self.optimizer.reduce(self.model.gradients()?)?;
+        let norm = self.optimizer.norm(&self.model.reduced()?)?;
         finite(recipe, place, "gradient norm", norm)?;
         Ok(Seen { outcome, norm })
     }
@@ -184,9 +184,8 @@ impl Learner {
     /// What device and mesh report.
     pub fn update(&mut self, recipe: &Recipe, place: Place, norm: f64) -> Result<f64, Error> {
         let rate = recipe.schedule().rate(place.step);
-        let flat = self.model.gradients()?.view().clone();
         let number = place.updates + 1;
-        self.optimizer.update(&flat, self.model.weights()?, recipe, (number, rate, norm))?;
+        self.optimizer.update(&self.model, recipe, (number, rate, norm))?;
         self.device.synchronize(Queue::MAIN)?;
         Ok(rate)
     }
@@ -196,9 +195,11 @@ impl Learner {
     /// Whether ranks that hold the same parameters hold the same bits of them.
     ///
     /// # Errors
-    /// As [`Optimizer::check_copies`].
+    /// [`Error::Copies`]; what device and mesh report.
     pub fn check_copies(&self) -> Result<(), Error> {
-        self.optimizer.check_copies(self.model.weights()?)
+        let rank = self.mesh.rank();
+        let differing = self.model.differing_copies()?;
+        differing.map_or(Ok(()), |group| Err(Error::Copies { rank, group }))
     }
 }
 
@@ -206,7 +207,11 @@ impl Learner {
 fn slots(recipe: &Recipe, mesh: &Mesh, pipeline: &Pipeline) -> Result<usize, Error> {
     let mut most = 1;
     for first in recipe.levels() {
-        most = most.max(pipeline.slots(mesh, shares(recipe, mesh, first.batch).len())?);
+        let batches = match mesh.is_fully_sharded() {
+            true => most_shares(recipe, mesh, first.batch),
+            false => shares(recipe, mesh, first.batch).len(),
+        };
+        most = most.max(pipeline.slots(mesh, batches)?);
     }
     Ok(most)
 }

@@ -106,7 +106,7 @@ pub fn verify(
 ) -> Result<Vec<Row>, Error> {
     let case = Case::open(case_file)?;
     let rank = |mesh: Mesh| {
-        let pipeline = parallel.pipeline.clone();
+        let (mesh, pipeline) = (parallel.mesh(&mesh)?, parallel.pipeline.clone());
         rows(model_dir, &case, &Bench { device: device(), dtype, mesh, pipeline })
     };
     let all = parallel.world.launch(parallel.axes, rank).map_err(|error| match error {

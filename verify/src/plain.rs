@@ -37,9 +37,8 @@ pub(crate) fn rows(dir: &Path, case: &Case, bench: &Bench) -> Result<Vec<Row>, E
 
 /// Every gradient the case has against the model's, added up over all ranks.
 pub(crate) fn gradients(learner: &Learner, case: &Case, scale: Scale) -> Result<Row, Error> {
-    learner.optimizer.reduce(learner.model.gradients()?)?;
-    let flat = learner.model.gradients()?.view().clone();
-    let found = whole::tensors(learner, &flat)?;
+    learner.model.reduced()?;
+    let found = whole::tensors(learner, &learner.model.own_gradients()?)?;
     let mut group = Group::new(scale, "grad");
     for name in case.names_after("grad.") {
         let Some(found) = found.get(name) else {

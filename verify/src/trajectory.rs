@@ -136,7 +136,7 @@ fn start(learner: &mut Learner, case: &Case) -> Result<(), Error> {
 
 fn last(learner: &Learner, case: &Case, scale: Scale) -> Result<Row, Error> {
     let mut group = Group::new(scale, "final");
-    for (name, found) in whole::tensors(learner, learner.model.weights()?)? {
+    for (name, found) in whole::tensors(learner, &learner.model.own_weights()?)? {
         group = group.compare(&name, &found, &case.floats(&format!("final.{name}"))?);
     }
     Ok(group.row())

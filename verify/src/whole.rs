@@ -8,23 +8,24 @@ use quipu_model::{MicroBatch, Model, Table};
 use quipu_train::Learner;
 use std::collections::BTreeMap;
 
-/// Whole parameters, or gradients that were reduced, by name: `flat` is the learner's flat range of
-/// them, in whose slice this rank's numbers are.
-pub(crate) fn tensors(learner: &Learner, flat: &View) -> Result<BTreeMap<String, Vec<f64>>, Error> {
-    let (model, slice) = (&learner.model, learner.optimizer.slice());
+/// Whole parameters, or gradients that were reduced, by name, from what the ranks keep of each bucket.
+pub(crate) fn tensors(
+    learner: &Learner,
+    kept: &[View],
+) -> Result<BTreeMap<String, Vec<f64>>, Error> {
+    let (model, division) = (&learner.model, learner.optimizer.division());
     let mut all = BTreeMap::new();
     for entry in Table::new(model.config()).entries() {
         let mut whole = vec![0.0; entry.elements()];
         // of copies on several ranks one counts
-        if let Some(own) = model.table().by_name(&entry.name).filter(|own| own.counted) {
-            let range = own.range();
-            let within = range.start.max(slice.start)..range.end.min(slice.end);
-            if within.start < within.end {
-                let numbers = model.device().read_f64(&flat.slice_cols(within.clone())?)?;
-                for (i, number) in within.zip(numbers) {
-                    let (row, col) = ((i - range.start) / own.cols, (i - range.start) % own.cols);
-                    whole[(own.first.0 + row) * own.whole_cols() + own.first.1 + col] = number;
-                }
+        let own = model.table().by_name(&entry.name).filter(|own| own.counted);
+        let own = own.filter(|_| learner.optimizer.writes());
+        let own = own.and_then(|own| Some((own, division.own(own)?)));
+        if let Some((own, (bucket, elements))) = own {
+            let start = division.buckets()[bucket].own.start;
+            let part = kept[bucket].slice_cols(elements.start - start..elements.end - start)?;
+            for (i, number) in elements.zip(model.device().read_f64(&part)?) {
+                whole[own.place(i - own.offset)] = number;
             }
         }
         let whole = model.mesh().group(Use::World).sum_numbers(&whole)?;

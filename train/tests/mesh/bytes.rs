@@ -2,10 +2,11 @@
 
 use quipu_mesh::schedule::Kind;
 use quipu_mesh::{Mesh, Use};
-use quipu_model::{Config, Recompute, Shard, Table};
+use quipu_model::{Config, Division, Entry, Recompute, Shard, Table};
 use quipu_train::Recipe;
-use quipu_train::objective::shares;
+use quipu_train::objective::{most_shares, shares};
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// Element sizes of what is sent: messages on TP, CP and PP; sums and gradients; working weights.
 #[derive(Clone, Copy)]
@@ -22,7 +23,7 @@ pub fn expected(
     (recipe, kind): (&Recipe, Kind),
     sizes: Sizes,
 ) -> BTreeMap<Use, u64> {
-    let Sizes { message, sum, weight } = sizes;
+    let Sizes { message, sum, .. } = sizes;
     let mut sent = BTreeMap::new();
     let mut add = |usage, bytes: u64| *sent.entry(usage).or_default() += bytes;
     let (tp, cp) = (shard.tp.size as u64, shard.cp.size as u64);
@@ -30,8 +31,15 @@ pub fn expected(
     // what is made again is gathered again; weights that wait gather gradients once more
     let again = u64::from(recipe.recompute == Recompute::Block);
     let a_layer = 10 + 3 * again + 2 * u64::from(kind == Kind::ZeroBubble);
-    for samples in shares(recipe, mesh, 0) {
-        let rows = shard.rows((samples.end - samples.start) as usize * recipe.sequence_length);
+    let rows =
+        |samples: &Range<u64>| (samples.end - samples.start) as usize * recipe.sequence_length;
+    let mut micro_batches: Vec<usize> = shares(recipe, mesh, 0).iter().map(rows).collect();
+    if mesh.is_fully_sharded() {
+        // who has fewer goes along with one token
+        micro_batches.resize(most_shares(recipe, mesh, 0), 1);
+    }
+    for tokens in &micro_batches {
+        let rows = shard.rows(*tokens);
         let (local, own) = (rows.local as u64, rows.shard as u64);
         for stage in &shard.chunks {
             let layers = stage.layers.len() as u64;
@@ -48,20 +56,48 @@ pub fn expected(
             }
         }
     }
-    let table = Table::of(config, shard);
-    let (all, replicas) = (table.elements() as u64, shard.replicas as u64);
-    add(Use::Gradients, (replicas - 1) * (all / replicas) * sum);
-    add(Use::Parameters, (replicas - 1) * (all / replicas) * weight);
-    for (usage, ranks, index) in [
-        (Use::Replicated, tp, shard.tp.index),
-        (Use::SharedHeads, shard.same_heads as u64, shard.tp.index % shard.same_heads),
-        (Use::Tied, 2, usize::from(shard.has_last())),
-    ] {
-        let copies = table.entries().iter().filter(|e| e.shared == Some(usage) && e.partial);
-        let elements: usize = copies.map(quipu_model::Entry::elements).sum();
-        add(usage, all_reduce(elements as u64, ranks, index as u64) * sum);
+    for (usage, bytes) in of_parameters(mesh, (config, shard), micro_batches.len() as u64, sizes) {
+        add(usage, bytes);
     }
     sent.retain(|_, bytes| *bytes > 0);
+    sent
+}
+
+/// Of gradients and weights, bucket by bucket.
+fn of_parameters(
+    mesh: &Mesh,
+    (config, shard): (&Config, &Shard),
+    micro_batches: u64,
+    Sizes { sum, weight, .. }: Sizes,
+) -> Vec<(Use, u64)> {
+    let (table, tp) = (Table::of(config, shard), shard.tp);
+    let (keepers, replicas) = (mesh.group(Use::Gradients), mesh.group(Use::Replicas));
+    let (n, copies) = (keepers.size() as u64, replicas.size() as u64);
+    let mut sent = Vec::new();
+    for bucket in Division::new(&table, keepers.index(), keepers.size()).buckets() {
+        let part = bucket.own.len() as u64;
+        // with full sharding a layer's go with each micro-batch, and its weights twice
+        let often = mesh.is_fully_sharded() && bucket.layer.is_some();
+        let times = if often { micro_batches } else { 1 };
+        sent.push((Use::Gradients, times * (n - 1) * part * sum));
+        let passes = if often { 2 * times } else { 1 };
+        sent.push((Use::Parameters, passes * (n - 1) * part * weight));
+        sent.push((Use::Replicas, all_reduce(part, copies, replicas.index() as u64) * sum));
+        let inside = |e: &&Entry| bucket.range.contains(&e.offset);
+        for (usage, ranks, index) in [
+            (Use::Replicated, tp.size, tp.index),
+            (Use::SharedHeads, shard.same_heads, tp.index % shard.same_heads),
+            (Use::Tied, 2, usize::from(shard.has_last())),
+        ] {
+            let shared = |e: &&Entry| e.shared == Some(usage) && e.partial;
+            let entries = table.entries().iter().filter(inside).filter(shared);
+            let elements: usize = entries.map(Entry::elements).sum();
+            // an end that is tied goes as what is kept of it
+            let whole = usage == Use::Tied && n > 1 && elements > 0;
+            let elements = if whole { part } else { elements as u64 };
+            sent.push((usage, times * all_reduce(elements, ranks as u64, index as u64) * sum));
+        }
+    }
     sent
 }
 

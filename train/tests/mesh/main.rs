@@ -93,6 +93,8 @@ fn check_uses(mesh: &str, tied: bool, found: &Outcome) {
     let parallel: Parallel = mesh.parse().unwrap();
     let wide = |axis| parallel.size(axis) > 1;
     let [tp, cp, pp, dp] = AXES.map(wide);
+    let ranks = parallel.size(Axis::Cp) * parallel.size(Axis::Dp);
+    let keepers = parallel.sharing.group.unwrap_or(ranks);
     let needed = [
         ("activations", tp),
         ("vocabulary", tp),
@@ -101,8 +103,9 @@ fn check_uses(mesh: &str, tied: bool, found: &Outcome) {
         ("key-values", cp),
         ("stages", pp),
         ("tied", pp && tied),
-        ("gradients", cp || dp),
-        ("parameters", cp || dp),
+        ("gradients", keepers > 1),
+        ("parameters", keepers > 1),
+        ("replicas", ranks > keepers),
         ("losses", cp || pp || dp),
         ("norm", true),
     ];
@@ -204,6 +207,32 @@ fn stages_may_be_uneven_and_weights_may_wait() {
     }
 }
 
+/// What of parameters, gradients and states the ranks share out, beside what TP and CP divide.
+const SHARED: [&str; 9] = [
+    "dp=2,sharing=full",
+    "tp=2,cp=2,sharing=full",
+    "tp=2,pp=2,dp=2,sharing=full",
+    "cp=2,pp=2,dp=2,sharing=full,group=2",
+    "tp=2,cp=2,pp=2,dp=2,sharing=full",
+    "tp=2,cp=2,dp=2,group=2",
+    "tp=2,dp=4,group=2",
+    "pp=2,dp=2,group=1",
+    "tp=4,cp=2,sharing=full",
+];
+
+#[test]
+fn shared_out_parameters_give_the_numbers_of_one_rank_in_f64() {
+    equal_in_f64(&SHARED, 2);
+    in_f64(&SHARED[3..5], Case { recompute: Recompute::Block, device: reference, ..Case::default() });
+}
+
+#[test]
+fn who_waits_sooner_finds_the_same_bits() {
+    for mesh in WIDE.into_iter().chain([SHARED[4]]) {
+        same_bits(mesh, &format!("{mesh},overlap=off"), Case::default());
+    }
+}
+
 #[test]
 fn bf16_is_as_far_from_one_rank_as_its_rounding() {
     // at a rate at which ten steps do not make much of the rounding of the first
@@ -237,4 +266,6 @@ fn every_mesh_gives_the_numbers_of_one_rank() {
     let all: Vec<&str> = all.iter().map(String::as_str).collect();
     equal_in_f64(&all, 10);
     equal_in_f32(&all);
+    equal_in_f64(&SHARED, 10);
+    equal_in_f32(&SHARED);
 }

@@ -138,6 +138,7 @@ impl Case {
 
     /// One rank of it.
     pub fn rank(&self, mesh: Mesh, parallel: &Parallel) -> Result<Rank, Error> {
+        let mesh = parallel.mesh(&mesh)?;
         let (device, config, recipe) = ((self.device)(), config(self.tied), self.recipe());
         let shape = (&config, &parallel.pipeline);
         let mut learner = Learner::allocate(device.clone(), mesh.clone(), shape, &recipe, false)?;
@@ -150,10 +151,12 @@ impl Case {
             rank.losses.push(seen.outcome.loss);
             rank.norms.push(seen.norm);
             if step == 0 {
-                let flat = learner.model.gradients()?.view().clone();
-                rank.gradients = pieces(&learner, |range| {
-                    let own = flat.slice_cols(range).unwrap();
-                    device.read_f64(&own).unwrap()
+                let kept = learner.model.own_gradients()?;
+                let buckets = learner.optimizer.division().buckets();
+                rank.gradients = pieces(&learner, |bucket, flat| {
+                    let start = buckets[bucket].own.start;
+                    let own = kept[bucket].slice_cols(flat.start - start..flat.end - start);
+                    device.read_f64(&own.unwrap()).unwrap()
                 });
             }
             learner.update(&recipe, place, seen.norm)?;
@@ -163,7 +166,7 @@ impl Case {
             learner.check_copies()?;
         }
         let optimizer = &learner.optimizer;
-        rank.parameters = pieces(&learner, |range| {
+        rank.parameters = pieces(&learner, |_, range| {
             let bytes = optimizer.read(State::Master, range).unwrap();
             match optimizer.dtype() {
                 DType::F64 => bytes.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b)).collect(),
@@ -216,22 +219,16 @@ pub struct Rank {
     parameters: Vec<Piece>,
 }
 
-/// What of each parameter is in this rank's slice, as far as it is the one that counts it.
-fn pieces(learner: &Learner, read: impl Fn(Range<usize>) -> Vec<f64>) -> Vec<Piece> {
-    let slice = learner.optimizer.slice();
-    let counted = learner.model.table().entries().iter().filter(|entry| entry.counted);
+/// What of each parameter this rank keeps, as far as it is the one that counts it: `read` gets the
+/// bucket and elements of the flat range.
+fn pieces(learner: &Learner, read: impl Fn(usize, Range<usize>) -> Vec<f64>) -> Vec<Piece> {
+    let (optimizer, entries) = (&learner.optimizer, learner.model.table().entries());
     let own = |entry: &Entry| {
-        let range = entry.range();
-        let flat = range.start.max(slice.start)..range.end.min(slice.end);
-        if flat.start >= flat.end {
-            return None;
-        }
-        let at = |i: usize| {
-            let (row, col) = ((i - range.start) / entry.cols, (i - range.start) % entry.cols);
-            (entry.first.0 + row) * entry.whole_cols() + entry.first.1 + col
-        };
-        Some((entry.index, flat.clone().map(at).collect(), read(flat)))
+        let (bucket, flat) = optimizer.division().own(entry)?;
+        let at = flat.clone().map(|i| entry.place(i - entry.offset)).collect();
+        Some((entry.index, at, read(bucket, flat)))
     };
+    let counted = entries.iter().filter(|entry| entry.counted && optimizer.writes());
     counted.filter_map(own).collect()
 }
 
