@@ -240,8 +240,10 @@ pub struct Trained {
     #[arg(long)]
     pub allow_cap: bool,
     /// The ranks over which training is divided, such as tp=2,cp=2,pp=2,dp=2 (axes left out are 1);
-    /// of a pipeline also v=CHUNKS, n=MICRO-BATCHES, layers=3/4/4/3, schedule=zero-bubble. A run may
-    /// go on with others than it began with [default: the recipe's]
+    /// of a pipeline also v=CHUNKS, n=MICRO-BATCHES, layers=3/4/4/3, schedule=zero-bubble. Of the ranks
+    /// that hold the same parameters: sharing=full (weights and gradients are shared out as states
+    /// are), group=N (so many share out one copy), overlap=off. A run may go on with others than it
+    /// began with [default: the recipe's]
     #[arg(long, value_name = "MESH")]
     pub mesh: Option<String>,
     /// Compare, bit by bit after each step, what several ranks hold the same of
@@ -295,6 +297,20 @@ pub enum AboutTraining {
         /// Also draw it into this file
         #[arg(long, value_name = "FILE")]
         svg: Option<PathBuf>,
+    },
+    /// Say how long a step takes on machines with other links, and what of communication is waited
+    /// for: with overlap, and without
+    Simulate {
+        /// A recipe file, as --recipe
+        #[arg(value_name = "RECIPE", conflicts_with = "recipe")]
+        file: Option<PathBuf>,
+        /// The ranks, as train has them [default: the recipe's]
+        #[arg(long, value_name = "MESH")]
+        mesh: Option<String>,
+        /// What each rank is, as flop=4e14,memory=3.35e12,tp=4.5e11/2e-6,dp=5e10/1e-5: FLOP and bytes in
+        /// a second, of each axis's links also seconds of latency [default: about the paper's cluster]
+        #[arg(long, value_name = "MACHINE", default_value = "", hide_default_value = true)]
+        machine: String,
     },
 }
 

@@ -25,6 +25,7 @@ pub mod recipe;
 mod run;
 mod saver;
 pub mod schedule;
+pub mod simulate;
 pub mod spikes;
 pub mod step;
 pub mod watch;

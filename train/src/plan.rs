@@ -337,7 +337,7 @@ impl Objective for Without<'_> {
 
 /// The recipe of the largest sizes of a run alone, with nothing but one micro-batch in a step where
 /// one rank has them all: they repeat each other.
-fn largest_step(recipe: &Recipe, alone: bool) -> Recipe {
+pub(crate) fn largest_step(recipe: &Recipe, alone: bool) -> Recipe {
     let levels = recipe.ramp.iter().copied().chain([recipe.first_level()]);
     let key = |level: &Level| (level.micro_batch_tokens, level.sequence_length, level.batch_tokens);
     let level = levels.max_by_key(key).unwrap_or(recipe.first_level());
@@ -353,8 +353,9 @@ fn largest_step(recipe: &Recipe, alone: bool) -> Recipe {
 }
 
 /// Samples of one document, for a device that looks at no token.
-struct Blank {
-    length: usize,
+pub(crate) struct Blank {
+    /// Tokens of each.
+    pub length: usize,
 }
 
 impl Samples for Blank {

@@ -13,16 +13,18 @@ mod look;
 mod plan;
 mod probe;
 mod schedule;
+mod simulate;
 mod speedrun;
 mod verify;
 
-use crate::cli::{Begun, Cli, Command, Global, RunCommand, Train};
+use crate::cli::{AboutTraining, Begun, Cli, Command, Global, RunCommand, Train};
 use crate::error::Error;
 use crate::recipe::Recipe;
 use crate::stage;
 use crate::terminal::Terminal;
 use quipu_mesh::World;
 use quipu_mesh::process::Patience;
+use quipu_mesh::schedule::{Kind, Shape};
 use quipu_store::{Cancel, Progress, checksum, progress};
 use std::sync::Arc;
 use std::time::Duration;
@@ -68,9 +70,12 @@ pub fn world(cli: &Cli) -> Result<World, Error> {
 
 /// Runs the command of the command line.
 pub fn run(mut cli: Cli, cancel: &Cancel, world: World) -> Result<(), Error> {
-    if let Command::Train(Train { file: Some(file), .. }) = &cli.command {
-        cli.global.recipe = Some(file.clone());
-    }
+    let file = match &cli.command {
+        Command::Train(Train { about: Some(AboutTraining::Simulate { file, .. }), .. })
+        | Command::Train(Train { file, .. }) => file.clone(),
+        _ => None,
+    };
+    cli.global.recipe = file.or(cli.global.recipe);
     let global = &cli.global;
     let mute = !world.leads();
     let terminal = Terminal { json: global.json, quiet: global.quiet, mute };
@@ -102,7 +107,9 @@ pub fn run(mut cli: Cli, cancel: &Cancel, world: World) -> Result<(), Error> {
         Command::Extract { input } => extract::run(&input),
         Command::Curate(told) => curate::run(global, *told, &setting),
         Command::Classify { what } => classify::run(what, &setting),
-        Command::Train(Train { about: Some(about), .. }) => schedule::run(about, &terminal),
+        Command::Train(Train { about: Some(about), .. }) => {
+            about_training(global, about, &terminal)
+        }
         Command::Train(Train { told, .. }) => speedrun::up_to(global, told, "anneal", &setting),
         Command::Tune(told) => speedrun::up_to(global, told, "tune", &setting),
         Command::Eval(told) => speedrun::up_to(global, told, "eval", &setting),
@@ -120,6 +127,22 @@ pub fn run(mut cli: Cli, cancel: &Cancel, world: World) -> Result<(), Error> {
         }
         Command::Bench { what } => bench::run(what, &terminal),
         Command::Doctor => doctor::run(&terminal),
+    }
+}
+
+/// What is said of training without a run.
+fn about_training(global: &Global, about: AboutTraining, to: &Terminal) -> Result<(), Error> {
+    match about {
+        AboutTraining::Schedule { pp, v, micro_batches, n, zero_bubble, svg } => {
+            let kind = if zero_bubble { Kind::ZeroBubble } else { Kind::OneForwardOneBackward };
+            let shape = Shape { ranks: pp, chunks: v, micro_batches, contiguous: n, kind };
+            schedule::run(shape, svg.as_deref(), to)
+        }
+        AboutTraining::Simulate { mesh, machine, .. } => {
+            let mut recipe = recipe(global)?;
+            recipe.divide(mesh.as_deref())?;
+            simulate::run(&recipe, &machine, to)
+        }
     }
 }
 

@@ -1,22 +1,22 @@
 //! `quipu train schedule`: what each rank of a pipeline does, as text, as a picture, as JSON. The
 //! schedule is the one that a run of these sizes takes.
 
-use crate::cli::AboutTraining;
 use crate::error::Error;
 use crate::terminal::Terminal;
 use quipu_mesh::schedule::{Kind, Schedule, Shape, Timed, Work};
 use quipu_store::atomic;
 use serde_json::{Value, json};
+use std::path::Path;
 
 /// Prints it, and draws it where that was asked for.
-pub fn run(about: AboutTraining, terminal: &Terminal) -> Result<(), Error> {
-    let AboutTraining::Schedule { pp, v, micro_batches, n, zero_bubble, svg } = about;
-    let kind = if zero_bubble { Kind::ZeroBubble } else { Kind::OneForwardOneBackward };
-    let shape = Shape { ranks: pp, chunks: v, micro_batches, contiguous: n, kind };
+pub fn run(shape: Shape, svg: Option<&Path>, terminal: &Terminal) -> Result<(), Error> {
+    if shape.micro_batches == 0 {
+        return Err(Error::usage("--micro-batches is 0; a step has at least one"));
+    }
     let wrong = |e: quipu_mesh::Error| Error::usage(e.to_string());
     let schedule = Schedule::new(shape).map_err(wrong)?;
     let timeline = schedule.timeline().map_err(wrong)?;
-    if let Some(path) = &svg {
+    if let Some(path) = svg {
         atomic::write_bytes(path, schedule.svg(&timeline).as_bytes())?;
     }
     if !terminal.json {
@@ -24,8 +24,8 @@ pub fn run(about: AboutTraining, terminal: &Terminal) -> Result<(), Error> {
     }
     let ranks = timeline.ranks.iter().enumerate();
     terminal.result(&json!({
-        "pp": pp, "v": v, "micro_batches": micro_batches, "n": shape.contiguous(),
-        "zero_bubble": zero_bubble, "end": timeline.end, "bubble": timeline.bubble(),
+        "pp": shape.ranks, "v": shape.chunks, "micro_batches": shape.micro_batches,
+        "n": shape.contiguous(), "zero_bubble": shape.kind == Kind::ZeroBubble, "end": timeline.end, "bubble": timeline.bubble(),
         "ranks": ranks.map(|(rank, list)| json!({
             "live": schedule.peak(rank),
             "actions": list.iter().map(action).collect::<Vec<_>>(),

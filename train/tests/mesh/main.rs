@@ -223,7 +223,10 @@ const SHARED: [&str; 9] = [
 #[test]
 fn shared_out_parameters_give_the_numbers_of_one_rank_in_f64() {
     equal_in_f64(&SHARED, 2);
-    in_f64(&SHARED[3..5], Case { recompute: Recompute::Block, device: reference, ..Case::default() });
+    in_f64(
+        &SHARED[3..5],
+        Case { recompute: Recompute::Block, device: reference, ..Case::default() },
+    );
 }
 
 #[test]
