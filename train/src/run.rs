@@ -450,9 +450,10 @@ impl<'a> Trainer<'a> {
     }
 
     /// Whether this rank takes part where the model generates: rank 0 alone with a whole model, all
-    /// ranks with one that is divided.
+    /// ranks with one that is divided or fully sharded.
     fn generates(&self) -> bool {
-        self.mesh.rank() == 0 || self.job.splits_the_model()
+        let divided = self.job.splits_the_model() || self.mesh.is_fully_sharded();
+        self.mesh.rank() == 0 || divided
     }
 
     /// Asks the gate, where it is due; what rank 0 finds holds for all.

@@ -1,7 +1,7 @@
 //! Ranks as processes that `mpirun` starts: on each mesh they have the bits of threads.
 
 use crate::world::{Case, Rank};
-use crate::{SOME, TEN, all};
+use crate::{SHARED, SOME, TEN, all};
 use quipu_mesh::process::Patience;
 use quipu_mesh::{World, launch};
 use quipu_store::checksum;
@@ -82,13 +82,14 @@ fn check(test: &str, meshes: &[&str]) {
 
 #[test]
 fn some_meshes_over_mpi_have_the_bits_of_threads() {
-    check("processes::some_meshes_over_mpi_have_the_bits_of_threads", &SOME);
+    let some = [&SOME[..], &SHARED[..4]].concat();
+    check("processes::some_meshes_over_mpi_have_the_bits_of_threads", &some);
 }
 
 #[test]
 #[ignore = "minutes: `cargo xtask test --full`"]
 fn every_mesh_over_mpi_has_the_bits_of_threads() {
     let all = all();
-    let all: Vec<&str> = all.iter().map(String::as_str).collect();
+    let all: Vec<&str> = all.iter().map(String::as_str).chain(SHARED).collect();
     check("processes::every_mesh_over_mpi_has_the_bits_of_threads", &all);
 }

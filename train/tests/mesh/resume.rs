@@ -123,7 +123,7 @@ fn other_mesh(pairs: &[(&str, &str)], steps: u64) {
     }
 }
 
-const PAIRS: [(&str, &str); 22] = [
+const PAIRS: [(&str, &str); 24] = [
     ("tp=2", "dp=2"),
     ("tp=2,cp=2,pp=2", "dp=4"),
     ("dp=4", "tp=4"),
@@ -146,24 +146,28 @@ const PAIRS: [(&str, &str); 22] = [
     ("pp=2,schedule=zero-bubble", "tp=2"),
     ("cp=2,dp=2", "dp=2"),
     ("tp=4,cp=2", "pp=4,v=2"),
+    ("tp=2,dp=2,sharing=full", "pp=2,dp=2,group=1"),
+    ("dp=4,group=2", "cp=2,dp=2,sharing=full"),
 ];
 
 #[test]
 fn a_run_that_was_stopped_has_the_bits_of_one_that_was_not() {
     same_bits(&["tp=2,dp=2", "cp=2,pp=2", "tp=2,cp=2,pp=2,dp=2", "pp=4,v=2"], 6);
+    same_bits(&["dp=4,sharing=full,group=2"], 6);
 }
 
 #[test]
 fn a_run_goes_on_on_another_mesh() {
     other_mesh(&PAIRS[..4], 6);
+    other_mesh(&PAIRS[22..], 6);
 }
 
 #[test]
 #[ignore = "minutes: `cargo xtask test --full`"]
 fn every_run_goes_on() {
     let all = crate::all();
-    same_bits(&all.iter().map(String::as_str).collect::<Vec<_>>(), 20);
-    other_mesh(&PAIRS, 20);
+    same_bits(&all.iter().map(String::as_str).collect::<Vec<_>>(), 100);
+    other_mesh(&PAIRS, 100);
 }
 
 /// A checkpoint of any mesh is exported as one of one rank is: it holds the same whole tensors.
@@ -180,4 +184,5 @@ fn checkpoints_of_all_meshes_hold_the_same_tensors() {
     let one = shapes("dp=1");
     assert_eq!(shapes("tp=4,pp=2"), one);
     assert_eq!(shapes("cp=2,dp=2"), one);
+    assert_eq!(shapes("dp=4,sharing=full,group=2"), one);
 }
