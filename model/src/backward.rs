@@ -378,24 +378,27 @@ impl Model {
         for span in self.shard.spans(s.at.rows.whole) {
             let rows = first..first + span.len();
             first = rows.end;
-            let (own, seen) = (|x: &View| x.slice_rows(rows.clone()), 0..span.end);
-            self.device.execute(AttentionBackward {
-                q: own(&q)?,
-                k: k.slice_rows(seen.clone())?,
-                v: v.slice_rows(seen.clone())?,
-                starts: own(&s.ends.starts)?,
-                query_offset: span.start,
-                heads: self.shard.heads.len(),
-                kv_heads: self.shard.kv_heads.len(),
-                scale: self.attention_scale(),
-                out: own(&l.attended)?,
-                lse: own(&l.lse)?,
-                dout: own(&scratch.d_attended)?,
-                dq: own(&dq)?,
-                dk: dk.slice_rows(seen.clone())?,
-                dv: dv.slice_rows(seen)?,
-                accumulate: !context.is_one(),
-            })?;
+            for (queries, keys) in self.shard.readers() {
+                let own = |x: &View| self.of_heads(x, &queries)?.slice_rows(rows.clone());
+                let seen = |x: &View| self.of_heads(x, &keys)?.slice_rows(0..span.end);
+                self.device.execute(AttentionBackward {
+                    q: own(&q)?,
+                    k: seen(&k)?,
+                    v: seen(&v)?,
+                    starts: s.ends.starts.slice_rows(rows.clone())?,
+                    query_offset: span.start,
+                    heads: queries.len(),
+                    kv_heads: keys.len(),
+                    scale: self.attention_scale(),
+                    out: own(&l.attended)?,
+                    lse: l.lse.slice_rows(rows.clone())?.slice_cols(queries.clone())?,
+                    dout: own(&scratch.d_attended)?,
+                    dq: own(&dq)?,
+                    dk: seen(&dk)?,
+                    dv: seen(&dv)?,
+                    accumulate: !context.is_one(),
+                })?;
+            }
         }
         if context.is_one() {
             return Ok(None);

@@ -150,18 +150,22 @@ impl Model {
         for span in self.shard.spans(s.at.rows.whole) {
             let rows = first..first + span.len();
             first = rows.end;
-            self.device.execute(Attention {
-                q: q.slice_rows(rows.clone())?,
-                k: k.slice_rows(0..span.end)?,
-                v: v.slice_rows(0..span.end)?,
-                starts: s.ends.starts.slice_rows(rows.clone())?,
-                query_offset: span.start,
-                heads: self.shard.heads.len(),
-                kv_heads: self.shard.kv_heads.len(),
-                scale: self.attention_scale(),
-                out: l.attended.slice_rows(rows.clone())?,
-                lse: l.lse.slice_rows(rows)?,
-            })?;
+            for (queries, keys) in self.shard.readers() {
+                let own = |x: &View| self.of_heads(x, &queries)?.slice_rows(rows.clone());
+                let seen = |x: &View| self.of_heads(x, &keys)?.slice_rows(0..span.end);
+                self.device.execute(Attention {
+                    q: own(&q)?,
+                    k: seen(&k)?,
+                    v: seen(&v)?,
+                    starts: s.ends.starts.slice_rows(rows.clone())?,
+                    query_offset: span.start,
+                    heads: queries.len(),
+                    kv_heads: keys.len(),
+                    scale: self.attention_scale(),
+                    out: own(&l.attended)?,
+                    lse: l.lse.slice_rows(rows.clone())?.slice_cols(queries.clone())?,
+                })?;
+            }
         }
         Ok(Placed::new(l.attended.clone()))
     }
@@ -316,6 +320,16 @@ impl Model {
             }
         }
         Ok(all)
+    }
+
+    /// The columns of some heads, of a matrix of heads side by side.
+    pub(crate) fn of_heads(
+        &self,
+        x: &View,
+        heads: &Range<usize>,
+    ) -> Result<View, quipu_math::Error> {
+        let width = self.config.head_dim;
+        x.slice_cols(heads.start * width..heads.end * width)
     }
 
     /// 1/√hd.

@@ -341,18 +341,23 @@ impl Model {
         let (keys, values) = (&chunk.cache.keys[layer], &chunk.cache.values[layer]);
         self.device.execute(Copy { x: k, out: keys.slice_rows(length..end)? })?;
         self.device.execute(Copy { x: v, out: values.slice_rows(length..end)? })?;
-        self.device.execute(Attention {
-            q,
-            k: keys.slice_rows(0..end)?,
-            v: values.slice_rows(0..end)?,
-            starts: s.starts.slice_rows(span.clone())?,
-            query_offset: length,
-            heads: self.shard.heads.len(),
-            kv_heads: self.shard.kv_heads.len(),
-            scale: self.attention_scale(),
-            out: s.attended.slice_rows(span.clone())?,
-            lse: s.lse.slice_rows(span)?,
-        })?;
+        let (attended, lse) =
+            (s.attended.slice_rows(span.clone())?, s.lse.slice_rows(span.clone())?);
+        for (queries, heads) in self.shard.readers() {
+            let seen = |x: &View| self.of_heads(x, &heads)?.slice_rows(0..end);
+            self.device.execute(Attention {
+                q: self.of_heads(&q, &queries)?,
+                k: seen(keys)?,
+                v: seen(values)?,
+                starts: s.starts.slice_rows(span.clone())?,
+                query_offset: length,
+                heads: queries.len(),
+                kv_heads: heads.len(),
+                scale: self.attention_scale(),
+                out: self.of_heads(&attended, &queries)?,
+                lse: lse.slice_cols(queries)?,
+            })?;
+        }
         Ok(())
     }
 

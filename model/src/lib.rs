@@ -56,5 +56,5 @@ pub use memory::{Capacity, MemoryUse, Precision, Recompute, working_dtype};
 pub use model::Model;
 pub use parameters::{Joined, LayerViews, Parameters};
 pub use pipeline::Weighted;
-pub use shard::{Among, Pipeline, Rows, Shard, Stage};
+pub use shard::{Among, Keys, Pipeline, Rows, Shard, Stage};
 pub use table::{ALIGNMENT, Entry, Init, Kind, Split, Table};

@@ -189,7 +189,7 @@ impl Model {
 
     /// The ranks that hold copies of a parameter, this one among them; none where there is no other.
     pub(crate) fn sharers(&self, entry: &Entry) -> Option<Arc<Group>> {
-        sharers(entry.shared?, &self.shard, &self.mesh)
+        sharers(entry, &self.shard, &self.mesh)
     }
 
     /// The device it lies on.
@@ -429,28 +429,36 @@ fn divide(table: &Table, mesh: &Mesh) -> Division {
     Division::new(table, group.index(), group.size())
 }
 
-/// The ranks that hold copies for this reason.
-fn sharers(usage: Use, shard: &Shard, mesh: &Mesh) -> Option<Arc<Group>> {
-    let Shard { tp, same_heads, .. } = shard;
-    let first = tp.index / same_heads * same_heads;
-    match usage {
-        Use::SharedHeads => mesh.part(usage, &(first..first + same_heads).collect::<Vec<_>>()),
-        Use::Tied => mesh.part(usage, &[0, mesh.axes().size(Axis::Pp) - 1]),
-        _ => Some(mesh.group(usage).clone()),
+/// The ranks that hold copies of a parameter.
+fn sharers(entry: &Entry, shard: &Shard, mesh: &Mesh) -> Option<Arc<Group>> {
+    match entry.shared? {
+        usage @ Use::SharedHeads => {
+            let head = entry.first.0.max(entry.first.1) / shard.head_dim();
+            let keys = shard.keys.iter().find(|keys| keys.heads.contains(&head))?;
+            mesh.part(usage, &keys.ranks.clone().collect::<Vec<_>>())
+        }
+        usage @ Use::Tied => mesh.part(usage, &[0, mesh.axes().size(Axis::Pp) - 1]),
+        usage => Some(mesh.group(usage).clone()),
     }
 }
 
 /// The parameters of which several ranks have a summand of the gradient; what goes to the same ranks
-/// stands together.
+/// stands together, and before it what goes to ranks that begin before them.
 fn copies(table: &Table, shard: &Shard, mesh: &Mesh) -> Vec<Copies> {
-    let of = |usage: Use| {
-        let among = table.entries().iter().filter(move |e| e.shared == Some(usage) && e.partial);
-        among.filter_map(move |entry| {
-            let group = sharers(usage, shard, mesh)?;
-            Some(Copies { range: entry.range(), usage, group })
+    let partial = table.entries().iter().filter(|entry| entry.partial);
+    let mut all: Vec<(usize, Copies)> = partial
+        .filter_map(|entry| {
+            let (usage, group) = (entry.shared?, sharers(entry, shard, mesh)?);
+            let head = entry.first.0.max(entry.first.1) / shard.head_dim();
+            let first = match usage {
+                Use::SharedHeads => head,
+                _ => 0,
+            };
+            Some((first, Copies { range: entry.range(), usage, group }))
         })
-    };
-    [Use::Replicated, Use::SharedHeads, Use::Tied].into_iter().flat_map(of).collect()
+        .collect();
+    all.sort_by_key(|(first, copies)| (copies.usage, *first));
+    all.into_iter().map(|(_, copies)| copies).collect()
 }
 
 /// Where a layer is.

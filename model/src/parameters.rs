@@ -238,7 +238,7 @@ impl Cut<'_> {
     /// The matrix that neighbouring entries make together.
     fn join(&self, kinds: &[Kind], layer: Option<usize>) -> Result<Option<Joined>, Error> {
         let found: Vec<&Entry> =
-            kinds.iter().filter_map(|kind| self.table.find(*kind, layer)).collect();
+            kinds.iter().flat_map(|kind| self.table.parts(*kind, layer)).collect();
         let (Some(first), Some(last)) = (found.first(), found.last()) else {
             return Ok(None);
         };

@@ -79,6 +79,15 @@ pub struct Rows {
     pub shard: usize,
 }
 
+/// Neighbouring key-value heads that the same tensor-parallel ranks hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keys {
+    /// By their numbers in the whole model.
+    pub heads: Range<usize>,
+    /// The ranks, along the tensor-parallel axis.
+    pub ranks: Range<usize>,
+}
+
 /// What a rank holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shard {
@@ -90,10 +99,12 @@ pub struct Shard {
     pub replicas: usize,
     /// Query heads.
     pub heads: Range<usize>,
-    /// Key-value heads.
+    /// Key-value heads: those that its query heads read.
     pub kv_heads: Range<usize>,
-    /// Tensor-parallel ranks that hold the same key-value head.
-    pub same_heads: usize,
+    /// The same, by the ranks that hold them: a head whose queries are on several ranks is on each.
+    pub keys: Vec<Keys>,
+    /// Query heads that read a key-value head.
+    same_keys: usize,
     /// Columns of the feed-forward.
     pub ffn: Range<usize>,
     /// Ids of the vocabulary.
@@ -114,7 +125,8 @@ impl Shard {
             replicas: 1,
             heads: 0..config.heads,
             kv_heads: 0..config.kv_heads,
-            same_heads: 1,
+            keys: vec![Keys { heads: 0..config.kv_heads, ranks: 0..1 }],
+            same_keys: config.heads / config.kv_heads,
             ffn: 0..config.intermediate_size,
             vocab: 0..config.vocab_size,
             chunks: vec![all],
@@ -137,8 +149,9 @@ impl Shard {
     pub fn new(config: &Config, mesh: &Mesh, pipeline: &Pipeline) -> Result<Shard, Error> {
         fits(config, mesh.axes(), pipeline)?;
         let [tp, cp, pp] = [Axis::Tp, Axis::Cp, Axis::Pp].map(|axis| Among::along(mesh, axis));
-        let same_heads = tp.size.div_ceil(config.kv_heads);
-        let kv = Among { index: tp.index / same_heads, size: tp.size / same_heads };
+        let (heads, same_keys) = (tp.share(config.heads), config.heads / config.kv_heads);
+        let keys = keys(&heads, same_keys);
+        let kv_heads = heads.start / same_keys..heads.end.div_ceil(same_keys);
         let stages = layers_of_stages(config.layers, pp.size, pipeline);
         let chunk = |chunk: usize| {
             let stage = chunk * pp.size + pp.index;
@@ -150,14 +163,40 @@ impl Shard {
             tp,
             cp,
             replicas: cp.size * mesh.axes().size(Axis::Dp),
-            heads: tp.share(config.heads),
-            kv_heads: kv.share(config.kv_heads),
-            same_heads,
+            heads,
+            kv_heads,
+            keys,
+            same_keys,
             ffn: tp.share(config.intermediate_size),
             vocab: tp.share(config.vocab_size),
             chunks: (0..pipeline.chunks()).map(chunk).collect(),
             head_dim: config.head_dim,
         })
+    }
+
+    /// Query heads and the key-value heads that they read, counted from this rank's first: stretches
+    /// in which each of the latter is read by as many. One, unless ranks begin within the queries of a
+    /// head.
+    pub fn readers(&self) -> Vec<(Range<usize>, Range<usize>)> {
+        let (first, n) = (self.heads.start, self.same_keys);
+        let queries =
+            |kv: usize| (kv * n).max(first) - first..((kv + 1) * n).min(self.heads.end) - first;
+        let mut all: Vec<(Range<usize>, Range<usize>)> = Vec::new();
+        for (i, kv) in self.kv_heads.clone().enumerate() {
+            let own = queries(kv);
+            match all.last_mut() {
+                Some((q, kv)) if q.len() == own.len() * kv.len() => {
+                    (q.end, kv.end) = (own.end, i + 1);
+                }
+                _ => all.push((own, i..i + 1)),
+            }
+        }
+        all
+    }
+
+    /// Columns of a head.
+    pub fn head_dim(&self) -> usize {
+        self.head_dim
     }
 
     /// Columns of the queries.
@@ -227,6 +266,21 @@ impl Shard {
     }
 }
 
+/// The key-value heads that these query heads read, `n` of which read the same one, by the ranks that
+/// hold them: each rank has as many query heads.
+fn keys(heads: &Range<usize>, n: usize) -> Vec<Keys> {
+    let rank = |head: usize| head / heads.len();
+    let mut all: Vec<Keys> = Vec::new();
+    for kv in heads.start / n..heads.end.div_ceil(n) {
+        let ranks = rank(kv * n)..rank((kv + 1) * n - 1) + 1;
+        match all.last_mut() {
+            Some(last) if last.ranks == ranks => last.heads.end = kv + 1,
+            _ => all.push(Keys { heads: kv..kv + 1, ranks }),
+        }
+    }
+    all
+}
+
 /// Layers of each stage.
 fn layers_of_stages(layers: usize, ranks: usize, pipeline: &Pipeline) -> Vec<usize> {
     if let Some(given) = &pipeline.layers {
@@ -248,10 +302,6 @@ fn fits(config: &Config, axes: Axes, pipeline: &Pipeline) -> Result<(), Error> {
     let (tp, pp) = (axes.size(Axis::Tp), axes.size(Axis::Pp));
     if !config.heads.is_multiple_of(tp) {
         return refuse(format!("tp must divide the model's {} heads", config.heads));
-    }
-    let kv = config.kv_heads;
-    if !kv.is_multiple_of(tp) && !tp.is_multiple_of(kv) {
-        return refuse(format!("tp must divide the model's {kv} key-value heads, or they tp"));
     }
     for (what, n) in [
         ("columns of the feed-forward", config.intermediate_size),
@@ -320,7 +370,25 @@ mod tests {
         assert_eq!(all[2].heads, 4..6);
         assert_eq!(all.iter().map(|shard| shard.ffn.len()).collect::<Vec<_>>(), [2, 3, 2, 3]);
         assert_eq!(all.iter().map(|shard| shard.vocab.len()).sum::<usize>(), 13);
-        assert_eq!((all[0].same_heads, all[0].replicas), (2, 1));
+        let ranks: Vec<_> = all.iter().map(|shard| shard.keys[0].ranks.clone()).collect();
+        assert_eq!(ranks, [0..2, 0..2, 2..4, 2..4]);
+        assert_eq!((all[1].keys.len(), all[0].replicas), (1, 1));
+    }
+
+    /// Of six queries over three keys, two ranks both hold the middle key.
+    #[test]
+    fn a_key_is_where_its_queries_are() {
+        let all = shards(&config(1, 6, 3), "tp=2", &Pipeline::default());
+        let keys = |heads, ranks| Keys { heads, ranks };
+        assert_eq!(all[0].keys, [keys(0..1, 0..1), keys(1..2, 0..2)]);
+        assert_eq!(all[1].keys, [keys(1..2, 0..2), keys(2..3, 1..2)]);
+        assert_eq!(all[0].readers(), [(0..2, 0..1), (2..3, 1..2)]);
+        assert_eq!(all[1].readers(), [(0..1, 0..1), (1..3, 1..2)]);
+        let all = shards(&config(1, 8, 4), "tp=2", &Pipeline::default());
+        assert_eq!(all[1].readers(), [(0..4, 0..2)]);
+        let all = shards(&config(1, 6, 2), "tp=6", &Pipeline::default());
+        assert_eq!(all[4].readers(), [(0..1, 0..1)]);
+        assert_eq!(all[4].keys, [keys(1..2, 3..6)]);
     }
 
     /// Layers of each stage, in order.
@@ -370,7 +438,6 @@ mod tests {
     #[test]
     fn meshes_that_do_not_fit() {
         refused("tp=4", Pipeline::default(), "6 heads");
-        refused("tp=2", Pipeline::default(), "3 key-value heads");
         refused("pp=7", Pipeline::default(), "more than the model's 4 layers and two ends");
         let chunks = Pipeline { chunks: 4, ..Pipeline::default() };
         refused("pp=2", chunks, "8 stages");

@@ -7,7 +7,7 @@
 //! where that lies in the whole. It is not memory: offsets count elements, whatever their type.
 
 use crate::config::Config;
-use crate::shard::{Among, Shard};
+use crate::shard::{Among, Keys, Shard};
 use quipu_mesh::Use;
 use std::ops::Range;
 
@@ -189,11 +189,10 @@ impl Parts<'_> {
         Part { rows, cols, split, shared: None, partial: false, counted: true }
     }
 
-    /// Of key-value heads, which several ranks hold where there are fewer heads than ranks.
-    fn keys(&self, part: Part) -> Part {
-        let Shard { tp, same_heads, .. } = self.shard;
-        let shared = (*same_heads > 1).then_some(Use::SharedHeads);
-        let counted = tp.index.is_multiple_of(*same_heads);
+    /// Of key-value heads that some ranks hold, `part` of whose columns or rows these are.
+    fn keys(&self, ranks: &Range<usize>, part: Part) -> Part {
+        let shared = (ranks.len() > 1).then_some(Use::SharedHeads);
+        let counted = self.shard.tp.index == ranks.start;
         Part { shared, partial: shared.is_some(), counted, ..part }
     }
 
@@ -265,26 +264,39 @@ impl Table {
         let (d, f) = (config.hidden_size, config.intermediate_size);
         let (q, kv) = (config.query_width(), config.kv_width());
         let heads = parts.heads(&parts.shard.heads);
-        let keys = parts.heads(&parts.shard.kv_heads);
+        let keys = &parts.shard.keys;
         let ffn = parts.shard.ffn.clone();
         // outputs that are added to the residual stream start smaller, the deeper the model
         let residual = STD / (2.0 * config.layers as f64).sqrt();
         let name = |part: &str| format!("model.layers.{layer}.{part}");
         let at = Some(layer);
-        let key = || parts.keys(parts.rows(keys.clone(), d));
         let norm = || parts.everywhere(d, true);
         let bias = || parts.everywhere(d, false);
         self.norm(&name("input_layernorm.weight"), Kind::AttentionNorm, at, norm());
         let query = parts.rows(heads.clone(), d);
         self.matrix(&name("self_attn.q_proj.weight"), Kind::Query, at, (q, d), query, STD);
-        self.matrix(&name("self_attn.k_proj.weight"), Kind::Key, at, (kv, d), key(), STD);
-        self.matrix(&name("self_attn.v_proj.weight"), Kind::Value, at, (kv, d), key(), STD);
+        for (what, kind) in [("k_proj", Kind::Key), ("v_proj", Kind::Value)] {
+            for Keys { heads, ranks } in keys {
+                let part = parts.keys(ranks, parts.rows(parts.heads(heads), d));
+                self.matrix(
+                    &name(&format!("self_attn.{what}.weight")),
+                    kind,
+                    at,
+                    (kv, d),
+                    part,
+                    STD,
+                );
+            }
+        }
         if config.attention_bias {
-            let key = || parts.keys(parts.cols(1, keys.clone()));
             let query = parts.cols(1, heads.clone());
             self.bias(&name("self_attn.q_proj.bias"), Kind::QueryBias, at, q, query);
-            self.bias(&name("self_attn.k_proj.bias"), Kind::KeyBias, at, kv, key());
-            self.bias(&name("self_attn.v_proj.bias"), Kind::ValueBias, at, kv, key());
+            for (what, kind) in [("k_proj", Kind::KeyBias), ("v_proj", Kind::ValueBias)] {
+                for Keys { heads, ranks } in keys {
+                    let part = parts.keys(ranks, parts.cols(1, parts.heads(heads)));
+                    self.bias(&name(&format!("self_attn.{what}.bias")), kind, at, kv, part);
+                }
+            }
         }
         let output = parts.cols(d, heads);
         self.matrix(&name("self_attn.o_proj.weight"), Kind::Output, at, (d, q), output, residual);
@@ -311,7 +323,11 @@ impl Table {
     fn number(&mut self, config: &Config) {
         let each = 9 + 4 * usize::from(config.attention_bias) + 3 * usize::from(config.mlp_bias);
         for (layer, range) in self.layers.clone() {
-            for (i, entry) in self.entries[range].iter_mut().enumerate() {
+            // keys and values may come in several parts
+            let (mut i, mut before) = (0, None);
+            for entry in &mut self.entries[range] {
+                i += usize::from(before.is_some_and(|kind| kind != entry.kind));
+                before = Some(entry.kind);
                 entry.index = 1 + layer * each + i;
             }
         }
@@ -406,10 +422,15 @@ impl Table {
         found.map_or(&[], |(_, range)| &self.entries[range.clone()])
     }
 
+    /// The parts of the parameter of this kind in this layer: those of keys and values may be several.
+    pub fn parts(&self, kind: Kind, layer: Option<usize>) -> impl Iterator<Item = &Entry> {
+        let among = layer.map_or(&self.entries[..], |layer| self.layer(layer));
+        among.iter().filter(move |entry| entry.kind == kind)
+    }
+
     /// The parameter of this kind (in this layer, where the kind belongs to layers).
     pub fn find(&self, kind: Kind, layer: Option<usize>) -> Option<&Entry> {
-        let among = layer.map_or(&self.entries[..], |layer| self.layer(layer));
-        among.iter().find(|entry| entry.kind == kind)
+        self.parts(kind, layer).next()
     }
 
     /// The parameter of this name.

@@ -4,7 +4,7 @@
 use crate::Error;
 use quipu_math::View;
 use quipu_mesh::{Axis, Mesh, Use};
-use quipu_model::{MicroBatch, Model, Table};
+use quipu_model::{Entry, MicroBatch, Model, Table};
 use quipu_train::Learner;
 use std::collections::BTreeMap;
 
@@ -17,11 +17,11 @@ pub(crate) fn tensors(
     let mut all = BTreeMap::new();
     for entry in Table::new(model.config()).entries() {
         let mut whole = vec![0.0; entry.elements()];
-        // of copies on several ranks one counts
-        let own = model.table().by_name(&entry.name).filter(|own| own.counted);
-        let own = own.filter(|_| learner.optimizer.writes());
-        let own = own.and_then(|own| Some((own, division.own(own)?)));
-        if let Some((own, (bucket, elements))) = own {
+        // of copies on several ranks one counts; a rank may have several parts of it
+        let same = |own: &&Entry| own.index == entry.index && own.counted;
+        let writes = learner.optimizer.writes();
+        for own in model.table().entries().iter().filter(same).filter(|_| writes) {
+            let Some((bucket, elements)) = division.own(own) else { continue };
             let start = division.buckets()[bucket].own.start;
             let part = kept[bucket].slice_cols(elements.start - start..elements.end - start)?;
             for (i, number) in elements.zip(model.device().read_f64(&part)?) {

@@ -2,7 +2,7 @@
 
 use quipu_mesh::schedule::Kind;
 use quipu_mesh::{Mesh, Use};
-use quipu_model::{Config, Division, Entry, Recompute, Shard, Table};
+use quipu_model::{Config, Division, Entry, Keys, Recompute, Shard, Table};
 use quipu_train::Recipe;
 use quipu_train::objective::{most_shares, shares};
 use std::collections::BTreeMap;
@@ -84,12 +84,20 @@ fn of_parameters(
         sent.push((Use::Parameters, passes * (n - 1) * part * weight));
         sent.push((Use::Replicas, all_reduce(part, copies, replicas.index() as u64) * sum));
         let inside = |e: &&Entry| bucket.range.contains(&e.offset);
-        for (usage, ranks, index) in [
-            (Use::Replicated, tp.size, tp.index),
-            (Use::SharedHeads, shard.same_heads, tp.index % shard.same_heads),
-            (Use::Tied, 2, usize::from(shard.has_last())),
-        ] {
-            let shared = |e: &&Entry| e.shared == Some(usage) && e.partial;
+        let mut groups = vec![
+            (Use::Replicated, tp.size, tp.index, None),
+            (Use::Tied, 2, usize::from(shard.has_last()), None),
+        ];
+        // of key-value heads, by the ranks that hold them
+        groups.extend(shard.keys.iter().map(|Keys { heads, ranks }| {
+            let first = heads.start * config.head_dim;
+            (Use::SharedHeads, ranks.len(), tp.index - ranks.start, Some(first))
+        }));
+        for (usage, ranks, index, first) in groups {
+            let shared = |e: &&Entry| {
+                let here = first.is_none_or(|first| e.first.0.max(e.first.1) == first);
+                e.shared == Some(usage) && e.partial && here
+            };
             let entries = table.entries().iter().filter(inside).filter(shared);
             let elements: usize = entries.map(Entry::elements).sum();
             // an end that is tied goes as what is kept of it

@@ -82,24 +82,27 @@ fn against_one(meshes: &[&str], case: Case, mut check: impl FnMut(&str, Outcome,
         let one = case.run("");
         for mesh in meshes {
             let found = case.run(mesh);
-            check_uses(mesh, tied, &found);
+            check_uses(mesh, &case, &found);
             check(&format!("{mesh}, tied {tied}"), found, &case, &one);
         }
     }
 }
 
 /// Everything that ranks of such a mesh have to tell each other was told.
-fn check_uses(mesh: &str, tied: bool, found: &Outcome) {
+fn check_uses(mesh: &str, case: &Case, found: &Outcome) {
+    let (tied, config) = (case.tied, (case.config)(case.tied));
     let parallel: Parallel = mesh.parse().unwrap();
     let wide = |axis| parallel.size(axis) > 1;
     let [tp, cp, pp, dp] = AXES.map(wide);
+    let readers = config.heads / config.kv_heads;
     let ranks = parallel.size(Axis::Cp) * parallel.size(Axis::Dp);
     let keepers = parallel.sharing.group.unwrap_or(ranks);
     let needed = [
         ("activations", tp),
         ("vocabulary", tp),
         ("replicated", tp),
-        ("shared-heads", parallel.size(Axis::Tp) > 2),
+        // ranks begin within the queries of a head
+        ("shared-heads", !(config.heads / parallel.size(Axis::Tp)).is_multiple_of(readers)),
         ("key-values", cp),
         ("stages", pp),
         ("tied", pp && tied),
@@ -161,6 +164,7 @@ fn check_f32(mesh: &str, found: &Outcome, one: &Outcome, control: f64) {
 impl Default for Case {
     fn default() -> Case {
         Case {
+            config: world::config,
             tied: false,
             steps: 1,
             batch: RAGGED,
@@ -227,6 +231,15 @@ fn shared_out_parameters_give_the_numbers_of_one_rank_in_f64() {
         &SHARED[3..5],
         Case { recompute: Recompute::Block, device: reference, ..Case::default() },
     );
+}
+
+/// Where ranks begin within the queries of a key-value head.
+const WITHIN: [&str; 4] = ["tp=2", "tp=2,cp=2", "tp=6", "tp=2,pp=2,dp=2,sharing=full"];
+
+#[test]
+fn heads_that_do_not_divide_give_the_numbers_of_one_rank_in_f64() {
+    let case = Case { config: world::uneven, steps: 2, device: reference, ..Case::default() };
+    in_f64(&WITHIN, case);
 }
 
 #[test]

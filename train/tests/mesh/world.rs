@@ -2,7 +2,7 @@
 
 use crate::bytes::{self, Sizes};
 use quipu_math::{DType, Device};
-use quipu_mesh::{Mesh, USES, Use, launch};
+use quipu_mesh::{Mesh, Traffic, USES, Use, launch};
 use quipu_model::{Config, Entry, Recompute, Table};
 use quipu_train::objective::{NextToken, Packed, Samples};
 use quipu_train::optimizer::State;
@@ -67,9 +67,17 @@ pub fn config(tied: bool) -> Config {
     .unwrap()
 }
 
+/// Six query heads over three key-value heads: ranks of a tensor axis of two both need the middle one.
+pub fn uneven(tied: bool) -> Config {
+    let mut config = config(tied);
+    (config.heads, config.kv_heads, config.head_dim) = (6, 3, 8);
+    config
+}
+
 /// What is run.
 #[derive(Clone, Copy)]
 pub struct Case {
+    pub config: fn(bool) -> Config,
     pub tied: bool,
     pub steps: u64,
     /// Samples of a step, and of a micro-batch.
@@ -117,7 +125,7 @@ impl Case {
         let parallel: Parallel = mesh.parse().unwrap();
         let work = |mesh: Mesh| self.rank(mesh, &parallel);
         let ranks = launch(parallel.axes, work).unwrap_or_else(|e| panic!("{mesh}: {e}"));
-        let table = Table::new(&config(self.tied));
+        let table = Table::new(&(self.config)(self.tied));
         let mut all = Outcome::default();
         for (i, rank) in ranks.into_iter().enumerate() {
             if i == 0 {
@@ -139,7 +147,8 @@ impl Case {
     /// One rank of it.
     pub fn rank(&self, mesh: Mesh, parallel: &Parallel) -> Result<Rank, Error> {
         let mesh = parallel.mesh(&mesh)?;
-        let (device, config, recipe) = ((self.device)(), config(self.tied), self.recipe());
+        let (device, recipe) = ((self.device)(), self.recipe());
+        let config = (self.config)(self.tied);
         let shape = (&config, &parallel.pipeline);
         let mut learner = Learner::allocate(device.clone(), mesh.clone(), shape, &recipe, false)?;
         learner.init(recipe.seed)?;
@@ -194,7 +203,12 @@ impl Case {
         let of = (model.config(), model.shard());
         let expected = bytes::expected(mesh, of, (recipe, model.pipeline().kind), sizes);
         let mut used = BTreeSet::new();
+        let mut found = BTreeMap::new();
         for (usage, traffic) in mesh.traffic() {
+            let sum = found.entry(usage).or_insert_with(Traffic::default);
+            *sum = *sum + traffic;
+        }
+        for (usage, traffic) in found {
             // counts and norms go as single numbers
             let numbers = matches!(usage, Use::Losses | Use::Norm | Use::World);
             let wanted = expected.get(&usage).copied().unwrap_or(0);
