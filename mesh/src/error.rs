@@ -184,6 +184,19 @@ pub enum Error {
         /// The processes that there are.
         processes: usize,
     },
+    /// More ranks than one process has threads for.
+    #[error(
+        "mesh {axes} has {ranks} ranks, but only {most} are threads of one process; start processes \
+         (mpirun -n {ranks} quipu …, built with --features mpi), or look at it with --dry-run"
+    )]
+    TooManyThreads {
+        /// The mesh as text.
+        axes: String,
+        /// Its ranks.
+        ranks: usize,
+        /// The most that there can be.
+        most: usize,
+    },
     /// Groups that share out states and do not divide the ranks that hold the same parameters.
     #[error(
         "mesh {axes}: groups of {group} share out states, but {ranks} ranks (cp × dp) hold the same \

@@ -52,6 +52,10 @@ impl fmt::Debug for World {
 }
 
 impl World {
+    /// More ranks than so many are no threads of one process: each has a model's memory, and all wait
+    /// for each other on the cores of one machine.
+    pub const MOST_THREADS: usize = 256;
+
     /// That of this process: with others, if a launcher of MPI started it as one of several.
     ///
     /// # Errors
@@ -109,12 +113,17 @@ impl World {
         }
     }
 
-    /// Whether there are as many processes as ranks of `axes`, where ranks are processes.
+    /// Whether there are as many processes as ranks of `axes`, where ranks are processes; where they are
+    /// threads, whether one process has room for them.
     ///
     /// # Errors
-    /// [`Error::WorldSize`].
+    /// [`Error::WorldSize`], [`Error::TooManyThreads`].
     pub fn holds(&self, axes: Axes) -> Result<(), Error> {
         match self.ranks() {
+            None if axes.world() > World::MOST_THREADS => {
+                let (ranks, axes) = (axes.world(), axes.to_string());
+                Err(Error::TooManyThreads { axes, ranks, most: World::MOST_THREADS })
+            }
             Some(processes) if processes != axes.world() => {
                 let (ranks, axes) = (axes.world(), axes.to_string());
                 Err(Error::WorldSize { axes, ranks, processes })
@@ -186,12 +195,10 @@ impl World {
         axes: Axes,
         work: impl Fn(Mesh) -> Result<T, E> + Sync,
     ) -> Result<Vec<T>, LaunchError<E>> {
+        self.holds(axes).map_err(LaunchError::Start)?;
         match self {
             World::Threads => launch(axes, work),
-            World::Processes(here) => {
-                self.holds(axes).map_err(LaunchError::Start)?;
-                launch_here(&here.processes, axes, work)
-            }
+            World::Processes(here) => launch_here(&here.processes, axes, work),
         }
     }
 

@@ -101,7 +101,7 @@ pub enum Command {
         #[arg(long, value_name = "T", default_value_t = 0.0)]
         temperature: f64,
         /// The ranks over which the model is divided, such as tp=2,pp=2
-        #[arg(long, value_name = "MESH", default_value = "")]
+        #[arg(long, value_name = "MESH", default_value = "", hide_default_value = true)]
         mesh: String,
     },
     /// Look at runs beside each other
@@ -138,7 +138,7 @@ pub enum Command {
         #[arg(long, value_enum, default_value = "f32")]
         dtype: Numbers,
         /// The ranks that compute together, such as tp=2,cp=2,pp=2 (threads of this process)
-        #[arg(long, value_name = "MESH", default_value = "")]
+        #[arg(long, value_name = "MESH", default_value = "", hide_default_value = true)]
         mesh: String,
     },
     /// Measure this machine at one part of the work
@@ -669,7 +669,7 @@ pub struct TrainStep {
     #[arg(long)]
     pub micro_batch: Option<usize>,
     /// The ranks over which the step is divided, as threads of this process
-    #[arg(long, value_name = "MESH", default_value = "")]
+    #[arg(long, value_name = "MESH", default_value = "", hide_default_value = true)]
     pub mesh: String,
 }
 

@@ -48,22 +48,31 @@ impl FromStr for Parallel {
     fn from_str(text: &str) -> Result<Self, Error> {
         let (mut pipeline, mut axes) = (Pipeline::default(), Vec::new());
         let mut sharing = Sharing::default();
-        for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        let (mut parts, mut chunks) = (text.split(',').map(str::trim).peekable(), false);
+        if text.trim().is_empty() {
+            parts.next();
+        }
+        for part in parts {
             let (key, value) = part.split_once('=').unwrap_or((part, ""));
             let value = value.trim();
             match key.trim() {
-                "v" => pipeline.chunks = number("v", value)?,
+                "v" => (pipeline.chunks, chunks) = (number("v", value)?, true),
                 "n" => pipeline.contiguous = Some(number("n", value)?),
                 "layers" => pipeline.layers = Some(layers(value)?),
                 "schedule" => pipeline.kind = kind(value)?,
                 "sharing" => sharing.full = either("sharing", value, ["states", "full"])?,
                 "group" => sharing.group = Some(number("group", value)?),
                 "overlap" => sharing.overlap = either("overlap", value, ["off", "on"])?,
-                _ => axes.push(part),
+                "tp" | "cp" | "pp" | "dp" => axes.push(part),
+                _ => return wrong(part, EXPECTED, "write tp=2,pp=4,v=2, with a comma between"),
             }
         }
         pipeline.chunks = pipeline.chunks.max(1);
         let axes = Axes::parse(&axes.join(","))?;
+        let stages = [chunks, pipeline.contiguous.is_some(), pipeline.layers.is_some()];
+        if axes.size(Axis::Pp) == 1 && stages.contains(&true) {
+            return wrong(text, "v, n and layers are of a pipeline", "name its ranks: pp=2");
+        }
         Ok(Self { pipeline, sharing, ..Self::from(axes) })
     }
 }
@@ -121,6 +130,9 @@ impl Parallel {
         self.axes.size(axis)
     }
 }
+
+/// What there is to say.
+const EXPECTED: &str = "it is tp, cp, pp, dp, v, n, layers, schedule, sharing, group or overlap";
 
 fn wrong<T>(found: &str, expected: &str, change: &str) -> Result<T, Error> {
     let (expected, change) = (expected.to_owned(), change.to_owned());
@@ -187,6 +199,7 @@ mod tests {
             "pp=2,layers=1/3,schedule=zero-bubble",
             "tp=1,cp=1,pp=2,dp=1,layers=1/3,schedule=zero-bubble",
         );
+        check("pp=2,v=3", "tp=1,cp=1,pp=2,dp=1,v=3");
         check("dp=4,sharing=full,group=2", "tp=1,cp=1,pp=1,dp=4,sharing=full,group=2");
         check("dp=2,sharing=states,overlap=on", "tp=1,cp=1,pp=1,dp=2");
         check("cp=2,overlap=off", "tp=1,cp=2,pp=1,dp=1,overlap=off");
@@ -194,9 +207,21 @@ mod tests {
 
     #[test]
     fn what_is_no_mesh() {
-        for text in
-            ["v=0", "n=x", "layers=1/", "schedule=gpipe", "ep=2", "tp=0", "sharing=some", "group=0"]
-        {
+        for text in [
+            "v=0",
+            "n=x",
+            "layers=1/",
+            "schedule=gpipe",
+            "ep=2",
+            "tp=0",
+            "sharing=some",
+            "group=0",
+            "v=2",
+            "n=4,dp=2",
+            "layers=3,tp=2",
+            "tp=2,,cp=2",
+            "tp=2 cp=2",
+        ] {
             let error = text.parse::<Parallel>().unwrap_err().to_string();
             assert!(error.contains(text.split('=').next().unwrap()), "{text}: {error}");
         }

@@ -11,7 +11,8 @@ use crate::step::{Learner, Place};
 use crate::{Error, Parallel, Recipe};
 use quipu_math::{Count, Device};
 use quipu_mesh::{
-    AXES, Axis, Link, Links, Mesh, Network, Passed, Sharing, Sim, Threads, Transport, launch_over,
+    AXES, Axis, Link, Links, Mesh, Network, Passed, Sharing, Sim, Threads, Transport, World,
+    launch_over,
 };
 use quipu_model::Config;
 use serde::Serialize;
@@ -20,7 +21,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// More ranks than so many are no threads of one process.
-const MOST: usize = 256;
+const MOST: usize = World::MOST_THREADS;
 
 /// What each rank computes with, and its links.
 #[derive(Clone, Copy, Debug, PartialEq)]
