@@ -149,7 +149,8 @@ fn recomputation_takes_less_memory_and_is_no_work() {
 #[test]
 fn a_step_takes_what_is_planned() {
     let dir = tempfile::tempdir().unwrap();
-    let meshes = ["tp=2", "cp=2", "pp=2", "dp=2", "tp=2,dp=2"].map(|mesh| ("f32", mesh));
+    let meshes = ["tp=2", "cp=2", "pp=2", "dp=2", "tp=2,dp=2", "dp=2,sharing=full"]
+        .map(|mesh| ("f32", mesh));
     for (dtype, mesh) in [("f32", ""), ("bf16", ""), ("bf16", "dp=2")].into_iter().chain(meshes) {
         let sizes = ["--dim", "384", "--batch", "4", "--steps", "1", "--dtype", dtype, "--json"];
         let ranks = ["--mesh", mesh, "--micro-batch", "2"];

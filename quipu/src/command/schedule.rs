@@ -24,8 +24,8 @@ pub fn run(shape: Shape, svg: Option<&Path>, terminal: &Terminal) -> Result<(), 
     }
     let ranks = timeline.ranks.iter().enumerate();
     terminal.result(&json!({
-        "pp": shape.ranks, "v": shape.chunks, "micro_batches": shape.micro_batches,
-        "n": shape.contiguous(), "zero_bubble": shape.kind == Kind::ZeroBubble, "end": timeline.end, "bubble": timeline.bubble(),
+        "pp": shape.ranks, "v": shape.chunks, "micro_batches": shape.micro_batches, "n": shape.contiguous(),
+        "zero_bubble": shape.kind == Kind::ZeroBubble, "end": timeline.end, "bubble": timeline.bubble(),
         "ranks": ranks.map(|(rank, list)| json!({
             "live": schedule.peak(rank),
             "actions": list.iter().map(action).collect::<Vec<_>>(),
