@@ -34,6 +34,27 @@ fn the_papers_figure_6() {
 }
 
 #[test]
+fn a_step_is_simulated() {
+    let dir = tempfile::tempdir().unwrap();
+    let recipe = root().join("recipes/debug.toml");
+    let told = ["train", "simulate", recipe.to_str().unwrap(), "--mesh", "tp=2,pp=2,dp=2"];
+    let slow = ["--machine", "flop=1e10,memory=1e10,tp=1e8,pp=1e8,dp=1e8", "--json"];
+    let (code, out, errors) = run(dir.path(), &[&told[..], &slow].concat());
+    assert_eq!(code, Some(0), "{errors}");
+    assert!(errors.contains("activations") && errors.contains("stages"), "{errors}");
+    let value: Value = serde_json::from_str(&out).unwrap();
+    let seconds = |way: &str| value[way]["seconds"].as_f64().unwrap();
+    assert!(0.0 < seconds("overlap") && seconds("overlap") < seconds("no_overlap"), "{out}");
+    let check = |more: &[&str], expected: &str| {
+        let (code, _, errors) = run(dir.path(), &[&told[..3], more].concat());
+        assert!(code == Some(2) && errors.contains(expected), "{code:?} {errors}");
+    };
+    check(&["--machine", "tp=fast"], "write flop=");
+    check(&["--mesh", "dp=1000"], "at most 256");
+    check(&["--mesh", "dp=4,group=3"], "choose a divisor of 4");
+}
+
+#[test]
 fn the_405b_is_planned_on_its_ranks() {
     for recipe in ["405b-8k", "405b-128k"] {
         let path = root().join(format!("recipes/{recipe}.toml"));
