@@ -9,7 +9,7 @@
 
 use crate::error::{Error, Place};
 use crate::sum;
-use crate::traffic::{Meter, Traffic};
+use crate::traffic::{Held, Meter, Traffic};
 use crate::transport::{Call, Handed, Letter, Payload, Payloads, Seat, Transport};
 use quipu_math::op::Copy;
 use quipu_math::{DType, Device, Queue, View};
@@ -28,6 +28,15 @@ pub struct Group {
     /// Letters of each tag to and from each member: (whether sent, member, tag).
     letters: Mutex<BTreeMap<(bool, usize, u64), u64>>,
     meter: Meter,
+    /// What the calls of this rank hold, in this group and those that it shares the count with.
+    held: Arc<Held>,
+}
+
+/// A call that was made: its number, and the bytes that it holds.
+#[derive(Clone, Copy, Debug, Default)]
+struct Posted {
+    sequence: u64,
+    held: usize,
 }
 
 impl std::fmt::Debug for Group {
@@ -43,7 +52,7 @@ impl std::fmt::Debug for Group {
 pub struct Pending {
     group: Arc<Group>,
     call: Call,
-    sequence: u64,
+    posted: Posted,
     then: Then,
 }
 
@@ -77,18 +86,18 @@ impl Pending {
     /// As there.
     pub fn waited(mut self, device: &dyn Device) -> Result<Pending, Error> {
         let then = std::mem::replace(&mut self.then, Then::Nothing);
-        let Pending { group, call, sequence, .. } = &self;
-        let (Some(transport), sequence) = (&group.transport, *sequence) else { return Ok(self) };
+        let Pending { group, call, posted, .. } = &self;
+        let Some(transport) = &group.transport else { return Ok(self) };
         match then {
             Then::Nothing => Ok(()),
             Then::Sent(to) => transport.sent(&group.seat, to),
             Then::Join(parts) => {
-                let all = transport.collect(&group.seat, sequence, call)?;
+                let all = group.collect(*posted, call)?;
                 let mut each = parts.iter().zip(&all);
                 each.try_for_each(|(views, piece)| group.fill(call.operation, device, views, piece))
             }
             Then::Sum(dtype, out) => {
-                let all = transport.collect(&group.seat, sequence, call)?;
+                let all = group.collect(*posted, call)?;
                 let sum = group.sum(call.operation, (dtype, &out), &all)?;
                 group.write(call.operation, device, &out, &sum)
             }
@@ -111,8 +120,13 @@ impl Group {
     ) -> Group {
         let transport = (members.len() > 1).then_some(transport);
         let seat = Seat { group: format!("{name}{members:?}").into(), members, index };
-        let (sequence, meter) = (AtomicU64::new(0), Meter::default());
-        Group { seat, transport, sequence, letters: Mutex::default(), meter }
+        let (sequence, meter, held) = (AtomicU64::new(0), Meter::default(), Arc::default());
+        Group { seat, transport, sequence, letters: Mutex::default(), meter, held }
+    }
+
+    /// The group, whose calls count with those of others in what they hold.
+    pub(crate) fn held_in(self, held: &Arc<Held>) -> Group {
+        Group { held: held.clone(), ..self }
     }
 
     /// The name, with its members.
@@ -133,12 +147,6 @@ impl Group {
     /// Whether this rank is alone in it: every collective then returns at once.
     pub fn is_one(&self) -> bool {
         self.size() == 1
-    }
-
-    /// The most bytes of host memory that a call has held on this rank: what it hands in, and what it
-    /// makes of what it gets.
-    pub fn held(&self) -> u64 {
-        self.meter.held()
     }
 
     /// What this rank has sent in it.
@@ -273,13 +281,13 @@ impl Group {
         let detail = view.dtype().name().to_owned();
         let call = Call { operation, bytes: bytes.len(), detail: detail.clone() };
         let handed = each(&bytes, (0..n).map(piece));
-        let sequence = self.post(&call, handed, bytes.len() - own)?;
-        let all = self.collect(sequence, &call)?;
+        let posted = self.post(&call, handed, bytes.len() - own)?;
+        let all = self.collect(posted, &call)?;
         let sum = self.sum(operation, (view.dtype(), view), &all)?;
         let call = Call { operation, bytes: bytes.len(), detail: format!("{detail} summed") };
-        let sequence = self.post(&call, Handed::Same(sum), (n - 1) * own)?;
-        let sums = Payload::join(&self.collect(sequence, &call)?);
-        self.meter.hold(bytes.len() + own + sums.len());
+        let posted = self.post(&call, Handed::Same(sum), (n - 1) * own)?;
+        let sums = Payload::join(&self.collect(posted, &call)?);
+        self.held.pass(bytes.len() + own + sums.len());
         self.write(operation, device, view, &sums)
     }
 
@@ -302,8 +310,8 @@ impl Group {
         let length = bytes.len() / self.size();
         let handed = each(&bytes, (0..self.size()).map(|i| i * length..(i + 1) * length));
         let call = Call { operation, bytes: bytes.len(), detail: x.dtype().name().into() };
-        let sequence = self.post(&call, handed, (self.size() - 1) * length)?;
-        let all = Payload::join(&self.collect(sequence, &call)?);
+        let posted = self.post(&call, handed, (self.size() - 1) * length)?;
+        let all = Payload::join(&self.collect(posted, &call)?);
         self.write(operation, device, out, &all)
     }
 
@@ -322,8 +330,8 @@ impl Group {
         let sent = (self.size() - 1) * payload.len();
         let detail = format!("{} from {root}", show(view));
         let call = Call { operation, bytes: view.bytes(), detail };
-        let sequence = self.post(&call, Handed::Same(payload), sent)?;
-        let all = self.collect(sequence, &call)?;
+        let posted = self.post(&call, Handed::Same(payload), sent)?;
+        let all = self.collect(posted, &call)?;
         if here { Ok(()) } else { self.write(operation, device, view, &all[root]) }
     }
 
@@ -358,12 +366,12 @@ impl Group {
         let payload = self.read(operation, device, view)?;
         let letter = self.letter(true, to, tag);
         self.meter.add(payload.len());
-        self.meter.hold(payload.len());
-        let (call, sequence) = (call_of(view), letter.sequence);
+        self.held.pass(payload.len());
+        let (call, posted) = (call_of(view), Posted::default());
         if let Some(transport) = &self.transport {
             transport.send(&self.seat, letter, &call, payload)?;
         }
-        Ok(Pending { group: self.clone(), call, sequence, then: Then::Sent(letter) })
+        Ok(Pending { group: self.clone(), call, posted, then: Then::Sent(letter) })
     }
 
     /// Receives into `view` what member number `from` sends next with that tag.
@@ -394,8 +402,8 @@ impl Group {
         self.member("receive", from)?;
         let letter = self.letter(false, from, tag);
         self.meter.add(0);
-        let (sequence, then) = (letter.sequence, Then::Letter(letter, view.clone()));
-        Ok(Pending { group: self.clone(), call: call_of(view), sequence, then })
+        let (posted, then) = (Posted::default(), Then::Letter(letter, view.clone()));
+        Ok(Pending { group: self.clone(), call: call_of(view), posted, then })
     }
 
     fn letter(&self, sent: bool, member: usize, tag: u64) -> Letter {
@@ -454,8 +462,8 @@ impl Group {
         let payload = self.read(operation, device, view)?;
         let sent = (self.size() - 1) * payload.len();
         let call = Call { operation, bytes: payload.len(), detail: show(view) };
-        let sequence = self.post(&call, Handed::Same(payload), sent)?;
-        let all = self.collect(sequence, &call)?;
+        let posted = self.post(&call, Handed::Same(payload), sent)?;
+        let all = self.collect(posted, &call)?;
         Ok(all.iter().all(|other| other == &all[0]))
     }
 
@@ -490,8 +498,8 @@ impl Group {
         }
         let sent = (self.size() - 1) * payload.len();
         let call = Call { operation: "gather_texts", bytes: 0, detail: what.into() };
-        let sequence = self.post(&call, Handed::Same(payload), sent)?;
-        let all = self.collect(sequence, &call)?;
+        let posted = self.post(&call, Handed::Same(payload), sent)?;
+        let all = self.collect(posted, &call)?;
         Ok(all.iter().map(|text| String::from_utf8_lossy(text.bytes()).into_owned()).collect())
     }
 
@@ -521,19 +529,29 @@ impl Group {
         }
         let sent = (self.size() - 1) * payload.len();
         let call = Call { operation, bytes: payload.len(), detail };
-        let sequence = self.post(&call, Handed::Same(payload), sent)?;
-        self.collect(sequence, &call)
+        let posted = self.post(&call, Handed::Same(payload), sent)?;
+        self.collect(posted, &call)
     }
 
-    /// Hands in; the number of the call.
-    fn post(&self, call: &Call, handed: Handed, sent: usize) -> Result<u64, Error> {
+    /// Hands in, and holds what is handed in and some bytes more until it is collected.
+    fn post(&self, call: &Call, handed: Handed, sent: usize) -> Result<Posted, Error> {
+        self.post_and_hold(call, handed, (sent, 0))
+    }
+
+    fn post_and_hold(
+        &self,
+        call: &Call,
+        handed: Handed,
+        (sent, more): (usize, usize),
+    ) -> Result<Posted, Error> {
         let sequence = self.sequence.fetch_add(1, Ordering::Relaxed);
+        let held = handed.bytes() + more;
         self.meter.add(sent);
-        self.meter.hold(handed.bytes());
+        self.held.hold(held);
         if let Some(transport) = &self.transport {
             transport.post(&self.seat, sequence, call, handed)?;
         }
-        Ok(sequence)
+        Ok(Posted { sequence, held })
     }
 
     fn begin(
@@ -543,23 +561,23 @@ impl Group {
         sent: usize,
         then: Then,
     ) -> Result<Pending, Error> {
-        if let Then::Sum(_, out) = &then {
-            self.meter.hold(handed.bytes() + out.bytes());
-        }
-        let sequence = self.post(&call, handed, sent)?;
-        Ok(Pending { group: self.clone(), call, sequence, then })
+        let made = if let Then::Sum(_, out) = &then { out.bytes() } else { 0 };
+        let posted = self.post_and_hold(&call, handed, (sent, made))?;
+        Ok(Pending { group: self.clone(), call, posted, then })
     }
 
-    fn collect(&self, sequence: u64, call: &Call) -> Result<Payloads, Error> {
+    fn collect(&self, posted: Posted, call: &Call) -> Result<Payloads, Error> {
+        self.held.free(posted.held);
         match &self.transport {
-            Some(transport) => transport.collect(&self.seat, sequence, call),
+            Some(transport) => transport.collect(&self.seat, posted.sequence, call),
             None => Ok(Vec::new()),
         }
     }
 
     fn nothing(self: &Arc<Self>, operation: &'static str) -> Pending {
         let call = Call { operation, bytes: 0, detail: String::new() };
-        Pending { group: self.clone(), call, sequence: 0, then: Then::Nothing }
+        let (posted, then) = (Posted::default(), Then::Nothing);
+        Pending { group: self.clone(), call, posted, then }
     }
 
     /// The parts, of type `dtype`, added up for `out`.

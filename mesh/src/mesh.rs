@@ -5,7 +5,7 @@ use crate::Error;
 use crate::axes::{Axes, Axis};
 use crate::group::{Group, Pending};
 use crate::placement::{Global, Local, Sum};
-use crate::traffic::Traffic;
+use crate::traffic::{Held, Traffic};
 use crate::transport::{Threads, Transport};
 use crate::uses::{USES, Use};
 use quipu_math::Device;
@@ -72,6 +72,7 @@ pub struct Mesh {
     parts: Arc<Mutex<Parts>>,
     transport: Arc<dyn Transport>,
     sharing: Sharing,
+    held: Arc<Held>,
 }
 
 impl std::fmt::Debug for Mesh {
@@ -107,15 +108,16 @@ impl Mesh {
     }
 
     fn build(axes: Axes, rank: usize, transport: Arc<dyn Transport>, sharing: Sharing) -> Mesh {
+        let held = Arc::default();
         let group = |(usage, name, along): &(Use, &str, &[Axis])| {
             let place = |members: &[usize]| members.iter().position(|member| *member == rank);
             let members = axes.peers(rank, along);
             let members = sharing.members(*usage, &members, place(&members).unwrap_or(0));
             let index = place(&members).unwrap_or(0);
-            Arc::new(Group::new(name, members, index, transport.clone()))
+            Arc::new(Group::new(name, members, index, transport.clone()).held_in(&held))
         };
         let groups = Arc::new(USES.iter().map(group).collect());
-        Mesh { axes, rank, groups, parts: Arc::default(), transport, sharing }
+        Mesh { axes, rank, groups, parts: Arc::default(), transport, sharing, held }
     }
 
     /// The group of some of the ranks along the axes of `usage`: of the members `indices`, ascending,
@@ -126,6 +128,7 @@ impl Mesh {
         let members: Vec<usize> = indices.iter().filter_map(|i| among.get(*i).copied()).collect();
         let index = members.iter().position(|member| *member == self.rank)?;
         let group = Group::new(USES[usage as usize].1, members, index, self.transport.clone());
+        let group = group.held_in(&self.held);
         let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
         let known = parts.iter().find(|(known, g)| *known == usage && g.name() == group.name());
         if let Some((_, group)) = known {
@@ -149,11 +152,10 @@ impl Mesh {
         whole.chain(some.map(|(usage, group)| (*usage, group.traffic()))).collect()
     }
 
-    /// The most bytes of host memory that a call of any group has held on this rank.
+    /// The most bytes of host memory that this rank's calls have held at once: what they hand in, and
+    /// what they make of what they get.
     pub fn held(&self) -> u64 {
-        let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
-        let parts = parts.iter().map(|(_, group)| group.held());
-        self.groups.iter().map(|group| group.held()).chain(parts).max().unwrap_or(0)
+        self.held.most()
     }
 
     /// What of parameters and states each rank keeps.

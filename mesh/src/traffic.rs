@@ -32,23 +32,42 @@ impl std::ops::Sub for Traffic {
 pub(crate) struct Meter {
     calls: AtomicU64,
     sent: AtomicU64,
-    held: AtomicU64,
+}
+
+/// Host memory that the calls of a rank hold.
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    now: AtomicU64,
+    most: AtomicU64,
+}
+
+impl Held {
+    /// A call holds so many bytes until [`Held::free`].
+    pub(crate) fn hold(&self, bytes: usize) {
+        let now = self.now.fetch_add(bytes as u64, Ordering::Relaxed) + bytes as u64;
+        self.most.fetch_max(now, Ordering::Relaxed);
+    }
+
+    pub(crate) fn free(&self, bytes: usize) {
+        self.now.fetch_sub(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// For a moment.
+    pub(crate) fn pass(&self, bytes: usize) {
+        self.hold(bytes);
+        self.free(bytes);
+    }
+
+    /// The most that was held at once.
+    pub(crate) fn most(&self) -> u64 {
+        self.most.load(Ordering::Relaxed)
+    }
 }
 
 impl Meter {
     pub(crate) fn add(&self, sent: usize) {
         self.calls.fetch_add(1, Ordering::Relaxed);
         self.sent.fetch_add(sent as u64, Ordering::Relaxed);
-    }
-
-    /// A call holds so many bytes of host memory until it is over.
-    pub(crate) fn hold(&self, bytes: usize) {
-        self.held.fetch_max(bytes as u64, Ordering::Relaxed);
-    }
-
-    /// The most that a call has held.
-    pub(crate) fn held(&self) -> u64 {
-        self.held.load(Ordering::Relaxed)
     }
 
     pub(crate) fn read(&self) -> Traffic {

@@ -29,8 +29,8 @@ pub enum Use {
     Norm,
     /// What all ranks must share: start, stop, checkpoints.
     World,
-    /// Gradients of keys' and values' projections, where there are more tensor-parallel ranks than
-    /// key-value heads: of those ranks that hold the same head.
+    /// Gradients of keys' and values' projections, of a head whose queries are on several tensor-parallel
+    /// ranks: of those ranks.
     SharedHeads,
     /// Gradients of an embedding that is also the output head: of the first and the last stage.
     Tied,

@@ -19,9 +19,13 @@ use quipu_mesh::placement::{
     Copies, Gradients, Local, Reduced, Reducing, Scattered, agree, join, start_reduce,
 };
 use quipu_mesh::{Group, Mesh, Pending, Use};
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Buckets of gradients that are on their way at once.
+const AT_ONCE: usize = 2;
 
 /// Places for layers with full sharding: one is worked with while the other is filled or emptied.
 const PLACES: usize = 2;
@@ -66,7 +70,7 @@ struct State {
     done: Vec<bool>,
     /// Buckets whose gradients have gone off, from the last.
     gone: usize,
-    reducing: Vec<(usize, Reducing)>,
+    reducing: VecDeque<Reducing>,
     /// The bucket whose weights each place has, or will have.
     places: [Option<(usize, Option<Pending>)>; PLACES],
     /// Of each bucket that is no layer, whether its weights are there.
@@ -516,8 +520,19 @@ impl Model {
             }
             let part = self.own_gradients()?[bucket].clone();
             let reducing = self.send_off(bucket, &part)?;
-            self.sharing.lock().reducing.push((bucket, reducing));
+            let oldest = {
+                let mut state = self.sharing.lock();
+                state.reducing.push_back(reducing);
+                // what is on its way takes memory of the host
+                if state.reducing.len() > AT_ONCE { state.reducing.pop_front() } else { None }
+            };
+            self.wait_for(oldest)?;
         }
+    }
+
+    fn wait_for(&self, reducing: Option<Reducing>) -> Result<(), Error> {
+        // its sums lie in what this rank keeps of the bucket
+        Ok(reducing.map_or(Ok(()), |one| one.wait(&*self.device).map(drop))?)
     }
 
     /// Waits until this rank has the gradients of the whole batch for what it keeps: of each bucket of
@@ -531,9 +546,7 @@ impl Model {
         (0..PLACES).try_for_each(|place| self.keep_sent(place))?;
         let device = &*self.device;
         let reducing = std::mem::take(&mut self.sharing.lock().reducing);
-        for (_, reducing) in reducing {
-            let _: Gradients<Scattered> = reducing.wait(device)?;
-        }
+        reducing.into_iter().try_for_each(|one| self.wait_for(Some(one)))?;
         let mut reduced = Vec::new();
         for (bucket, own) in self.own_gradients()?.into_iter().enumerate() {
             let tied = self.sharing.tied.as_ref().filter(|(of, _)| *of == bucket);

@@ -4,7 +4,6 @@
 use crate::optimizer::State;
 use crate::{Error, checkpoint};
 use quipu_math::Device;
-use quipu_math::op::Copy;
 use quipu_mesh::Mesh;
 use quipu_model::checkpoint::Reader;
 use quipu_model::{Capacity, Config, Model};
@@ -94,16 +93,10 @@ pub fn fill(model: &Model, reader: &Reader, path: &Path) -> Result<(), Error> {
                 what: format!("{name} is {kind} {found:?}; expected {dtype} {expected:?}"),
             });
         }
-        let out = model.weight(entry)?;
-        let x = match out.dtype() == kept {
-            true => out.clone(),
-            false => model.device().matrix(kept, entry.rows, entry.cols)?,
-        };
+        let x = model.device().matrix(kept, entry.rows, entry.cols)?;
         let bytes = reader.read_part(&name, &checkpoint::place(entry), 0..entry.elements())?;
         model.device().write(quipu_math::Queue::MAIN, &x, &bytes)?;
-        if !x.same(&out) {
-            model.device().execute(Copy { x, out })?;
-        }
+        model.set(entry, &x)?;
     }
     Ok(())
 }

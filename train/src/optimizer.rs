@@ -14,8 +14,12 @@ use quipu_math::{DType, Device, Queue, View};
 use quipu_mesh::placement::{Gradients, Reduced, Sum};
 use quipu_mesh::{Mesh, Use};
 use quipu_model::{Division, Entry, MemoryUse, Model, Table};
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
+
+/// Buckets of new weights that are on their way at once.
+const AT_ONCE: usize = 2;
 
 /// What is saved of an optimizer: each is a flat range in table order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -200,7 +204,7 @@ impl Optimizer {
         let scale = if norm > recipe.clip { recipe.clip / norm } else { 1.0 };
         self.device.write_floats(&self.scale, &[scale])?;
         let (gradients, working) = (model.own_gradients()?, model.own_weights()?);
-        let mut pending = Vec::new();
+        let mut pending = VecDeque::new();
         for bucket in 0..self.division.buckets().len() {
             for (stretch, treatment) in self.groups.iter().filter(|(s, _)| s.bucket == bucket) {
                 let Treatment::Learned { rate: factor, decay } = *treatment else { continue };
@@ -221,6 +225,9 @@ impl Optimizer {
                 })?;
             }
             pending.extend(model.publish(bucket)?);
+            // what is on its way takes memory of the host
+            let oldest = if pending.len() > AT_ONCE { pending.pop_front() } else { None };
+            oldest.map_or(Ok(()), |pending| pending.wait(&*self.device))?;
         }
         pending.into_iter().try_for_each(|pending| Ok(pending.wait(&*self.device)?))
     }

@@ -363,7 +363,9 @@ impl Objective for Dpo<'_> {
         let shares = shares(recipe, mesh, step).into_iter();
         let which = shares.map(|share| share.map(|index| self.order.at(index)).collect());
         let which: Vec<Vec<usize>> = which.collect();
-        let total = match mesh.group(Use::LogProbs).is_one() {
+        // with full sharding ranks go through as many micro-batches, whoever has fewer
+        let alone = mesh.group(Use::LogProbs).is_one() && !mesh.is_fully_sharded();
+        let total = match alone {
             true => self.one_by_one(model, &which, count)?,
             false => self.measured_first(model, &which, count)?,
         };

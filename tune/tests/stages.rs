@@ -143,7 +143,9 @@ fn a_divided_model_learns_what_one_rank_does() {
             validation.chain(losses).collect::<Vec<f64>>()
         };
         let expected = curve("dp=1");
-        for mesh in ["cp=2", "pp=2", "pp=3", "tp=2,cp=2", "cp=2,pp=2,dp=2"] {
+        let shared = ["dp=3,sharing=full", "pp=2,dp=2,sharing=full"];
+        let meshes = ["cp=2", "pp=2", "pp=3", "tp=2,cp=2", "cp=2,pp=2,dp=2"];
+        for mesh in meshes.into_iter().chain(shared) {
             let found = curve(mesh);
             assert_eq!(found.len(), expected.len(), "{mesh}");
             for (a, b) in found.iter().zip(&expected) {

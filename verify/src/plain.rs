@@ -30,14 +30,14 @@ pub(crate) fn rows(dir: &Path, case: &Case, bench: &Bench) -> Result<Vec<Row>, E
     if case.names_after("grad.").next().is_some() {
         let weighted = own.iter().map(|batch| Weighted { batch: *batch, weights: &weights });
         learner.model.learn(&weighted.collect::<Vec<_>>())?;
+        learner.model.reduced()?;
         rows.push(gradients(&learner, case, scale)?);
     }
     Ok(rows)
 }
 
-/// Every gradient the case has against the model's, added up over all ranks.
+/// Every gradient the case has against the model's, which were reduced.
 pub(crate) fn gradients(learner: &Learner, case: &Case, scale: Scale) -> Result<Row, Error> {
-    learner.model.reduced()?;
     let found = whole::tensors(learner, &learner.model.own_gradients()?)?;
     let mut group = Group::new(scale, "grad");
     for name in case.names_after("grad.") {

@@ -74,6 +74,7 @@ pub(crate) fn rows(dir: &Path, case: &Case, bench: &Bench) -> Result<Vec<Row>, E
     let batches = own(bench.mesh.at(Axis::Dp), &sides).into_iter().zip(&judged.weights);
     let batches = batches.map(|(batch, weights)| Weighted { batch, weights });
     policy.model.learn(&batches.collect::<Vec<_>>())?;
+    policy.model.reduced()?;
     let mut rows = Vec::new();
     for (name, found) in judged.numbers {
         if case.has(name) {

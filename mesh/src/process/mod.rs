@@ -147,8 +147,11 @@ impl Processes {
 
     /// Ends in order: sees off what was sent, says so, and lets the others say what they have to.
     pub fn leave(&self) {
-        let mut turns = 0;
+        let (mut turns, rank, group) = (0, self.rank(), "processes".to_owned());
+        let at = Place { rank, group, sequence: 0, operation: "leave" };
         while self.rendezvous.failed().is_none() && self.link.is_idle() == Ok(false) {
+            // what nobody asked for is taken in all the same: others wait until it is gone
+            let _ = self.drain(&at);
             turns += 1;
             pause(turns);
         }

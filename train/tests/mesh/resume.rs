@@ -7,6 +7,7 @@ use crate::{cpu, reference};
 use quipu_math::Device;
 use quipu_model::checkpoint::Reader;
 use quipu_store::Cancel;
+use quipu_train::average::Average;
 use quipu_train::metrics::Record;
 use quipu_train::watch::Watch;
 use quipu_train::{Error, Held, Job, NextToken, Parallel, Recipe, Report, Start, run};
@@ -44,13 +45,17 @@ fn recipe(steps: u64) -> Recipe {
 
 /// Goes on with the run in `dir`, on a mesh, to its end or until after a step.
 fn go(dir: &Path, mesh: &str, (steps, until): (u64, Option<u64>), device: Make) -> Report {
+    go_on(dir, mesh, (&recipe(steps), until), device)
+}
+
+fn go_on(dir: &Path, mesh: &str, (recipe, until): (&Recipe, Option<u64>), device: Make) -> Report {
     let held = Held { samples: &Documents, count: 5, length: 64 };
     let objective =
         NextToken { samples: &Documents, validation: Some(held), token_bytes: Some(&[3; 256]) };
     let watch = Until(until, Cancel::default());
     let job = Job {
         dir,
-        recipe: &recipe(steps),
+        recipe,
         config: &config(true),
         start: Start::Random,
         parallel: &Parallel { check: true, ..mesh.parse().unwrap() },
@@ -168,6 +173,23 @@ fn every_run_goes_on() {
     let all = crate::all();
     same_bits(&all.iter().map(String::as_str).collect::<Vec<_>>(), 100);
     other_mesh(&PAIRS, 100);
+}
+
+/// The mean of checkpoints that a run ends with is measured as on one rank.
+#[test]
+fn a_mean_of_checkpoints_is_what_is_measured() {
+    let average = Some(Average { from: 3, every: 1 });
+    let recipe = Recipe { average, checkpoint_every: 1, ..recipe(5) };
+    let dir = tempfile::tempdir().unwrap();
+    let of = |mesh: &str| {
+        let device = |_| Ok(reference());
+        go_on(&dir.path().join(mesh), mesh, (&recipe, None), device).averaged.unwrap().loss
+    };
+    let expected = of("dp=1");
+    for mesh in ["tp=2,dp=2", "dp=2,sharing=full", "tp=2,pp=2,dp=2,sharing=full"] {
+        let found = of(mesh);
+        assert!((found / expected - 1.0).abs() < 1e-12, "{mesh}: {found} {expected}");
+    }
 }
 
 /// A checkpoint of any mesh is exported as one of one rank is: it holds the same whole tensors.
