@@ -57,11 +57,13 @@ pub struct Network {
 struct State {
     calls: HashMap<(Arc<str>, u64), Flight>,
     /// When what was last on its way in a group, or from one member to another, was there.
-    free: HashMap<(Arc<str>, Option<(usize, usize)>), f64>,
-    /// Letters, by group, sender, receiver, tag and sequence.
+    free: HashMap<Way, f64>,
     letters: HashMap<Address, Arrival>,
 }
 
+/// A group, or from one of its members to another.
+type Way = (Arc<str>, Option<(usize, usize)>);
+/// A letter: its group, who sent it, and which it is, by who receives it.
 type Address = (Arc<str>, usize, Letter);
 
 /// A call that not all members have taken.
@@ -129,8 +131,9 @@ impl Network {
         // all members have handed in the calls before it, too
         let handed = times.into_iter().fold(0.0, f64::max);
         let wire = self.cost(seat, n - 1, flight.bytes);
-        let there = handed.max(state.free((seat.group.clone(), None))) + wire;
-        state.free.insert((seat.group.clone(), None), there);
+        let way = (seat.group.clone(), None);
+        let there = handed.max(state.free(&way)) + wire;
+        state.free.insert(way, there);
         if let Some(flight) = state.calls.get_mut(&key) {
             flight.arrival = Arrival { handed, wire, there };
         }
@@ -152,7 +155,7 @@ impl Network {
         let wire = self.cost(seat, 1, bytes);
         let mut state = self.lock();
         let way = (seat.group.clone(), Some((seat.index, to.member)));
-        let there = now.max(state.free(way.clone())) + wire;
+        let there = now.max(state.free(&way)) + wire;
         state.free.insert(way, there);
         let address = (seat.group.clone(), seat.index, to);
         state.letters.insert(address, Arrival { handed: now, wire, there });
@@ -164,8 +167,8 @@ impl Network {
 }
 
 impl State {
-    fn free(&self, way: (Arc<str>, Option<(usize, usize)>)) -> f64 {
-        self.free.get(&way).copied().unwrap_or(0.0)
+    fn free(&self, way: &Way) -> f64 {
+        self.free.get(way).copied().unwrap_or(0.0)
     }
 }
 

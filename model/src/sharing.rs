@@ -79,12 +79,15 @@ struct State {
     sent: [Option<(usize, Reducing)>; PLACES],
 }
 
+/// Elements of the flat range, and where they lie.
+type Stretch = (Range<usize>, View);
+
 /// Memory in which a fully sharded rank works: places for layers, and the ends of the model.
 fn working(
     device: &dyn Device,
     dtype: DType,
     division: &Division,
-) -> Result<(Vec<(Range<usize>, View)>, usize), Error> {
+) -> Result<(Vec<Stretch>, usize), Error> {
     let layers = division.buckets().iter().filter(|bucket| bucket.layer.is_some());
     let most = layers.map(|bucket| bucket.range.len()).max().unwrap_or(0);
     let places = (0..PLACES).map(|_| device.matrix(dtype, 1, most));

@@ -44,8 +44,8 @@ pub trait Watch: Sync {
     }
 
     /// A share of the steps at which samples are due; asked on rank 0, and on all ranks where the
-    /// model is divided over them or fully sharded, which then generate together. What is returned goes into `metrics.jsonl`
-    /// under `samples`, so it must depend on the weights alone.
+    /// model is divided over them or fully sharded, which then generate together. What is returned goes
+    /// into `metrics.jsonl` under `samples`, so it must depend on the weights alone.
     ///
     /// # Errors
     /// Whatever stops the run.
