@@ -202,6 +202,12 @@ impl Model {
         &self.mesh
     }
 
+    /// Whether no rank computes a micro-batch by itself: all make the same calls, where it generates too.
+    pub fn computes_together(&self) -> bool {
+        let divided = |axis| self.mesh.axes().size(axis) > 1;
+        [Axis::Tp, Axis::Cp, Axis::Pp].into_iter().any(divided) || self.mesh.is_fully_sharded()
+    }
+
     /// What it was made for.
     pub fn capacity(&self) -> &Capacity {
         &self.capacity
@@ -235,16 +241,28 @@ impl Model {
     /// One parameter's weights, rows × cols.
     ///
     /// # Errors
-    /// An entry of another table.
+    /// An entry of another table; a model whose ranks share out its weights.
     pub fn weight(&self, entry: &Entry) -> Result<View, Error> {
+        self.whole_here("a parameter's weights", "Model::own_weights")?;
         self.weights.parameter(entry)
     }
 
-    /// The gradients of this rank's tokens as one flat row in table order.
+    /// Refuses what does not lie here with full sharding.
+    fn whole_here(&self, what: &'static str, expected: &str) -> Result<(), Error> {
+        if !self.mesh.is_fully_sharded() {
+            return Ok(());
+        }
+        let found = "a model whose ranks share them out".into();
+        Err(Error::Call { what, found, expected: expected.into() })
+    }
+
+    /// The gradients of this rank's tokens as one flat row in table order; after [`Model::learn`] they
+    /// are on their way to who keeps them, and what this rank keeps may be a sum already.
     ///
     /// # Errors
-    /// A model made without gradients.
+    /// A model made without gradients, or one whose ranks share them out.
     pub fn gradients(&self) -> Result<Gradients<Local>, Error> {
+        self.whole_here("gradients", "Model::own_gradients")?;
         self.settle_gradients(0..self.table.layers())?;
         Ok(Gradients::of_this_rank(self.gradient_memory()?.flat()?.clone()))
     }
@@ -252,8 +270,9 @@ impl Model {
     /// One parameter's gradient, rows × cols.
     ///
     /// # Errors
-    /// A model made without gradients, or an entry of another table.
+    /// As [`Model::gradients`]; an entry of another table.
     pub fn gradient(&self, entry: &Entry) -> Result<View, Error> {
+        self.whole_here("a parameter's gradient", "Model::own_gradients")?;
         self.settle_gradients(0..self.table.layers())?;
         self.gradient_memory()?.parameter(entry)
     }

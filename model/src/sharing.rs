@@ -71,6 +71,8 @@ struct State {
     /// Buckets whose gradients have gone off, from the last.
     gone: usize,
     reducing: VecDeque<Reducing>,
+    /// Whether this step's gradients are those of the whole batch.
+    reduced: bool,
     /// The bucket whose weights each place has, or will have.
     places: [Option<(usize, Option<Pending>)>; PLACES],
     /// Of each bucket that is no layer, whether its weights are there.
@@ -182,6 +184,7 @@ impl Sharing {
         let mut state = self.lock();
         (state.gone, state.done) = (0, vec![false; self.partial.len()]);
         state.reducing.clear();
+        state.reduced = false;
         state.sent = Default::default();
         state.ends.resize(self.partial.len(), false);
     }
@@ -251,7 +254,7 @@ impl Model {
         entry: &Entry,
         fill: impl FnOnce(&View) -> Result<(), E>,
     ) -> Result<(), E> {
-        let weight = self.weight(entry)?;
+        let weight = self.weights.parameter(entry)?;
         if self.sharing.full.is_none() {
             return fill(&weight);
         }
@@ -406,7 +409,7 @@ impl Model {
                 Some(layer) => self.acquire(layer).map(|_| ())?,
                 None => self.acquire_end(entry.kind == Kind::Embedding)?,
             }
-            if let Some(group) = differs(&group, &self.weight(entry)?)? {
+            if let Some(group) = differs(&group, &self.weights.parameter(entry)?)? {
                 return Ok(Some(group));
             }
         }
@@ -539,12 +542,19 @@ impl Model {
     }
 
     /// Waits until this rank has the gradients of the whole batch for what it keeps: of each bucket of
-    /// [`Model::division`], its part. Once a step.
+    /// [`Model::division`], its part.
     ///
     /// # Errors
-    /// A model made without gradients; what device and mesh report.
+    /// A model made without gradients, a second call in a step; what device and mesh report.
     pub fn reduced(&self) -> Result<Vec<Gradients<Reduced>>, Error> {
         self.gradient_memory()?;
+        if std::mem::replace(&mut self.sharing.lock().reduced, true) {
+            return Err(Error::Call {
+                what: "reduced",
+                found: "a second call in a step".into(),
+                expected: "one, after learn; then own_gradients".into(),
+            });
+        }
         self.send_off_completed(true)?;
         (0..PLACES).try_for_each(|place| self.keep_sent(place))?;
         let device = &*self.device;

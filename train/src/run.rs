@@ -13,7 +13,7 @@ use crate::step::{Learner, Place, Seen};
 use crate::watch::Started;
 use crate::{Error, Gate, Objective, Parallel, Recipe, Watch, average, export, folder};
 use quipu_math::Device;
-use quipu_mesh::{Axis, Mesh, Use};
+use quipu_mesh::{Mesh, Use};
 use quipu_model::{Config, Table};
 use quipu_store::Cancel;
 use std::path::{Path, PathBuf};
@@ -97,11 +97,6 @@ impl Job<'_> {
         self.parallel.check(self.config)?;
         self.recipe.check_patterns(&Table::new(self.config))?;
         self.objective.check(self.recipe, self.config)
-    }
-
-    /// Whether no rank computes all of a micro-batch by itself.
-    fn splits_the_model(&self) -> bool {
-        [Axis::Tp, Axis::Cp, Axis::Pp].into_iter().any(|axis| self.parallel.size(axis) > 1)
     }
 }
 
@@ -449,11 +444,9 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
-    /// Whether this rank takes part where the model generates: rank 0 alone with a whole model, all
-    /// ranks with one that is divided or fully sharded.
+    /// Whether this rank takes part where the model generates: rank 0 alone with a whole model.
     fn generates(&self) -> bool {
-        let divided = self.job.splits_the_model() || self.mesh.is_fully_sharded();
-        self.mesh.rank() == 0 || divided
+        self.mesh.rank() == 0 || self.learner.model.computes_together()
     }
 
     /// Asks the gate, where it is due; what rank 0 finds holds for all.

@@ -5,7 +5,7 @@
 //! A rank computes for FLOP ÷ `flop` + bytes of operands ÷ `memory` seconds. Not a measurement: kernels
 //! do not get slower while bytes move, and switches have room for all.
 
-use crate::objective::NextToken;
+use crate::objective::{NextToken, check_length};
 use crate::plan::{Blank, largest_step};
 use crate::step::{Learner, Place};
 use crate::{Error, Parallel, Recipe};
@@ -19,9 +19,6 @@ use serde::Serialize;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-
-/// More ranks than so many are no threads of one process.
-const MOST: usize = World::MOST_THREADS;
 
 /// What each rank computes with, and its links.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -136,11 +133,13 @@ pub fn simulate(
     recipe.check()?;
     parallel.check(config)?;
     let (axes, ranks) = (parallel.axes, parallel.axes.world());
-    if ranks > MOST {
+    check_length(recipe.longest_sequence(), config)?;
+    let most = World::MOST_THREADS;
+    if ranks > most {
         return Err(Error::Recipe {
             key: "mesh",
             found: format!("{ranks} ranks"),
-            expected: format!("at most {MOST} are gone through, one thread each"),
+            expected: format!("at most {most} are gone through, one thread each"),
             change: "leave out most of dp: its groups are not in each other's way".into(),
         });
     }

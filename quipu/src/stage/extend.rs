@@ -12,8 +12,9 @@ use crate::terminal::thousands;
 use quipu_eval::Share;
 use quipu_eval::needle::{self, Cell, Hay};
 use quipu_infer::Engine;
+use quipu_mesh::{Group, Use};
 use quipu_model::{Capacity, Model};
-use quipu_store::{Cancel, atomic, checksum};
+use quipu_store::{Cancel, Cancelled, atomic, checksum};
 use quipu_tokens::{Sequential, Tokenizer, Tokens};
 use quipu_train::objective::{loss_of, micro_batch};
 use quipu_train::recipe::Dtype;
@@ -22,6 +23,7 @@ use quipu_train::{Gate, Start, Verdict, export};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Rows of prompts that pass through a model at once that only measures.
 const ROWS: usize = 256;
@@ -154,20 +156,42 @@ impl<'a> Probe<'a> {
         Ok(Measured { cells: self.needles(model)?, rows })
     }
 
+    fn stops(&self, model: &Model) -> Stops<'_> {
+        let together = model.computes_together().then(|| model.mesh().group(Use::World).clone());
+        Stops { cancel: self.cancel, together }
+    }
+
     fn needles(&self, model: &mut Model) -> Result<Vec<Cell>, Outside> {
+        let stops = self.stops(model);
         let mut engine = Engine::new(model, BATCH);
-        let (grid, stop) = (self.gate.grid(), || self.cancel.is_requested());
+        let (grid, stop) = (self.gate.grid(), || stops.so());
         Ok(needle::search(&mut engine, self.tokenizer, &self.hay, &grid, &stop)?)
     }
 
     fn rows(&self, model: &mut Model) -> Result<Vec<(f64, f64)>, Outside> {
-        let mut rows = Vec::new();
+        let (mut rows, stops) = (Vec::new(), self.stops(model));
         for row in 0..self.held.rows() {
-            self.cancel.check()?;
+            if stops.so() {
+                return Err(Cancelled.into());
+            }
             let batch = micro_batch(&self.held, row..row + 1, self.length)?;
             rows.push((loss_of(model, &batch)?, batch.total()));
         }
         Ok(rows)
+    }
+}
+
+/// Whether to stop: ranks that measure together do at the same place, whoever heard the request first.
+struct Stops<'a> {
+    cancel: &'a Cancel,
+    together: Option<Arc<Group>>,
+}
+
+impl Stops<'_> {
+    fn so(&self) -> bool {
+        let here = self.cancel.is_requested();
+        // where the others are gone there is nothing to go on with
+        self.together.as_ref().map_or(here, |ranks| ranks.any(here).unwrap_or(true))
     }
 }
 
