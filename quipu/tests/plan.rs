@@ -188,11 +188,15 @@ fn the_commands_that_train_say_the_same() {
 #[test]
 fn too_little_memory_is_said_before_the_first_stage() {
     let dir = tempfile::tempdir().unwrap();
-    let (code, out, errors) = run(dir.path(), &["train", "--recipe", &recipe("405b-8k")]);
-    assert_eq!((code, out.as_str()), (Some(4), ""), "{errors}");
-    for part in ["training takes", "TiB", "may hold", "--dry-run"] {
-        assert!(errors.contains(part), "{part}: {errors}");
-    }
+    let check = |name: &str, code: i32, expected: &[&str]| {
+        let (found, out, errors) = run(dir.path(), &["train", "--recipe", &recipe(name)]);
+        assert_eq!((found, out.as_str()), (Some(code), ""), "{errors}");
+        for part in expected {
+            assert!(errors.contains(part), "{part}: {errors}");
+        }
+    };
+    check("70b", 4, &["training takes", "TiB", "may hold", "--dry-run"]);
+    check("405b-8k", 2, &["16384 ranks", "only 256 are threads", "mpirun -n 16384", "--dry-run"]);
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
 }
 

@@ -14,6 +14,12 @@ pub fn run(recipe: &Recipe, machine: &str, terminal: &Terminal) -> Result<(), Er
     let machine: Machine =
         machine.parse().map_err(|e: quipu_train::Error| Error::usage(e.to_string()))?;
     let (parallel, config) = (device::parallel(recipe)?, stage::config(recipe)?);
+    let batches = recipe.train.batch_tokens.div_ceil(recipe.train.micro_batch_tokens.max(1));
+    terminal.say(&format!(
+        "going twice through a step of {batches} micro-batches on {} ranks (train.batch_tokens makes \
+         them fewer)",
+        parallel.axes.world()
+    ));
     let of = |overlap| simulate(&config, &recipe.train, &parallel, &machine, overlap);
     let (on, off) = (of(true)?, of(false)?);
     let ms = |seconds: f64| seconds * 1e3;
