@@ -374,31 +374,25 @@ impl Model {
                 (all.slice_cols(0..width)?, all.slice_cols(width..2 * width)?)
             }
         };
-        let mut first = 0;
-        for span in self.shard.spans(s.at.rows.whole) {
-            let rows = first..first + span.len();
-            first = rows.end;
-            for (queries, keys) in self.shard.readers() {
-                let own = |x: &View| self.of_heads(x, &queries)?.slice_rows(rows.clone());
-                let seen = |x: &View| self.of_heads(x, &keys)?.slice_rows(0..span.end);
-                self.device.execute(AttentionBackward {
-                    q: own(&q)?,
-                    k: seen(&k)?,
-                    v: seen(&v)?,
-                    starts: s.ends.starts.slice_rows(rows.clone())?,
-                    query_offset: span.start,
-                    heads: queries.len(),
-                    kv_heads: keys.len(),
-                    scale: self.attention_scale(),
-                    out: own(&l.attended)?,
-                    lse: l.lse.slice_rows(rows.clone())?.slice_cols(queries.clone())?,
-                    dout: own(&scratch.d_attended)?,
-                    dq: own(&dq)?,
-                    dk: seen(&dk)?,
-                    dv: seen(&dv)?,
-                    accumulate: !context.is_one(),
-                })?;
-            }
+        for look in self.looks(s) {
+            let (own, seen) = (|x| self.own_rows(x, &look), |x| self.seen_rows(x, &look));
+            self.device.execute(AttentionBackward {
+                q: own(&q)?,
+                k: seen(&k)?,
+                v: seen(&v)?,
+                starts: s.ends.starts.slice_rows(look.rows.clone())?,
+                query_offset: look.first,
+                heads: look.queries.len(),
+                kv_heads: look.keys.len(),
+                scale: self.attention_scale(),
+                out: own(&l.attended)?,
+                lse: l.lse.slice_rows(look.rows.clone())?.slice_cols(look.queries.clone())?,
+                dout: own(&scratch.d_attended)?,
+                dq: own(&dq)?,
+                dk: seen(&dk)?,
+                dv: seen(&dv)?,
+                accumulate: !context.is_one(),
+            })?;
         }
         if context.is_one() {
             return Ok(None);

@@ -21,6 +21,19 @@ use std::ops::Range;
 /// another is on its way.
 pub(crate) const PIECES: usize = 2;
 
+/// Some of a rank's rows and query heads, and what they look at: keys of the rows before them.
+pub(crate) struct Look {
+    /// Of this rank's rows.
+    pub rows: Range<usize>,
+    /// Where they begin in the micro-batch, and end.
+    pub first: usize,
+    end: usize,
+    /// Of this rank's heads.
+    pub queries: Range<usize>,
+    /// The key-value heads that these read.
+    pub keys: Range<usize>,
+}
+
 /// Keys and values of all rows of a micro-batch; on their way where others have some of them.
 pub(crate) struct KeysValues {
     keys: View,
@@ -146,28 +159,47 @@ impl Model {
     fn attend(&self, s: &Slot, l: &Tensors, all: KeysValues) -> Result<Placed<HeadShard>, Error> {
         let (q, _, _) = self.heads(&l.qkv)?;
         let (k, v) = self.keys_and_values(all)?;
-        let mut first = 0;
-        for span in self.shard.spans(s.at.rows.whole) {
-            let rows = first..first + span.len();
-            first = rows.end;
-            for (queries, keys) in self.shard.readers() {
-                let own = |x: &View| self.of_heads(x, &queries)?.slice_rows(rows.clone());
-                let seen = |x: &View| self.of_heads(x, &keys)?.slice_rows(0..span.end);
-                self.device.execute(Attention {
-                    q: own(&q)?,
-                    k: seen(&k)?,
-                    v: seen(&v)?,
-                    starts: s.ends.starts.slice_rows(rows.clone())?,
-                    query_offset: span.start,
-                    heads: queries.len(),
-                    kv_heads: keys.len(),
-                    scale: self.attention_scale(),
-                    out: own(&l.attended)?,
-                    lse: l.lse.slice_rows(rows.clone())?.slice_cols(queries.clone())?,
-                })?;
-            }
+        for look in self.looks(s) {
+            let (own, seen) = (|x| self.own_rows(x, &look), |x| self.seen_rows(x, &look));
+            self.device.execute(Attention {
+                q: own(&q)?,
+                k: seen(&k)?,
+                v: seen(&v)?,
+                starts: s.ends.starts.slice_rows(look.rows.clone())?,
+                query_offset: look.first,
+                heads: look.queries.len(),
+                kv_heads: look.keys.len(),
+                scale: self.attention_scale(),
+                out: own(&l.attended)?,
+                lse: l.lse.slice_rows(look.rows.clone())?.slice_cols(look.queries.clone())?,
+            })?;
         }
         Ok(Placed::new(l.attended.clone()))
+    }
+
+    /// What attention takes at once, of a slot's micro-batch: one by one they are all of it.
+    pub(crate) fn looks(&self, s: &Slot) -> Vec<Look> {
+        let mut at = 0;
+        let mut all = Vec::new();
+        for span in self.shard.spans(s.at.rows.whole) {
+            let rows = at..at + span.len();
+            at = rows.end;
+            all.extend(self.shard.readers().into_iter().map(|(queries, keys)| {
+                let (rows, first, end) = (rows.clone(), span.start, span.end);
+                Look { rows, first, end, queries, keys }
+            }));
+        }
+        all
+    }
+
+    /// Of a matrix of query heads side by side.
+    pub(crate) fn own_rows(&self, x: &View, look: &Look) -> Result<View, quipu_math::Error> {
+        self.of_heads(x, &look.queries)?.slice_rows(look.rows.clone())
+    }
+
+    /// Of a matrix of key-value heads side by side, which has all rows of the micro-batch.
+    pub(crate) fn seen_rows(&self, x: &View, look: &Look) -> Result<View, quipu_math::Error> {
+        self.of_heads(x, &look.keys)?.slice_rows(0..look.end)
     }
 
     /// Begins to gather those of all rows of the micro-batch, in its order.

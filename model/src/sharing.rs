@@ -295,9 +295,12 @@ impl Model {
         let of = &self.division.buckets()[bucket];
         let (part, whole) =
             (whole.slice_cols(of.own.clone())?, whole.slice_cols(of.range.clone())?);
-        let group = self.mesh.group(Use::Parameters);
-        let pending = group.start_all_gather(&*self.device, &part, &whole)?;
-        Ok(Some(self.mesh.begun(&*self.device, pending)?))
+        self.start_gather_weights(&part, &whole).map(Some)
+    }
+
+    fn start_gather_weights(&self, part: &View, whole: &View) -> Result<Pending, Error> {
+        let (group, device) = (self.mesh.group(Use::Parameters), &*self.device);
+        Ok(self.mesh.begun(device, group.start_all_gather(device, part, whole)?)?)
     }
 
     /// Weights that were gathered are old.
@@ -323,10 +326,7 @@ impl Model {
     fn start_gather_bucket(&self, full: &Full, bucket: usize) -> Result<Pending, Error> {
         let of = &self.division.buckets()[bucket];
         let part = full.weights.slice_cols(of.kept.clone())?;
-        let whole = self.weights.stretch(of.range.clone())?;
-        let group = self.mesh.group(Use::Parameters);
-        let pending = group.start_all_gather(&*self.device, &part, &whole)?;
-        Ok(self.mesh.begun(&*self.device, pending)?)
+        self.start_gather_weights(&part, &self.weights.stretch(of.range.clone())?)
     }
 
     /// Begins to gather the weights of a layer that is used next: nothing where they are in memory.
