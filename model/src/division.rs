@@ -7,6 +7,10 @@
 use crate::table::{Entry, Table};
 use std::ops::Range;
 
+/// Buckets that are on their way at once, of gradients or of weights: what is on its way takes memory
+/// of the host.
+pub const BUCKETS_AT_ONCE: usize = 2;
+
 /// A stretch of the flat range that is reduced, updated and gathered as one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bucket {

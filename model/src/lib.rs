@@ -49,7 +49,7 @@ pub mod tensor_file;
 
 pub use batch::{MicroBatch, Packed};
 pub use config::{Config, RopeScaling, Sizes};
-pub use division::{Bucket, Division};
+pub use division::{BUCKETS_AT_ONCE, Bucket, Division};
 pub use error::Error;
 pub use generate::{Chunk, KvCache, Wanted};
 pub use memory::{Capacity, MemoryUse, Precision, Recompute, working_dtype};

@@ -9,7 +9,7 @@
 //! of the model are gathered and reduced once a step. Not an optimizer.
 
 use crate::Error;
-use crate::division::{Bucket, Division};
+use crate::division::{BUCKETS_AT_ONCE, Bucket, Division};
 use crate::model::Model;
 use crate::parameters::{LayerViews, Parameters};
 use crate::table::{Entry, Kind, Table};
@@ -23,9 +23,6 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-/// Buckets of gradients that are on their way at once.
-const AT_ONCE: usize = 2;
 
 /// Places for layers with full sharding: one is worked with while the other is filled or emptied.
 const PLACES: usize = 2;
@@ -529,8 +526,11 @@ impl Model {
             let oldest = {
                 let mut state = self.sharing.lock();
                 state.reducing.push_back(reducing);
-                // what is on its way takes memory of the host
-                if state.reducing.len() > AT_ONCE { state.reducing.pop_front() } else { None }
+                if state.reducing.len() > BUCKETS_AT_ONCE {
+                    state.reducing.pop_front()
+                } else {
+                    None
+                }
             };
             self.wait_for(oldest)?;
         }

@@ -368,7 +368,7 @@ pub struct Curate {
     #[arg(long, value_name = "FOLDER", conflicts_with = "predicate")]
     pub scratch: Option<PathBuf>,
     /// Units at a time in this process [default: the cores]
-    #[arg(long, value_name = "N", value_parser = workers)]
+    #[arg(long, value_name = "N", value_parser = threads)]
     pub workers: Option<usize>,
     /// Do only these of: addresses, rules, languages, dedup, decontaminate (which needs
     /// `corpus.evaluations`); for documents that others made
@@ -535,10 +535,10 @@ pub enum About {
     Service(Service),
 }
 
-/// A worker at least.
-fn workers(text: &str) -> Result<usize, String> {
+/// A thread at least.
+fn threads(text: &str) -> Result<usize, String> {
     match text.parse() {
-        Ok(0) => Err("nothing is done by 0 workers; 1 is the least".into()),
+        Ok(0) => Err("nothing is done by none; 1 is the least".into()),
         Ok(count) if count <= 4096 => Ok(count),
         Ok(_) => Err("more than 4096 threads of one process do not help".into()),
         Err(error) => Err(format!("{error}; use a number such as 8")),
@@ -636,7 +636,7 @@ pub struct TrainStep {
     #[arg(long, default_value_t = 20)]
     pub steps: usize,
     /// Threads; as it stands one for each core
-    #[arg(long)]
+    #[arg(long, value_parser = threads)]
     pub threads: Option<usize>,
     /// Say which op takes how long
     #[arg(long)]
@@ -682,7 +682,7 @@ pub struct Checkpoint {
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = at_least_one)]
     pub tokens: usize,
     /// Threads; as it stands one for each core
-    #[arg(long)]
+    #[arg(long, value_parser = threads)]
     pub threads: Option<usize>,
     /// Leave both checkpoints there; a `from` of the same sizes is used again
     #[arg(long)]
@@ -745,7 +745,7 @@ pub enum Bench {
         #[arg(long, value_enum, default_value = "f32")]
         dtype: Numbers,
         /// Threads; as it stands one for each core
-        #[arg(long)]
+        #[arg(long, value_parser = threads)]
         threads: Option<usize>,
         /// Milliseconds for each op
         #[arg(long, value_name = "MS", default_value_t = 200)]
@@ -801,7 +801,7 @@ mod tests {
         for wrong in ["512", "", "much", "1TB2", "-1GB", "4kB", "1e300GB", "NaNGB"] {
             assert!(size(wrong).is_err(), "{wrong}");
         }
-        assert!(workers("0").is_err() && workers("x").is_err() && workers("7") == Ok(7));
+        assert!(threads("0").is_err() && threads("x").is_err() && threads("7") == Ok(7));
     }
 
     #[test]

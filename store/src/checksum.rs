@@ -11,17 +11,34 @@ pub fn xxh3_bytes(bytes: &[u8]) -> String {
     format!("{:016x}", xxhash_rust::xxh3::xxh3_64(bytes))
 }
 
+/// The checksum of what comes piece by piece.
+#[derive(Default)]
+pub struct Running(Xxh3);
+
+impl Running {
+    /// Goes on with `bytes`.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The checksum of all that came.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        format!("{:016x}", self.0.digest())
+    }
+}
+
 /// The checksum of a file, read in pieces of one mebibyte.
 ///
 /// # Errors
 /// When the file cannot be read.
 pub fn xxh3_file(path: &Path) -> Result<String, Error> {
     let mut file = std::fs::File::open(path).map_err(|e| Error::io("read", path, e))?;
-    let mut hash = Xxh3::new();
+    let mut hash = Running::default();
     let mut piece = vec![0; 1 << 20];
     loop {
         match file.read(&mut piece).map_err(|e| Error::io("read", path, e))? {
-            0 => return Ok(format!("{:016x}", hash.digest())),
+            0 => return Ok(hash.digest()),
             n => hash.update(&piece[..n]),
         }
     }

@@ -54,7 +54,7 @@ impl Average {
 /// Name of the mean's folder, beside the checkpoints.
 const NAME: &str = "average";
 /// Elements that are added up at a time.
-const PIECE: usize = 1 << 20;
+const PIECE: usize = 1 << 22;
 
 /// Where the mean of the checkpoints in `dir` stands.
 #[must_use]

@@ -100,6 +100,20 @@ pub enum Error {
         /// What was found and what was expected.
         what: String,
     },
+    /// The newest checkpoint cannot be read, and there is an older one.
+    #[error(
+        "{error}; the checkpoint of step {older} stands beside it: move that of step {step} away, \
+         and the run goes on from there"
+    )]
+    Damaged {
+        /// The checkpoint that cannot be read.
+        step: u64,
+        /// The newest before it.
+        older: u64,
+        /// What is wrong with it.
+        #[source]
+        error: Box<Error>,
+    },
     /// A line of `metrics.jsonl` that cannot be read.
     #[error("{path}, line {line}: {what}")]
     Metrics {

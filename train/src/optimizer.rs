@@ -13,13 +13,10 @@ use quipu_math::op::{AdamW, Copy, SumSquares};
 use quipu_math::{DType, Device, Queue, View};
 use quipu_mesh::placement::{Gradients, Reduced, Sum};
 use quipu_mesh::{Mesh, Use};
-use quipu_model::{Division, Entry, MemoryUse, Model, Table};
+use quipu_model::{BUCKETS_AT_ONCE, Division, Entry, MemoryUse, Model, Table};
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
-
-/// Buckets of new weights that are on their way at once.
-const AT_ONCE: usize = 2;
 
 /// What is saved of an optimizer: each is a flat range in table order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -225,8 +222,7 @@ impl Optimizer {
                 })?;
             }
             pending.extend(model.publish(bucket)?);
-            // what is on its way takes memory of the host
-            let oldest = if pending.len() > AT_ONCE { pending.pop_front() } else { None };
+            let oldest = if pending.len() > BUCKETS_AT_ONCE { pending.pop_front() } else { None };
             oldest.map_or(Ok(()), |pending| pending.wait(&*self.device))?;
         }
         pending.into_iter().try_for_each(|pending| Ok(pending.wait(&*self.device)?))

@@ -512,6 +512,10 @@ impl<'a> Trainer<'a> {
 
     /// Puts weights and moments of a checkpoint in place; what else stands in it.
     fn restore(&mut self, step: u64) -> Result<Facts, Error> {
+        self.restored(step).map_err(|error| self.damaged(step, error))
+    }
+
+    fn restored(&mut self, step: u64) -> Result<Facts, Error> {
         let path = folder::path(&self.job.checkpoints(), step);
         let (reader, facts) = checkpoint::open(&path)?;
         let device = &**self.learner.model.device();
@@ -519,5 +523,20 @@ impl<'a> Trainer<'a> {
         now.compare(&facts, &path)?.iter().for_each(|note| self.note(note));
         checkpoint::restore(&reader, &path, &self.learner)?;
         Ok(facts)
+    }
+
+    /// Says what a run may go on from, where its newest checkpoint is damaged.
+    fn damaged(&self, step: u64, error: Error) -> Error {
+        let of_the_file = matches!(
+            error,
+            Error::Model(_) | Error::Store(_) | Error::Checkpoint { .. } | Error::Io { .. }
+        );
+        let older = folder::steps(&self.job.checkpoints()).unwrap_or_default();
+        match older.iter().rev().find(|older| **older < step) {
+            Some(older) if of_the_file => {
+                Error::Damaged { step, older: *older, error: Box::new(error) }
+            }
+            _ => error,
+        }
     }
 }

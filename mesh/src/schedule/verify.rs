@@ -3,7 +3,6 @@
 
 use super::{Action, Kind, Schedule, Shape, Work};
 use crate::Error;
-use std::collections::BTreeMap;
 
 /// How long the work on a micro-batch takes in one chunk, in units of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -184,25 +183,28 @@ impl Schedule {
     /// Each forward once, its backward once and later, weights once and later still.
     fn check_list(&self, rank: usize) -> Result<(), Error> {
         let list = self.list(rank);
-        let mut places = BTreeMap::new();
+        let Shape { chunks, micro_batches, .. } = self.shape;
+        let slot = |action: &Action| {
+            (action.work as usize * chunks + action.chunk) * micro_batches + action.micro_batch
+        };
+        let mut places = vec![None; 3 * chunks * micro_batches];
         for (place, action) in list.iter().enumerate() {
-            let Shape { chunks, micro_batches, .. } = self.shape;
             if action.chunk >= chunks || action.micro_batch >= micro_batches {
                 return wrong(format!("rank {rank} does {action:?}, which there is not"));
             }
-            if places.insert(*action, place).is_some() {
+            if places[slot(action)].replace(place).is_some() {
                 return wrong(format!("rank {rank} does {action:?} twice"));
             }
         }
         let trains = list.iter().any(|action| action.work != Work::Forward);
         let splits = trains && self.shape.kind == Kind::ZeroBubble;
         let works = [(true, Work::Forward), (trains, Work::Backward), (splits, Work::Weight)];
-        for chunk in 0..self.shape.chunks {
-            for micro_batch in 0..self.shape.micro_batches {
+        for chunk in 0..chunks {
+            for micro_batch in 0..micro_batches {
                 let mut before = None;
                 for (_, work) in works.iter().filter(|(wanted, _)| *wanted) {
                     let action = Action { work: *work, micro_batch, chunk };
-                    let place = places.get(&action).copied();
+                    let place = places[slot(&action)];
                     if place.is_none() || place <= before {
                         return wrong(format!("rank {rank} does {action:?} too early or never"));
                     }

@@ -7,12 +7,12 @@ mod text;
 mod tokens;
 
 use crate::cli::{Bench, TrainStep};
+use crate::command::Setting;
 use crate::error::Error;
 use crate::stage::device;
 use crate::terminal::Terminal;
 use quipu_corpus::{encoding, html};
 use quipu_math::{Cpu, DType};
-use quipu_train::Parallel;
 use quipu_train::bench::Bench as TrainBench;
 use quipu_train::recipe::Dtype;
 use serde_json::json;
@@ -21,9 +21,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Measures and prints.
-pub fn run(what: Bench, terminal: &Terminal) -> Result<(), Error> {
+pub fn run(what: Bench, setting: &Setting) -> Result<(), Error> {
+    let terminal = &setting.terminal;
     match what {
-        Bench::Train(step) => train(&step, terminal),
+        Bench::Train(step) => train(&step, setting),
         Bench::Kernels { dtype, threads, budget } => {
             let threads = threads.unwrap_or_else(device::cores);
             kernels(dtype.into(), threads, Duration::from_millis(budget), terminal)
@@ -88,14 +89,16 @@ fn save(dir: &Path, sizes: &TrainStep, terminal: &Terminal) -> Result<(), Error>
     Ok(())
 }
 
-fn train(sizes: &TrainStep, terminal: &Terminal) -> Result<(), Error> {
+fn train(sizes: &TrainStep, setting: &Setting) -> Result<(), Error> {
+    let (terminal, world) = (&setting.terminal, &setting.world);
     let bench = bench_of(sizes)?;
-    let parallel: Parallel =
-        sizes.mesh.parse().map_err(|e: quipu_train::Error| Error::usage(e.to_string()))?;
+    let parallel = device::parallel_of(&sizes.mesh, world, &bench.config()?)?;
     let (threads, dtype) = (sizes.threads.unwrap_or_else(device::cores), bench.dtype);
-    let ranks = parallel.axes.world();
-    let each = (threads / ranks).max(1);
-    let before = device::ceiling(threads, dtype);
+    let (ranks, here) = (parallel.axes.world(), world.beside(parallel.axes));
+    let each = (threads / here).max(1);
+    // nothing of the other processes runs beside it
+    let ceiling = || world.alone(|| Ok::<_, Error>(device::ceiling(threads, dtype)));
+    let before = ceiling()?;
     let (timing, spent) = match sizes.by_op {
         true if ranks > 1 => {
             return Err(Error::usage("--by-op looks at one rank; leave out --mesh"));
@@ -110,7 +113,9 @@ fn train(sizes: &TrainStep, terminal: &Terminal) -> Result<(), Error> {
             )
         }
     };
-    let share = timing.flop_per_s / before.max(device::ceiling(threads, dtype));
+    let (Some(before), Some(after)) = (before, ceiling()?) else { return Ok(()) };
+    let hosts = ranks as f64 / here as f64;
+    let share = timing.flop_per_s / (hosts * before.max(after));
     terminal.say(&format!(
         "{:.0} tokens/s (best {:.0}) · {:.1} GFLOP/s, {:.0} % of the {dtype} ceiling · {} parameters \
          · {} · peak {:.0} MiB",

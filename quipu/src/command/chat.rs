@@ -9,7 +9,7 @@ use crate::error::{Error, Kind};
 use crate::stage::device;
 use crate::terminal::Terminal;
 use quipu_infer::{Engine, Finish, Sampling, Settings, stream};
-use quipu_mesh::{Axes, Axis, LaunchError, Mesh, Use};
+use quipu_mesh::{Axis, LaunchError, Mesh, Use};
 use quipu_model::{Capacity, Config, Model, Table};
 use quipu_tokens::{Message, Role, Tokenizer};
 use serde_json::json;
@@ -51,14 +51,15 @@ pub struct Ask {
 
 /// Talks until the input ends: one rank listens and speaks, all of them answer.
 pub fn run(from: &Path, ask: &Ask, setting: &Setting) -> Result<(), Error> {
-    let axes = Axes::parse(&ask.mesh).map_err(|e| Error::usage(e.to_string()))?;
+    let dir = model_folder(from, ask.stage)?;
+    let parallel = device::parallel_of(&ask.mesh, &setting.world, &Config::load(&dir)?)?;
+    let axes = parallel.axes;
     if axes.size(Axis::Cp) * axes.size(Axis::Dp) > 1 {
         return Err(Error::usage(format!(
             "mesh {axes}: an answer is divided over tp and pp; leave out cp and dp"
         )));
     }
-    let dir = model_folder(from, ask.stage)?;
-    let threads = (device::cores() / setting.world.beside(axes)).max(1);
+    let threads = device::threads(&parallel);
     let done = setting.world.launch(axes, |mesh| talk(&dir, mesh, threads, ask, setting));
     done.map(drop).map_err(|error| match error {
         LaunchError::Rank { error, .. } => error,

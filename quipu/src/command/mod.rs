@@ -17,7 +17,7 @@ mod simulate;
 mod speedrun;
 mod verify;
 
-use crate::cli::{AboutTraining, Begun, Cli, Command, Global, RunCommand, Train};
+use crate::cli::{AboutTraining, Begun, Bench, Cli, Command, Global, RunCommand, Train};
 use crate::error::Error;
 use crate::recipe::Recipe;
 use crate::stage;
@@ -46,13 +46,14 @@ fn divided(cli: &Cli) -> Option<u64> {
     let told = match &cli.command {
         Command::Speedrun(told) | Command::Tune(told) | Command::Eval(told) => told,
         Command::Train(train) if train.about.is_none() => &train.told,
-        Command::Chat { .. } => return Some(LATE_ANSWER),
+        Command::Chat { .. } | Command::Verify { .. } => return Some(LATE_ANSWER),
+        Command::Bench { what: Bench::Train(_) } => return Some(LATE_ANSWER),
         _ => return None,
     };
     Some(told.late_after).filter(|_| !cli.global.dry_run)
 }
 
-/// Seconds that ranks wait for one that is to help with an answer.
+/// Seconds that ranks wait for one that is to help with an answer, or a measurement.
 const LATE_ANSWER: u64 = 60;
 
 /// The processes among which this one runs the command: where a launcher started several, they meet,
@@ -123,9 +124,9 @@ pub fn run(mut cli: Cli, cancel: &Cancel, world: World) -> Result<(), Error> {
         Command::Report { run } => speedrun::report(&run, &setting),
         Command::Export { from, to, stage } => export::run(&from, &to, stage, &terminal),
         Command::Verify { model, case, device, dtype, mesh } => {
-            verify::run(&model, &case, (device, dtype.into(), &mesh), &terminal)
+            verify::run(&model, &case, (device, dtype.into(), &mesh), &setting)
         }
-        Command::Bench { what } => bench::run(what, &terminal),
+        Command::Bench { what } => bench::run(what, &setting),
         Command::Doctor => doctor::run(&terminal),
     }
 }

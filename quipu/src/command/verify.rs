@@ -1,11 +1,11 @@
 //! `quipu verify`: the program against reference tensors. Not the comparison (that is `verify`'s).
 
+use super::Setting;
 use crate::cli::Referee;
 use crate::error::{Error, Kind};
 use crate::stage::device;
-use crate::terminal::Terminal;
 use quipu_math::{Device, Opaque, Reference};
-use quipu_train::Parallel;
+use quipu_model::Config;
 use quipu_train::recipe::Dtype;
 use serde_json::json;
 use std::path::Path;
@@ -16,14 +16,13 @@ pub fn run(
     model: &Path,
     case: &Path,
     (referee, dtype, mesh): (Referee, Dtype, &str),
-    terminal: &Terminal,
+    setting: &Setting,
 ) -> Result<(), Error> {
     if !model.is_dir() {
         let wanted = "expected the folder of a Hugging Face checkpoint";
         return Err(Error::data(format!("{} is no folder; {wanted}", model.display())));
     }
-    let parallel: Parallel =
-        mesh.parse().map_err(|e: quipu_train::Error| Error::usage(e.to_string()))?;
+    let parallel = device::parallel_of(mesh, &setting.world, &Config::load(model)?)?;
     let threads = device::threads(&parallel);
     let device = || -> Arc<dyn Device> {
         match referee {
@@ -34,6 +33,10 @@ pub fn run(
     };
     let rows = quipu_verify::verify(model, case, &parallel, &device, dtype);
     let rows = rows.map_err(|e| Error::of(&e))?;
+    if !setting.world.leads() {
+        return Ok(()); // the first rank has it all
+    }
+    let terminal = &setting.terminal;
     for row in &rows {
         let verdict = if row.ok { "ok" } else { "OUT OF TOLERANCE" };
         terminal.say(&format!(

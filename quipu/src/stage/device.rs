@@ -5,13 +5,27 @@ use crate::error::Error;
 use crate::recipe::Recipe;
 use crate::stage::Context;
 use quipu_math::{Cpu, Device};
+use quipu_mesh::World;
+use quipu_model::Config;
 use quipu_train::Parallel;
 use quipu_train::recipe::Dtype;
 use std::sync::Arc;
 
 /// The ranks that the recipe asks for, and how the work is divided over them.
 pub fn parallel(recipe: &Recipe) -> Result<Parallel, Error> {
-    recipe.mesh.parse().map_err(|e: quipu_train::Error| Error::usage(e.to_string()))
+    parsed(&recipe.mesh)
+}
+
+fn parsed(mesh: &str) -> Result<Parallel, Error> {
+    mesh.parse().map_err(|e: quipu_train::Error| Error::usage(e.to_string()))
+}
+
+/// The ranks that a flag asks for, which live in `world` and on which a model fits.
+pub fn parallel_of(mesh: &str, world: &World, config: &Config) -> Result<Parallel, Error> {
+    let parallel = parsed(mesh)?;
+    world.holds(parallel.axes).map_err(|e| Error::usage(e.to_string()))?;
+    parallel.check(config).map_err(|e| Error::usage(e.to_string()))?;
+    Ok(Parallel { world: world.clone(), ..parallel })
 }
 
 /// The same, as the command was told to check it.
