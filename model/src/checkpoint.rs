@@ -312,8 +312,10 @@ impl Reader {
         let open = || File::open(&path).and_then(|file| Ok((file.metadata()?.len(), file)));
         let (length, file) = open().map_err(|source| Error::Io { path: path.clone(), source })?;
         self.files.push(file);
+        let mut at = 0;
         for chunk in chunks {
-            let info = self.check_chunk(&chunk, length)?;
+            let info = self.check_chunk(&chunk, at..length)?;
+            at += chunk.bytes;
             let entry = self.tensors.entry(chunk.name.clone());
             let (known, chunks) = entry.or_insert_with(|| (info.clone(), Vec::new()));
             if *known != info {
@@ -325,7 +327,8 @@ impl Reader {
         Ok(())
     }
 
-    fn check_chunk(&self, chunk: &Chunk, length: u64) -> Result<Info, Error> {
+    /// `left` of its file lies behind the chunks before it.
+    fn check_chunk(&self, chunk: &Chunk, left: Range<u64>) -> Result<Info, Error> {
         let Some(dtype) = DType::parse(&chunk.dtype) else {
             return Err(
                 self.wrong(format!("tensor '{}' has element type {}", chunk.name, chunk.dtype))
@@ -344,7 +347,8 @@ impl Reader {
         let fits = inside
             && size(&chunk.shape).is_some()
             && size(&chunk.extent).map(|n| n as u64) == Some(chunk.bytes)
-            && chunk.at.checked_add(chunk.bytes).is_some_and(|end| end <= length);
+            && chunk.at == left.start
+            && chunk.at.checked_add(chunk.bytes).is_some_and(|end| end <= left.end);
         match fits {
             true => Ok(Info { dtype, shape: chunk.shape.clone() }),
             false => Err(self.wrong(format!("a piece of tensor '{}' does not fit it", chunk.name))),

@@ -20,6 +20,7 @@
 //!
 //! It knows no data, no optimizer, no loop and no text.
 
+pub mod attacks;
 mod backward;
 mod batch;
 pub mod checkpoint;

@@ -61,8 +61,9 @@ fn main() -> ExitCode {
             // Where nobody can be told, the exit status still says it.
             let stopped = error.kind() == Kind::Interrupted;
             let mark = if stopped { "" } else { "error: " };
-            // that all processes of a run stopped on request, one of them says
-            if !stopped || world.leads() {
+            // what all processes of a run find alike, one of them says
+            let alike = stopped || error.kind() == Kind::Usage;
+            if !alike || world.leads() {
                 let _ = writeln!(std::io::stderr(), "{mark}{error}");
             }
             world.leave(Some(&error.to_string()));

@@ -71,7 +71,7 @@ fn the_405b_is_planned_on_its_ranks() {
     }
 }
 
-/// The small recipe without what a divided model does not do yet.
+/// The small recipe up to its first stage.
 fn pretraining(dir: &Path) {
     let text = std::fs::read_to_string(tiny()).unwrap();
     let mut recipe: toml::Table = text.parse().unwrap();
@@ -223,6 +223,34 @@ fn processes_that_do_not_fit_together_are_told() {
         "seed=1",
         "seed=2",
         "the run of rank 1 is another: seed = 2 there, seed = 1 here",
+    );
+}
+
+/// A measurement of several processes is said once, and so is what is wrong with it.
+#[test]
+fn processes_are_measured_together() {
+    if !has_mpi() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let bench = |mesh: &str| {
+        let sizes =
+            "--dim 32 --layers 2 --heads 2 --kv-heads 1 --ffn 48 --vocab 64 --seq 16 --batch 2";
+        let arguments =
+            ["bench", "train", "--steps", "2", "--threads", "2", "--json", "--mesh", mesh];
+        let arguments: Vec<&str> = arguments.into_iter().chain(sizes.split(' ')).collect();
+        said(&over_mpi(dir.path(), 2, &arguments).output().unwrap())
+    };
+    let (code, out, errors) = bench("dp=2");
+    assert_eq!(code, Some(0), "{errors}");
+    let values: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(values.len() == 1 && values[0]["tokens_per_s"].as_f64() > Some(0.0), "{out}");
+    let (code, _, errors) = bench("dp=4");
+    assert!(code != Some(0), "{errors}");
+    assert_eq!(
+        errors.matches("dp=4 has 4 ranks, but 2 processes were started").count(),
+        1,
+        "{errors}"
     );
 }
 
