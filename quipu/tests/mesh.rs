@@ -31,6 +31,9 @@ fn the_papers_figure_6() {
     let (code, _, errors) =
         run(dir.path(), &["train", "schedule", "--pp", "0", "--micro-batches", "1"]);
     assert_eq!(code, Some(2), "{errors}");
+    let (code, _, errors) =
+        run(dir.path(), &["train", "schedule", "--pp", "1000", "--micro-batches", "10000"]);
+    assert!(code == Some(2) && errors.contains("at most 1048576"), "{errors}");
 }
 
 #[test]

@@ -13,6 +13,12 @@ use std::ops::Range;
 /// Least units of k between two requests for lines.
 const STRETCH: usize = 8;
 
+/// Units of k ahead of the one that is multiplied, of which f32 operands are asked for. Where the
+/// first-level cache is small (32 KiB) they come from the second, and loads wait for each other
+/// otherwise: 71 → 78 % of the ceiling with what [`piece`] asks for of the output, on an Intel Xeon.
+/// For pairs, which were measured where the cache is larger, nothing is asked for.
+const AHEAD: usize = 16;
+
 /// Cache lines of some rows that are asked for while tiles are made.
 #[derive(Clone, Copy)]
 pub(super) struct Soon {
@@ -181,12 +187,24 @@ unsafe fn piece<S: Simd, U: Unit, const N: usize, const R: usize, const C: usize
         // once are in the way of the loop's own
         let stretch = depth.div_ceil(N).max(STRETCH);
         for (row, start) in (0..depth).step_by(stretch).enumerate() {
-            if let Some(plus) = end.plus.filter(|_| row < N) {
-                S::prefetch(plus.row(row));
-                S::prefetch(plus.row(row).wrapping_add(plus.cols - 1));
+            // what is only written the cache reads first
+            let needed = match (end.plus, end.out) {
+                (None, Any::F32(out)) if U::PER == 1 => Some(out),
+                (plus, _) => plus,
+            };
+            if let Some(needed) = needed.filter(|_| row < N) {
+                S::prefetch(needed.row(row));
+                S::prefetch(needed.row(row).wrapping_add(needed.cols - 1));
             }
             (*soon).ask::<S>();
             for _ in start..depth.min(start + stretch) {
+                if U::PER == 1 {
+                    S::prefetch(r.wrapping_add(AHEAD * 2 * S::LANES));
+                    S::prefetch(r.wrapping_add((AHEAD * 2 + 1) * S::LANES));
+                    if C > 1 {
+                        S::prefetch(l.wrapping_add(AHEAD * C));
+                    }
+                }
                 let (low, high) = (S::load(r), S::load(r.add(S::LANES)));
                 for (i, sum) in sums.iter_mut().enumerate() {
                     let x = S::splat(*l.add(i * R));

@@ -68,7 +68,7 @@ pub struct Shape {
 impl Shape {
     /// Stages: chunks of all ranks.
     pub fn stages(&self) -> usize {
-        self.ranks * self.chunks
+        self.ranks.saturating_mul(self.chunks)
     }
 
     /// N.

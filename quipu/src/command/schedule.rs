@@ -8,10 +8,21 @@ use quipu_store::atomic;
 use serde_json::{Value, json};
 use std::path::Path;
 
+/// Forwards of a schedule that somebody may look at.
+const MOST: usize = 1 << 20;
+
 /// Prints it, and draws it where that was asked for.
 pub fn run(shape: Shape, svg: Option<&Path>, terminal: &Terminal) -> Result<(), Error> {
     if shape.micro_batches == 0 {
         return Err(Error::usage("--micro-batches is 0; a step has at least one"));
+    }
+    let shown = shape.stages().saturating_mul(shape.micro_batches);
+    if shown > MOST {
+        return Err(Error::usage(format!(
+            "{} stages × {} micro-batches are {shown} forwards; a schedule that is shown has at most {MOST}",
+            shape.stages(),
+            shape.micro_batches
+        )));
     }
     let wrong = |e: quipu_mesh::Error| Error::usage(e.to_string());
     let schedule = Schedule::new(shape).map_err(wrong)?;
