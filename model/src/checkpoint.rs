@@ -9,7 +9,7 @@
 //!
 //! Nobody goes through what others wrote: a rank takes the checksum of its file as it writes it, who
 //! seals reads indexes, and who opens holds indexes and sizes against the manifest and a chunk
-//! against its checksum when it is read. A rank of thousands reads what it needs, once.
+//! against its checksum when it is read. Of the chunks a rank of thousands reads those that it needs.
 
 use crate::Error;
 use quipu_math::DType;
@@ -270,7 +270,7 @@ impl Info {
 /// A tensor and its chunks, each with the rank that wrote it.
 type Tensor = (Info, Vec<(usize, Chunk)>);
 
-/// A sound checkpoint, open for reading.
+/// A checkpoint of sound indexes and whole files, open for reading.
 #[derive(Debug)]
 pub struct Reader {
     folder: PathBuf,
@@ -288,17 +288,11 @@ impl Reader {
     /// how), an index that does not describe whole tensors.
     pub fn open(folder: &Path) -> Result<Reader, Error> {
         let manifest = Manifest::read(folder, FORMAT, VERSION)?;
-        for (place, file) in manifest.files.iter().enumerate() {
-            match place % 2 {
-                0 => file.verify_size(folder)?,
-                _ => file.verify(folder)?,
-            }
-        }
         let facts = manifest.facts.clone();
         let mut reader =
             Reader { folder: folder.into(), facts, files: Vec::new(), tensors: BTreeMap::new() };
-        for rank in 0..manifest.files.len() / 2 {
-            reader.add_rank(rank)?;
+        for (rank, files) in manifest.files.chunks(2).enumerate() {
+            reader.add_rank(rank, files)?;
         }
         for (name, (info, chunks)) in &reader.tensors {
             reader.check_cover(name, info, chunks)?;
@@ -306,8 +300,20 @@ impl Reader {
         Ok(reader)
     }
 
-    fn add_rank(&mut self, rank: usize) -> Result<(), Error> {
-        let Index { chunks, .. } = read_index(&self.folder, rank)?;
+    /// `files`: those that the manifest names of a rank.
+    fn add_rank(&mut self, rank: usize, files: &[manifest::File]) -> Result<(), Error> {
+        match files {
+            [file, index] if file.name == file_of(rank) && index.name == index_of(rank) => {
+                file.verify_size(&self.folder)?;
+                index.verify(&self.folder)?;
+            }
+            _ => return Err(self.wrong(format!("its manifest lacks {}", index_of(rank)))),
+        }
+        let Index { file, chunks } = read_index(&self.folder, rank)?;
+        if file != files[0] {
+            let name = index_of(rank);
+            return Err(self.wrong(format!("{name} and the manifest differ in {}", file.name)));
+        }
         let path = self.folder.join(file_of(rank));
         let open = || File::open(&path).and_then(|file| Ok((file.metadata()?.len(), file)));
         let (length, file) = open().map_err(|source| Error::Io { path: path.clone(), source })?;
@@ -470,7 +476,8 @@ impl Reader {
             let (name, expected) = (&chunk.name, &chunk.xxh3);
             let file = file_of(rank);
             let why = format!(
-                "a piece of tensor '{name}' in {file} has checksum {found}, not {expected}"
+                "a piece of tensor '{name}' in {file} is damaged: its checksum is {found}, its index \
+                 says {expected}"
             );
             return Err(self.wrong(why));
         }

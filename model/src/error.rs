@@ -139,6 +139,22 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether a file is not what was written: something of it is missing or altered.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        use quipu_store::Error as Stored;
+        use std::io::ErrorKind::{NotFound, UnexpectedEof};
+        match self {
+            Error::InFile { source, .. } => source.is_damage(),
+            Error::Checkpoint { .. } | Error::NotJson { .. } => true,
+            Error::Store(Stored::Damaged { .. } | Stored::Malformed { .. }) => true,
+            Error::Store(Stored::Io { source, .. }) | Error::Io { source, .. } => {
+                matches!(source.kind(), NotFound | UnexpectedEof)
+            }
+            _ => false,
+        }
+    }
+
     /// The same error with the file it was found in.
     pub(crate) fn in_file(self, path: &Path) -> Error {
         match self {

@@ -38,6 +38,8 @@ impl Kind {
 pub struct Error {
     kind: Kind,
     message: Message,
+    /// Whether all processes of a run find it, alike.
+    everywhere: bool,
 }
 
 #[derive(Debug)]
@@ -49,7 +51,7 @@ enum Message {
 impl Error {
     /// An error in one sentence.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: Message::Plain(message.into()) }
+        Self { kind, message: Message::Plain(message.into()), everywhere: false }
     }
 
     /// The command line or the recipe is wrong.
@@ -70,12 +72,13 @@ impl Error {
             Kind::Interrupted => quipu_store::Cancelled.to_string(),
             _ => chain(error),
         };
-        Self { kind, message: Message::Plain(message) }
+        Self { kind, message: Message::Plain(message), everywhere: false }
     }
 
     /// An error at a place in a recipe.
     pub fn recipe(error: RecipeError) -> Self {
-        Self { kind: Kind::Usage, message: Message::Recipe(Box::new(miette::Report::new(error))) }
+        let message = Message::Recipe(Box::new(miette::Report::new(error)));
+        Self { kind: Kind::Usage, message, everywhere: false }
     }
 
     /// Puts the stage or file in front, where the message does not say it.
@@ -87,6 +90,17 @@ impl Error {
             *text = format!("{what}: {text}");
         }
         self
+    }
+
+    /// What all processes of a run find alike, so that one of them says it.
+    #[must_use]
+    pub fn everywhere(self) -> Self {
+        Self { everywhere: true, ..self }
+    }
+
+    /// Whether that is so.
+    pub fn is_everywhere(&self) -> bool {
+        self.everywhere || self.kind == Kind::Interrupted
     }
 
     /// Whose fault it is.

@@ -62,8 +62,7 @@ fn main() -> ExitCode {
             let stopped = error.kind() == Kind::Interrupted;
             let mark = if stopped { "" } else { "error: " };
             // what all processes of a run find alike, one of them says
-            let alike = stopped || error.kind() == Kind::Usage;
-            if !alike || world.leads() {
+            if !error.is_everywhere() || world.leads() {
                 let _ = writeln!(std::io::stderr(), "{mark}{error}");
             }
             world.leave(Some(&error.to_string()));

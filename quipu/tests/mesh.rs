@@ -257,6 +257,38 @@ fn processes_are_measured_together() {
     );
 }
 
+/// A case that holds over two processes, and one that does not.
+#[test]
+fn processes_verify_together() {
+    let golden = root().join("../shared/golden/gqa");
+    if !golden.is_dir() {
+        println!("SKIPPED: golden cases: no {}", golden.display());
+        return;
+    }
+    if !has_mpi() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    for file in ["config.json", "model.safetensors", "case.safetensors"] {
+        std::fs::copy(golden.join(file), dir.path().join(file)).unwrap();
+    }
+    let verify = || {
+        let arguments = ["verify", ".", "case.safetensors", "--mesh", "tp=2", "--json"];
+        said(&over_mpi(dir.path(), 2, &arguments).output().unwrap())
+    };
+    let (code, out, errors) = verify();
+    assert_eq!(code, Some(0), "{errors}");
+    assert_eq!(out.lines().count(), 1, "{out}");
+    let path = dir.path().join("config.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let mut config: Value = serde_json::from_str(&text).unwrap();
+    config["rope_theta"] = 1e3.into();
+    std::fs::write(&path, config.to_string()).unwrap();
+    let (code, out, errors) = verify();
+    assert!(code == Some(1) && errors.contains("out of tolerance"), "{code:?} {errors}");
+    assert_eq!(out.lines().count(), 1, "{out}");
+}
+
 #[test]
 #[ignore = "a minute: `cargo xtask test --full`"]
 fn a_process_that_hangs_is_told() {

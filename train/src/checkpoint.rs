@@ -237,10 +237,10 @@ pub(crate) fn seal(folder: &Path, facts: &Facts, ranks: usize) -> Result<(), Err
     Ok(quipu_model::checkpoint::seal(folder, ranks, value)?)
 }
 
-/// Reads the facts of a checkpoint without its tensors.
+/// Reads the facts of a checkpoint without its tensors, which are not looked at.
 ///
 /// # Errors
-/// [`Error::Model`] where it is damaged or of another version, [`Error::Checkpoint`] where it is
+/// [`Error::Model`] where an index is damaged, a file cut off, or the version another, [`Error::Checkpoint`] where it is
 /// no checkpoint of a run.
 pub fn facts(path: &Path) -> Result<Facts, Error> {
     facts_of(&Reader::open(path)?, path)

@@ -180,7 +180,7 @@ impl<'a> Trainer<'a> {
             ceiling_seconds,
         };
         if let Some(step) = newest {
-            let facts = trainer.restore(step)?;
+            let facts = trainer.restore(step).map_err(|error| trainer.damaged(step, error))?;
             (trainer.progress, trainer.guard) = (facts.progress, facts.guard);
         }
         trainer.open_logs()?;
@@ -512,10 +512,6 @@ impl<'a> Trainer<'a> {
 
     /// Puts weights and moments of a checkpoint in place; what else stands in it.
     fn restore(&mut self, step: u64) -> Result<Facts, Error> {
-        self.restored(step).map_err(|error| self.damaged(step, error))
-    }
-
-    fn restored(&mut self, step: u64) -> Result<Facts, Error> {
         let path = folder::path(&self.job.checkpoints(), step);
         let (reader, facts) = checkpoint::open(&path)?;
         let device = &**self.learner.model.device();
@@ -527,13 +523,14 @@ impl<'a> Trainer<'a> {
 
     /// Says what a run may go on from, where its newest checkpoint is damaged.
     fn damaged(&self, step: u64, error: Error) -> Error {
-        let of_the_file = matches!(
-            error,
-            Error::Model(_) | Error::Store(_) | Error::Checkpoint { .. } | Error::Io { .. }
-        );
+        let is_damage = match &error {
+            Error::Model(error) => error.is_damage(),
+            Error::Checkpoint { .. } => true,
+            _ => false,
+        };
         let older = folder::steps(&self.job.checkpoints()).unwrap_or_default();
         match older.iter().rev().find(|older| **older < step) {
-            Some(older) if of_the_file => {
+            Some(older) if is_damage => {
                 Error::Damaged { step, older: *older, error: Box::new(error) }
             }
             _ => error,

@@ -296,6 +296,9 @@ fn no_number_stops_before_the_optimizer() {
     assert!(run(Axes::parse("dp=2").unwrap()).unwrap_err().to_string().contains("step 5"));
 }
 
+/// What somebody is told whose newest checkpoint is damaged.
+const ADVICE: &str = "the checkpoint of step 3 stands beside it: move that of step 4 away";
+
 /// A finished run of four steps, and what its second start says after `change`.
 #[track_caller]
 fn check(change: impl FnOnce(&Path, &mut Recipe), says: &[&str]) {
@@ -305,6 +308,28 @@ fn check(change: impl FnOnce(&Path, &mut Recipe), says: &[&str]) {
     change(&folder::path(&dir.path().join("checkpoints"), 4), &mut recipe);
     let error = train(dir.path(), &recipe, &Witness::default()).unwrap_err().to_string();
     assert!(says.iter().all(|s| error.contains(s)), "{error}");
+    // nobody is told to move away what is sound
+    assert_eq!(error.contains(ADVICE), says.contains(&ADVICE), "{error}");
+}
+
+/// What the advice promises.
+#[test]
+fn a_run_goes_on_from_the_checkpoint_before_a_damaged_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let recipe = recipe(4);
+    let train = || train(dir.path(), &recipe, &Witness::default());
+    train().unwrap();
+    let path = folder::path(&dir.path().join("checkpoints"), 4);
+    let (chunks, index) = (path.join("rank-00000.chunks"), path.join("rank-00000.json"));
+    let sound = [&chunks, &index].map(|path| std::fs::read(path).unwrap());
+    edit(chunks.clone(), |mut bytes| {
+        bytes.truncate(7);
+        bytes
+    });
+    assert!(train().unwrap_err().to_string().contains(ADVICE));
+    std::fs::rename(&path, dir.path().join("away")).unwrap();
+    train().unwrap();
+    assert_eq!([&chunks, &index].map(|path| std::fs::read(path).unwrap()), sound);
 }
 
 fn edit(path: PathBuf, change: impl FnOnce(Vec<u8>) -> Vec<u8>) {
@@ -321,13 +346,16 @@ fn damaged_and_foreign_checkpoints_are_named() {
                 bytes
             });
         },
-        &["rank-00000.chunks", "damaged"],
+        &["rank-00000.chunks", "is damaged", ADVICE],
     );
     check(
         |path, _| edit(path.join("rank-00000.json"), |bytes| bytes[..bytes.len() / 2].into()),
-        &["rank-00000.json"],
+        &["rank-00000.json", ADVICE],
     );
-    check(|path, _| std::fs::remove_file(path.join("manifest.json")).unwrap(), &["manifest.json"]);
+    check(
+        |path, _| std::fs::remove_file(path.join("manifest.json")).unwrap(),
+        &["manifest.json", ADVICE],
+    );
     check(
         |path, _| {
             let mut manifest = quipu_store::manifest::Manifest::read(
@@ -339,7 +367,7 @@ fn damaged_and_foreign_checkpoints_are_named() {
             manifest.version += 1;
             manifest.write(path).unwrap();
         },
-        &["version 2"],
+        &["version 3"],
     );
     check(|_, recipe| recipe.peak_lr = 0.5, &["step-00000004", "peak_lr = 0.01", "peak_lr = 0.5"]);
     check(|_, recipe| recipe.steps = 9, &["steps = 4", "steps = 9"]);

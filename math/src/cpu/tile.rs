@@ -15,7 +15,7 @@ const STRETCH: usize = 8;
 
 /// Units of k ahead of the one that is multiplied, of which f32 operands are asked for. Where the
 /// first-level cache is small (32 KiB) they come from the second, and loads wait for each other
-/// otherwise: 71 → 78 % of the ceiling with what [`piece`] asks for of the output, on an Intel Xeon.
+/// otherwise: 72 → 80 % of the ceiling with what [`piece`] asks for of the output, on an Intel Xeon.
 /// For pairs, which were measured where the cache is larger, nothing is asked for.
 const AHEAD: usize = 16;
 

@@ -12,6 +12,7 @@ use quipu_infer::{Engine, Finish, Sampling, Settings, stream};
 use quipu_mesh::{Axis, LaunchError, Mesh, Use};
 use quipu_model::{Capacity, Config, Model, Table};
 use quipu_tokens::{Message, Role, Tokenizer};
+use quipu_train::Parallel;
 use serde_json::json;
 use std::io::BufRead;
 use std::ops::ControlFlow;
@@ -54,6 +55,12 @@ pub fn run(from: &Path, ask: &Ask, setting: &Setting) -> Result<(), Error> {
     let dir = model_folder(from, ask.stage)?;
     let parallel = device::parallel_of(&ask.mesh, &setting.world, &Config::load(&dir)?)?;
     let axes = parallel.axes;
+    if parallel != (Parallel { world: setting.world.clone(), ..Parallel::from(axes) }) {
+        return Err(Error::usage(format!(
+            "--mesh {}: an answer is divided over tp and pp; leave out the rest, such as tp=2,pp=2",
+            ask.mesh
+        )));
+    }
     if axes.size(Axis::Cp) * axes.size(Axis::Dp) > 1 {
         return Err(Error::usage(format!(
             "mesh {axes}: an answer is divided over tp and pp; leave out cp and dp"
@@ -63,7 +70,7 @@ pub fn run(from: &Path, ask: &Ask, setting: &Setting) -> Result<(), Error> {
     let done = setting.world.launch(axes, |mesh| talk(&dir, mesh, threads, ask, setting));
     done.map(drop).map_err(|error| match error {
         LaunchError::Rank { error, .. } => error,
-        other => Error::usage(other.to_string()),
+        other => Error::data(other.to_string()),
     })
 }
 

@@ -17,7 +17,7 @@ mod simulate;
 mod speedrun;
 mod verify;
 
-use crate::cli::{AboutTraining, Begun, Bench, Cli, Command, Global, RunCommand, Train};
+use crate::cli::{self, AboutTraining, Begun, Bench, Cli, Command, Global, RunCommand, Train};
 use crate::error::Error;
 use crate::recipe::Recipe;
 use crate::stage;
@@ -46,14 +46,16 @@ fn divided(cli: &Cli) -> Option<u64> {
     let told = match &cli.command {
         Command::Speedrun(told) | Command::Tune(told) | Command::Eval(told) => told,
         Command::Train(train) if train.about.is_none() => &train.told,
-        Command::Chat { .. } | Command::Verify { .. } => return Some(LATE_ANSWER),
-        Command::Bench { what: Bench::Train(_) } => return Some(LATE_ANSWER),
+        Command::Chat { .. } => return Some(LATE_ANSWER),
+        Command::Verify { .. } | Command::Bench { what: Bench::Train(_) } => {
+            return Some(cli::LATE_AFTER);
+        }
         _ => return None,
     };
     Some(told.late_after).filter(|_| !cli.global.dry_run)
 }
 
-/// Seconds that ranks wait for one that is to help with an answer, or a measurement.
+/// Seconds that ranks wait for one that is to help with an answer.
 const LATE_ANSWER: u64 = 60;
 
 /// The processes among which this one runs the command: where a launcher started several, they meet,

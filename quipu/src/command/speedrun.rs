@@ -57,8 +57,7 @@ pub fn check(inputs: &[PathBuf], dialogues: Option<&Path>) -> Result<(), Error> 
 
 /// A mesh of other ranks than there are processes is told before the first stage begins.
 fn check_mesh(recipe: &Recipe, world: &World) -> Result<(), Error> {
-    let parallel = stage::device::parallel(recipe)?;
-    world.holds(parallel.axes).map_err(|e| Error::usage(e.to_string()))
+    stage::device::held(&stage::device::parallel(recipe)?, world)
 }
 
 /// How much of other input than the world is read; the rest is [`own_words`].

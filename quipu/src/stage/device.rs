@@ -23,9 +23,14 @@ fn parsed(mesh: &str) -> Result<Parallel, Error> {
 /// The ranks that a flag asks for, which live in `world` and on which a model fits.
 pub fn parallel_of(mesh: &str, world: &World, config: &Config) -> Result<Parallel, Error> {
     let parallel = parsed(mesh)?;
-    world.holds(parallel.axes).map_err(|e| Error::usage(e.to_string()))?;
+    held(&parallel, world)?;
     parallel.check(config).map_err(|e| Error::usage(e.to_string()))?;
     Ok(Parallel { world: world.clone(), ..parallel })
+}
+
+/// Refuses a mesh of other ranks than there are processes, or than threads of one process may be.
+pub fn held(parallel: &Parallel, world: &World) -> Result<(), Error> {
+    world.holds(parallel.axes).map_err(|e| Error::usage(e.to_string()).everywhere())
 }
 
 /// The same, as the command was told to check it.
