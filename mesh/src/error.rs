@@ -38,7 +38,7 @@ pub enum Error {
     },
     /// A size that is not a whole number of at least one.
     #[error(
-        "mesh: the size of axis {axis} is '{found}'; expected a whole number ≥ 1, as in '{axis}=2'"
+        "mesh: the size of axis {axis} is '{found}'; expected a whole number from 1 to 2^24, as in '{axis}=2'"
     )]
     AxisSize {
         /// The axis.

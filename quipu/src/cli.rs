@@ -308,7 +308,8 @@ pub enum AboutTraining {
         #[arg(long, value_name = "MESH")]
         mesh: Option<String>,
         /// What each rank is, as flop=4e14,memory=3.35e12,tp=4.5e11/2e-6,dp=5e10/1e-5: FLOP and bytes in
-        /// a second, of each axis's links also seconds of latency [default: about the paper's cluster]
+        /// a second, of each axis's links also seconds of latency; what is left out is about as the
+        /// paper's cluster: 4e14, 3.35e12, tp=4.5e11/2e-6, the others 5e10/1e-5
         #[arg(long, value_name = "MACHINE", default_value = "", hide_default_value = true)]
         machine: String,
     },

@@ -39,7 +39,11 @@ fn main() -> ExitCode {
     let cancel = Cancel::new();
     let (world, result) = match command::world(&cli) {
         Ok(world) => {
-            let set = handle_signals(&cli.command, &cancel, world.leads());
+            // what is only planned has nothing to bring to safety
+            let set = match cli.global.dry_run {
+                true => Ok(()),
+                false => handle_signals(&cli.command, &cancel, world.leads()),
+            };
             (world.clone(), set.and_then(|()| command::run(cli, &cancel, world)))
         }
         Err(error) => (World::Threads, Err(error)),

@@ -240,8 +240,8 @@ pub(crate) fn seal(folder: &Path, facts: &Facts, ranks: usize) -> Result<(), Err
 /// Reads the facts of a checkpoint without its tensors, which are not looked at.
 ///
 /// # Errors
-/// [`Error::Model`] where an index is damaged, a file cut off, or the version another, [`Error::Checkpoint`] where it is
-/// no checkpoint of a run.
+/// [`Error::Model`] where an index is damaged, a file cut off, or the version another,
+/// [`Error::Checkpoint`] where it is no checkpoint of a run.
 pub fn facts(path: &Path) -> Result<Facts, Error> {
     facts_of(&Reader::open(path)?, path)
 }

@@ -47,15 +47,20 @@ impl FromStr for Parallel {
     /// `group`, how many share out one copy; `overlap`, `on` or `off`.
     fn from_str(text: &str) -> Result<Self, Error> {
         let (mut pipeline, mut axes) = (Pipeline::default(), Vec::new());
-        let mut sharing = Sharing::default();
+        let (mut sharing, mut said) = (Sharing::default(), Vec::new());
         let (mut parts, mut chunks) = (text.split(',').map(str::trim).peekable(), false);
         if text.trim().is_empty() {
             parts.next();
         }
         for part in parts {
             let (key, value) = part.split_once('=').unwrap_or((part, ""));
-            let value = value.trim();
-            match key.trim() {
+            let (key, value) = (key.trim(), value.trim());
+            if said.contains(&key) {
+                return wrong(part, &format!("{key} is given twice"), "write each once");
+            }
+            said.push(key);
+            match key {
+                "" => return wrong(text, "a part of it is empty", "write tp=2,pp=4,v=2"),
                 "v" => (pipeline.chunks, chunks) = (number("v", value)?, true),
                 "n" => pipeline.contiguous = Some(number("n", value)?),
                 "layers" => pipeline.layers = Some(layers(value)?),
@@ -69,9 +74,16 @@ impl FromStr for Parallel {
         }
         pipeline.chunks = pipeline.chunks.max(1);
         let axes = Axes::parse(&axes.join(","))?;
-        let stages = [chunks, pipeline.contiguous.is_some(), pipeline.layers.is_some()];
+        let zero_bubble = pipeline.kind == Kind::ZeroBubble;
+        let stages =
+            [chunks, pipeline.contiguous.is_some(), pipeline.layers.is_some(), zero_bubble];
         if axes.size(Axis::Pp) == 1 && stages.contains(&true) {
-            return wrong(text, "v, n and layers are of a pipeline", "name its ranks: pp=2");
+            let change = "name its ranks: pp=2";
+            return wrong(text, "v, n, layers and zero-bubble are of a pipeline", change);
+        }
+        if sharing.full && zero_bubble {
+            let expected = "with full sharding gradients of weights that wait have no place";
+            return wrong(text, expected, "leave out sharing=full or schedule=zero-bubble");
         }
         Ok(Self { pipeline, sharing, ..Self::from(axes) })
     }

@@ -48,9 +48,14 @@ impl FromStr for Machine {
     /// seconds of latency of each axis's links. What is left out is as in [`Machine::default`].
     fn from_str(text: &str) -> Result<Machine, Error> {
         let mut machine = Machine::default();
-        for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        let (mut said, parts) = (Vec::new(), text.split(',').map(str::trim));
+        for part in parts.filter(|_| !text.trim().is_empty()) {
             let wrong = || wrong(part);
             let (key, value) = part.split_once('=').ok_or_else(wrong)?;
+            if said.contains(&key.trim()) {
+                return Err(wrong());
+            }
+            said.push(key.trim());
             let number = |text: &str, least: f64| {
                 let number = text.trim().parse::<f64>().ok();
                 number.filter(|x| x.is_finite() && *x >= least).ok_or_else(wrong)
@@ -77,7 +82,10 @@ fn wrong(part: &str) -> Error {
     Error::Recipe {
         key: "machine",
         found: part.to_owned(),
-        expected: "it is flop, memory, tp, cp, pp or dp, with numbers".into(),
+        expected:
+            "it is flop, memory, tp, cp, pp or dp, each at most once, with a rate of at least 1, \
+                   and of the last four a latency of at least 0"
+                .into(),
         change: "write flop=4e14,memory=3.35e12,tp=4.5e11/2e-6,dp=5e10/1e-5: FLOP and bytes in a \
                  second, behind a stroke seconds of latency"
             .into(),
@@ -119,7 +127,17 @@ impl Simulated {
     }
 }
 
-/// One step of `recipe` on the ranks of `parallel`, each a `machine`; with overlap or without.
+/// The step of a recipe that is gone through: the largest of its ramp.
+#[must_use]
+pub fn step_of(recipe: &Recipe) -> Recipe {
+    largest_step(recipe, false)
+}
+
+/// The most tokens of the batches that all ranks hold: 5 GiB of memory.
+const MOST_TOKENS: usize = 1 << 28;
+
+/// One step of `recipe` ([`step_of`]) on the ranks of `parallel`, each a `machine`; with overlap or
+/// without.
 ///
 /// # Errors
 /// What no run can use; more ranks than threads can be had.
@@ -140,12 +158,25 @@ pub fn simulate(
             key: "mesh",
             found: format!("{ranks} ranks"),
             expected: format!("at most {most} are gone through, one thread each"),
-            change: "leave out most of dp: its groups are not in each other's way".into(),
+            change:
+                "leave out most of dp, whose groups are not in each other's way, and divide the \
+                     batch with it"
+                    .into(),
+        });
+    }
+    let recipe = step_of(recipe);
+    let held = ranks / parallel.size(Axis::Dp) * recipe.batch_tokens;
+    if held > MOST_TOKENS {
+        return Err(Error::Recipe {
+            key: "batch_tokens",
+            found: recipe.batch_tokens.to_string(),
+            expected: format!("at most {MOST_TOKENS} tokens that all ranks hold, which are {held}"),
+            change: "divide the batch as dp was: --set 'train.ramp=[]' --set train.batch_tokens=N"
+                .into(),
         });
     }
     let parallel =
         Parallel { sharing: Sharing { overlap, ..parallel.sharing }, ..parallel.clone() };
-    let recipe = largest_step(recipe, ranks == 1);
     let network = Network::new(axes, machine.links);
     let clocks: Vec<Arc<Clock>> = (0..ranks).map(|_| Arc::new(Clock::new(*machine))).collect();
     let sims: Vec<OnceLock<Arc<Sim>>> = (0..ranks).map(|_| OnceLock::new()).collect();
@@ -279,6 +310,15 @@ mod tests {
         }
     }
 
+    /// One rank goes through all micro-batches, as many do.
+    #[test]
+    fn a_step_is_the_whole_batch() {
+        let machine = Machine::default();
+        let one = simulated("", &machine, true);
+        let two = simulated("dp=2", &machine, true);
+        assert!(one.computed > 1.5 * two.computed, "{one:?} {two:?}");
+    }
+
     #[test]
     fn links_without_cost_take_no_time() {
         let link = Link { latency: 0.0, bytes_per_s: f64::MAX };
@@ -295,6 +335,8 @@ mod tests {
         assert_eq!((found.flop, found.memory), (1e12, Machine::default().memory));
         assert_eq!(found.links[0], Link { latency: 1e-3, bytes_per_s: 2e9 });
         assert_eq!(found.links[3], Link { bytes_per_s: 5.0, ..Machine::default().links[3] });
+        assert!("flop=1e9,flop=1e9".parse::<Machine>().is_err());
+        assert!("flop=1e9,,tp=1e9".parse::<Machine>().is_err());
         for text in ["tp", "ep=2", "flop=0", "flop=-1", "tp=nan", "dp=1/x", "memory=inf"] {
             let error = text.parse::<Machine>().unwrap_err().to_string();
             assert!(error.contains(text) && error.contains("write flop="), "{error}");

@@ -118,7 +118,7 @@ fn train(sizes: &TrainStep, setting: &Setting) -> Result<(), Error> {
     let share = timing.flop_per_s / (hosts * before.max(after));
     terminal.say(&format!(
         "{:.0} tokens/s (best {:.0}) · {:.1} GFLOP/s, {:.0} % of the {dtype} ceiling · {} parameters \
-         · {} · peak {:.0} MiB",
+         · {}, {parallel} · peak {:.0} MiB",
         timing.tokens_per_s,
         timing.tokens_per_s_best,
         timing.flop_per_s / 1e9,
@@ -133,6 +133,7 @@ fn train(sizes: &TrainStep, setting: &Setting) -> Result<(), Error> {
     }
     let mut result = json!(timing);
     result["share_of_ceiling"] = json!(share);
+    result["mesh"] = json!(parallel.to_string());
     result["plan_mib"] = json!(bench.plan(&parallel, each)?.total_bytes as f64 / (1 << 20) as f64);
     if sizes.by_op {
         result["by_op"] = json!(spent);

@@ -92,7 +92,8 @@ pub fn run(mut cli: Cli, cancel: &Cancel, world: World) -> Result<(), Error> {
             | Command::Tune(_)
             | Command::Eval(_)
     );
-    if global.dry_run && !runs {
+    let about = matches!(&cli.command, Command::Train(train) if train.about.is_some());
+    if global.dry_run && (!runs || about) {
         let these = "speedrun, curate, train, tune and eval";
         return Err(Error::usage(format!("--dry-run goes with {these} only")));
     }

@@ -19,9 +19,9 @@ pub fn run(shape: Shape, svg: Option<&Path>, terminal: &Terminal) -> Result<(), 
     let shown = shape.stages().saturating_mul(shape.micro_batches);
     if shown > MOST {
         return Err(Error::usage(format!(
-            "{} stages × {} micro-batches are {shown} forwards; a schedule that is shown has at most {MOST}",
-            shape.stages(),
-            shape.micro_batches
+            "{} ranks × {} chunks × {} micro-batches are more forwards than anybody looks at; a schedule \
+             that is shown has at most {MOST}",
+            shape.ranks, shape.chunks, shape.micro_batches
         )));
     }
     let wrong = |e: quipu_mesh::Error| Error::usage(e.to_string());
@@ -31,7 +31,7 @@ pub fn run(shape: Shape, svg: Option<&Path>, terminal: &Terminal) -> Result<(), 
         atomic::write_bytes(path, schedule.svg(&timeline).as_bytes())?;
     }
     if !terminal.json {
-        print!("{}", schedule.text(&timeline));
+        terminal.stream(&schedule.text(&timeline));
     }
     let ranks = timeline.ranks.iter().enumerate();
     terminal.result(&json!({

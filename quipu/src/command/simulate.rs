@@ -6,7 +6,9 @@ use crate::recipe::Recipe;
 use crate::stage::{self, device};
 use crate::terminal::Terminal;
 use quipu_mesh::AXES;
-use quipu_train::simulate::{Machine, simulate};
+use quipu_mesh::Sharing;
+use quipu_train::Parallel;
+use quipu_train::simulate::{Machine, simulate, step_of};
 use serde_json::json;
 
 /// Prints what each axis and purpose takes.
@@ -14,10 +16,19 @@ pub fn run(recipe: &Recipe, machine: &str, terminal: &Terminal) -> Result<(), Er
     let machine: Machine =
         machine.parse().map_err(|e: quipu_train::Error| Error::usage(e.to_string()))?;
     let (parallel, config) = (device::parallel(recipe)?, stage::config(recipe)?);
-    let batches = recipe.train.batch_tokens.div_ceil(recipe.train.micro_batch_tokens.max(1));
+    let parallel = Parallel { sharing: Sharing { overlap: true, ..parallel.sharing }, ..parallel };
+    parallel.check(&config).map_err(|e| Error::usage(e.to_string()))?;
+    let step = step_of(&recipe.train);
+    let batches = step.batch_tokens.div_ceil(step.micro_batch_tokens.max(1));
+    let fewer = match recipe.train.ramp.is_empty() {
+        true => "train.batch_tokens makes them fewer",
+        false => "the largest step of train.ramp; without it, train.batch_tokens makes them fewer",
+    };
     terminal.say(&format!(
-        "going twice through a step of {batches} micro-batches on {} ranks (train.batch_tokens makes \
-         them fewer)",
+        "going twice through a step of {} tokens: {batches} micro-batches in sequences of {}, on {} ranks \
+         ({fewer})",
+        step.batch_tokens,
+        step.sequence_length,
         parallel.axes.world()
     ));
     let of = |overlap| simulate(&config, &recipe.train, &parallel, &machine, overlap);
@@ -48,6 +59,9 @@ pub fn run(recipe: &Recipe, machine: &str, terminal: &Terminal) -> Result<(), Er
             ));
         }
     }
-    terminal.result(&json!({ "mesh": parallel.to_string(), "overlap": on, "no_overlap": off }));
+    terminal.result(&json!({
+        "mesh": parallel.to_string(), "overlap": on, "no_overlap": off,
+        "batch_tokens": step.batch_tokens, "sequence_length": step.sequence_length,
+    }));
     Ok(())
 }

@@ -252,12 +252,24 @@ fn plan(
     let terminal = setting.terminal;
     let done = done(dir)?;
     let is_done = |name: &str| done.iter().any(|stage| stage == name);
+    if trains(last) && stage::device::parallel(recipe)?.axes.world() > 1 {
+        terminal.comment("going through a step of each training, all its micro-batches");
+    }
     let planned =
         trains(last).then(|| needs::of(recipe, !inputs.is_empty(), tunes(last))).transpose()?;
     let mut stages = Vec::new();
     terminal.say(&format!("in {}:", dir.display()));
     for (name, _) in STAGES {
-        let state = if is_done(name) { "done" } else { "to do" };
+        let left_out = match *name {
+            "extend" => recipe.extend.is_empty(),
+            "anneal" => recipe.anneal.is_none(),
+            _ => false,
+        };
+        let state = match (is_done(name), left_out) {
+            (true, _) => "done",
+            (false, true) => "not in the recipe",
+            (false, false) => "to do",
+        };
         terminal.say(&format!("  {name:7} {state}"));
         stages.push(json!({"stage": name, "state": state}));
         if last == Some(*name) {
