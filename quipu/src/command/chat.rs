@@ -55,15 +55,11 @@ pub fn run(from: &Path, ask: &Ask, setting: &Setting) -> Result<(), Error> {
     let dir = model_folder(from, ask.stage)?;
     let parallel = device::parallel_of(&ask.mesh, &setting.world, &Config::load(&dir)?)?;
     let axes = parallel.axes;
-    if parallel != (Parallel { world: setting.world.clone(), ..Parallel::from(axes) }) {
+    let plain = Parallel { world: setting.world.clone(), ..Parallel::from(axes) };
+    if parallel != plain || axes.size(Axis::Cp) * axes.size(Axis::Dp) > 1 {
         return Err(Error::usage(format!(
             "--mesh {}: an answer is divided over tp and pp; leave out the rest, such as tp=2,pp=2",
             ask.mesh
-        )));
-    }
-    if axes.size(Axis::Cp) * axes.size(Axis::Dp) > 1 {
-        return Err(Error::usage(format!(
-            "mesh {axes}: an answer is divided over tp and pp; leave out cp and dp"
         )));
     }
     let threads = device::threads(&parallel);

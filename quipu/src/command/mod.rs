@@ -88,12 +88,11 @@ pub fn run(mut cli: Cli, cancel: &Cancel, world: World) -> Result<(), Error> {
         cli.command,
         Command::Speedrun(_)
             | Command::Curate(_)
-            | Command::Train(_)
+            | Command::Train(Train { about: None, .. })
             | Command::Tune(_)
             | Command::Eval(_)
     );
-    let about = matches!(&cli.command, Command::Train(train) if train.about.is_some());
-    if global.dry_run && (!runs || about) {
+    if global.dry_run && !runs {
         let these = "speedrun, curate, train, tune and eval";
         return Err(Error::usage(format!("--dry-run goes with {these} only")));
     }

@@ -5,8 +5,7 @@ use crate::error::Error;
 use crate::recipe::Recipe;
 use crate::stage::{self, device};
 use crate::terminal::Terminal;
-use quipu_mesh::AXES;
-use quipu_mesh::Sharing;
+use quipu_mesh::{AXES, Sharing};
 use quipu_train::Parallel;
 use quipu_train::simulate::{Machine, simulate, step_of};
 use serde_json::json;
@@ -17,7 +16,6 @@ pub fn run(recipe: &Recipe, machine: &str, terminal: &Terminal) -> Result<(), Er
         machine.parse().map_err(|e: quipu_train::Error| Error::usage(e.to_string()))?;
     let (parallel, config) = (device::parallel(recipe)?, stage::config(recipe)?);
     let parallel = Parallel { sharing: Sharing { overlap: true, ..parallel.sharing }, ..parallel };
-    parallel.check(&config).map_err(|e| Error::usage(e.to_string()))?;
     let step = step_of(&recipe.train);
     let batches = step.batch_tokens.div_ceil(step.micro_batch_tokens.max(1));
     let fewer = match recipe.train.ramp.is_empty() {
